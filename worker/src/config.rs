@@ -1,0 +1,169 @@
+//! What one worker is told: read once, validated before the runtime starts, immutable afterwards.
+
+mod token;
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+pub use token::{Token, TokenError};
+
+/// One worker's settings, validated.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The Convex deployment.
+    pub convex_url: ConvexUrl,
+    /// Who this worker is, and its secret.
+    pub token: Token,
+    /// The directory that OpenCode works in.
+    pub directory: PathBuf,
+    /// Everything that has a default.
+    pub settings: Settings,
+}
+
+/// The settings that have defaults, as they stand in the config file.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// How turns run.
+    pub turns: TurnSettings,
+    /// How OpenCode sessions are remembered and created.
+    pub sessions: SessionSettings,
+    /// The OpenCode server.
+    pub opencode: OpencodeSettings,
+    /// Heartbeat, recovery and stop.
+    pub lifecycle: LifecycleSettings,
+}
+
+/// How turns run.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TurnSettings {
+    /// Turns that run at the same time, over all sessions (at least 1).
+    pub max_concurrent: usize,
+    /// Ready sessions that the subscription shows at once (1 to 100).
+    pub window: usize,
+    /// A turn whose OpenCode session is silent for this long is failed.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// Reply text is collected for at most this long before it is written.
+    #[serde(with = "humantime_serde")]
+    pub coalesce_interval: Duration,
+    /// Reply text is written as soon as this many bytes are collected.
+    pub coalesce_bytes: usize,
+    /// A longer reply is cut here, with a marker (bytes).
+    pub max_reply_bytes: usize,
+    /// A turn that nobody claimed before this worker's start is still run if it is younger than this.
+    #[serde(with = "humantime_serde")]
+    pub accept_unclaimed_within: Duration,
+    /// Stale turns that one call expires (1 to 1,000).
+    pub expire_page: usize,
+}
+
+impl Default for TurnSettings {
+    fn default() -> Self {
+        Self {
+            max_concurrent: 8,
+            window: 16,
+            idle_timeout: Duration::from_secs(5 * 60),
+            coalesce_interval: Duration::from_millis(250),
+            coalesce_bytes: 4 * 1024,
+            max_reply_bytes: 8 * 1024 * 1024,
+            accept_unclaimed_within: Duration::ZERO,
+            expire_page: 50,
+        }
+    }
+}
+
+/// How OpenCode sessions are remembered and created.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SessionSettings {
+    /// Sessions remembered at once; the least recently used idle one is forgotten first.
+    pub cache_capacity: usize,
+    /// OpenCode sessions being created at the same time (at least 1).
+    pub creates_in_flight: usize,
+    /// OpenCode sessions whose creation starts within any one second (at least 1).
+    pub creates_per_second: usize,
+    /// Attempts to create one OpenCode session before its turn fails (at least 1).
+    pub create_attempts: usize,
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self { cache_capacity: 64, creates_in_flight: 5, creates_per_second: 5, create_attempts: 4 }
+    }
+}
+
+/// The OpenCode server.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OpencodeSettings {
+    /// The executable, or a name to look up in `PATH`.
+    pub binary: PathBuf,
+    /// How long a start may take until the ready line.
+    #[serde(with = "humantime_serde")]
+    pub startup_timeout: Duration,
+    /// The server is stopped after this long without a turn.
+    #[serde(with = "humantime_serde")]
+    pub idle_stop: Duration,
+    /// How long one request may take (the event stream excepted).
+    #[serde(with = "humantime_serde")]
+    pub request_timeout: Duration,
+    /// An event stream without a single byte for this long is taken for dead. OpenCode sends a heartbeat every 10 s.
+    #[serde(with = "humantime_serde")]
+    pub event_silence: Duration,
+    /// Starts in a row that may fail before turns are failed instead of waiting for another start.
+    pub start_attempts: usize,
+}
+
+impl Default for OpencodeSettings {
+    fn default() -> Self {
+        Self {
+            binary: PathBuf::from("opencode"),
+            startup_timeout: Duration::from_secs(30),
+            idle_stop: Duration::from_secs(10 * 60),
+            request_timeout: Duration::from_secs(30),
+            event_silence: Duration::from_secs(25),
+            start_attempts: 3,
+        }
+    }
+}
+
+/// Heartbeat, recovery and stop.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LifecycleSettings {
+    /// Time between two heartbeats, before jitter.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat: Duration,
+    /// How long running turns may go on after a request to stop.
+    #[serde(with = "humantime_serde")]
+    pub stop_grace: Duration,
+    /// How long a worker that waits for approval waits before it asks again by itself.
+    #[serde(with = "humantime_serde")]
+    pub approval_poll: Duration,
+    /// The longest pause between two attempts to recover.
+    #[serde(with = "humantime_serde")]
+    pub recovery_cap: Duration,
+}
+
+impl Default for LifecycleSettings {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(5),
+            stop_grace: Duration::from_secs(10),
+            approval_poll: Duration::from_secs(60),
+            recovery_cap: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Where a Convex deployment answers: `https://…`, or `http://…` to a loopback address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConvexUrl {
+    /// Host and port.
+    pub address: crate::env::Address,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+}

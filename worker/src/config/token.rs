@@ -1,0 +1,129 @@
+//! The worker's identity: `machine_<id>:worker_<id>:<secret>`.
+
+use std::{fmt, str::FromStr};
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// The shortest secret that is accepted (characters). `worker init` makes one of 43.
+pub const MIN_SECRET_LENGTH: usize = 32;
+/// The longest part of a token that is accepted (characters).
+const MAX_PART_LENGTH: usize = 128;
+
+/// Who a worker is, and the secret that proves it.
+#[derive(Clone)]
+pub struct Token {
+    /// The machine's id, made by the backend when a person adds a machine.
+    pub machine_id: String,
+    /// The worker's id, unique on its machine.
+    pub worker_id: String,
+    /// Known to this worker alone; the backend stores a hash of it.
+    pub secret: SecretString,
+}
+
+/// Why a text is not a token. Messages never repeat the text: it may hold the secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Not three parts.
+    #[error("the token has {found} parts, not 3; it looks like `machine_<id>:worker_<id>:<secret>`")]
+    Parts {
+        /// How many parts were found.
+        found: usize,
+    },
+    /// A part lacks its prefix, or is empty, too long or has other characters than letters, digits, `_` and `-`.
+    #[error(
+        "the token's {part} is malformed; it must be `{prefix}` and 1 to {MAX_PART_LENGTH} letters, digits, `_` or `-`"
+    )]
+    Part {
+        /// Which part.
+        part: &'static str,
+        /// What it starts with.
+        prefix: &'static str,
+    },
+    /// The secret is too short to be one.
+    #[error("the token's secret has {found} characters; at least {MIN_SECRET_LENGTH} are needed")]
+    ShortSecret {
+        /// How many characters it has.
+        found: usize,
+    },
+}
+
+impl FromStr for Token {
+    type Err = TokenError;
+
+    fn from_str(text: &str) -> Result<Self, TokenError> {
+        let parts: Vec<&str> = text.trim().split(':').collect();
+        let [machine, worker, secret] = parts[..] else {
+            return Err(TokenError::Parts { found: parts.len() });
+        };
+        check_part("machine id", "machine_", machine)?;
+        check_part("worker id", "worker_", worker)?;
+        check_part("secret", "", secret)?;
+        if secret.len() < MIN_SECRET_LENGTH {
+            return Err(TokenError::ShortSecret { found: secret.len() });
+        }
+        Ok(Self { machine_id: machine.into(), worker_id: worker.into(), secret: secret.to_owned().into() })
+    }
+}
+
+fn check_part(part: &'static str, prefix: &'static str, text: &str) -> Result<(), TokenError> {
+    let id = text.strip_prefix(prefix).unwrap_or_default();
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if id.is_empty() || id.len() > MAX_PART_LENGTH || !id.chars().all(legal) {
+        return Err(TokenError::Part { part, prefix });
+    }
+    Ok(())
+}
+
+impl Token {
+    /// The secret itself. For the wire only.
+    pub fn expose_secret(&self) -> &str {
+        self.secret.expose_secret()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:[redacted]", self.machine_id, self.worker_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Result<(&str, &str), TokenError>) {
+        let parsed = text.parse::<Token>();
+        let parts = parsed.as_ref().map(|t| (t.machine_id.as_str(), t.worker_id.as_str()));
+        assert_eq!(parts.map_err(Clone::clone), expected, "for {text:?}");
+    }
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn a_token_has_a_machine_a_worker_and_a_secret() {
+        check(&format!("machine_m1:worker_w1:{SECRET}"), Ok(("machine_m1", "worker_w1")));
+        check(&format!("  machine_m1:worker_w1:{SECRET}\n"), Ok(("machine_m1", "worker_w1")));
+    }
+
+    #[test]
+    fn a_token_of_the_wrong_form_is_refused_with_the_part_that_is_wrong() {
+        check("machine_m1:worker_w1", Err(TokenError::Parts { found: 2 }));
+        check(
+            &format!("m1:worker_w1:{SECRET}"),
+            Err(TokenError::Part { part: "machine id", prefix: "machine_" }),
+        );
+        check(
+            &format!("machine_m1:worker_:{SECRET}"),
+            Err(TokenError::Part { part: "worker id", prefix: "worker_" }),
+        );
+        check("machine_m1:worker_w1:short", Err(TokenError::ShortSecret { found: 5 }));
+    }
+
+    #[test]
+    fn neither_debug_nor_errors_show_the_secret() {
+        let token: Token = format!("machine_m1:worker_w1:{SECRET}").parse().unwrap();
+        assert_eq!(format!("{token:?}"), "machine_m1:worker_w1:[redacted]");
+        let error = format!("machine_m1:w:{SECRET}").parse::<Token>().unwrap_err();
+        assert!(!error.to_string().contains(SECRET));
+    }
+}

@@ -1,0 +1,115 @@
+//! The seam between the worker and the world.
+//!
+//! Everything that the worker cannot decide by itself comes through [`Env`]: connections, the OpenCode process,
+//! the wall clock, randomness and tasks. Production and simulation differ in the `Env` alone. Timers are not part
+//! of it: `tokio::time` is already under the control of whoever built the runtime.
+
+use std::{fmt, future::Future, io, path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::JoinHandle,
+};
+
+/// Milliseconds since the Unix epoch, by the wall clock.
+pub type UnixMillis = u64;
+
+/// What the worker needs from its surroundings.
+pub trait Env: Clone + Send + Sync + 'static {
+    /// A byte stream to a peer: TCP in production.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    /// A running OpenCode server.
+    type Server: ServerProcess;
+
+    /// Opens a plain byte stream. The caller bounds the time it takes.
+    fn connect(&self, address: &Address) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Starts an OpenCode server and waits for its ready line, at most `launch.startup_timeout`.
+    fn launch(&self, launch: Launch) -> impl Future<Output = Result<Self::Server, LaunchError>> + Send;
+
+    /// The wall clock. It may jump; never measure durations with it.
+    fn now(&self) -> UnixMillis;
+
+    /// Fills `buffer` with randomness fit for secrets and identifiers.
+    fn random(&self, buffer: &mut [u8]);
+
+    /// Starts a task. The caller keeps the handle, so that the task has an owner.
+    fn spawn<F>(&self, task: F) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static;
+}
+
+/// Where a peer listens.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address {
+    /// A DNS name or an IP address.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// How an OpenCode server is to be started.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The executable, or a name to look up in `PATH`.
+    pub binary: PathBuf,
+    /// The directory that OpenCode works in.
+    pub directory: PathBuf,
+    /// The password that clients must present; passed by environment, never by argument.
+    pub password: SecretString,
+    /// How long it may take until the ready line.
+    pub startup_timeout: Duration,
+}
+
+/// A running OpenCode server. Dropping it kills the whole process group at once.
+pub trait ServerProcess: Send + 'static {
+    /// Where it listens.
+    fn address(&self) -> Address;
+
+    /// Resolves when the process has ended, with a description such as `killed by signal 9`.
+    /// Safe to drop and to call again.
+    fn exited(&mut self) -> impl Future<Output = String> + Send;
+
+    /// Asks it to end, waits at most `grace`, then kills the whole process group.
+    fn stop(self, grace: Duration) -> impl Future<Output = ()> + Send;
+}
+
+/// Why an OpenCode server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The executable cannot be started at all.
+    #[error("cannot start `{binary}` in `{directory}`: {source}; install OpenCode or set `opencode.binary`")]
+    Spawn {
+        /// The executable that was tried.
+        binary: String,
+        /// The directory it was to work in.
+        directory: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The process ended before it was ready.
+    #[error("`{binary}` ended before it was ready ({status}): {output}")]
+    Exited {
+        /// The executable that was tried.
+        binary: String,
+        /// How it ended.
+        status: String,
+        /// The last lines that it printed, at most 2 KiB.
+        output: String,
+    },
+    /// No ready line came in time.
+    #[error("`{binary}` printed no ready line within {}s", waited.as_secs())]
+    Timeout {
+        /// The executable that was tried.
+        binary: String,
+        /// How long the worker waited.
+        waited: Duration,
+    },
+}
