@@ -110,7 +110,9 @@ pub enum LaunchError {
         output: String,
     },
     /// It listens where others can reach it.
-    #[error("`{binary}` listens on {address}, not on loopback; remove `server.hostname` from OpenCode's configuration")]
+    #[error(
+        "`{binary}` listens on {address}, not on loopback; remove `server.hostname` from OpenCode's configuration"
+    )]
     NotLoopback {
         /// The executable that was tried.
         binary: String,

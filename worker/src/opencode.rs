@@ -26,6 +26,6 @@ pub use http::Client;
 pub use registry::{EventReceiver, SessionEvent, TapEvent};
 pub use server::{Server, ServerError};
 pub use types::{
-    InvalidId, Message, MessageInfo, ModelRef, OpencodeSessionId, Part, PartKind, PermissionReply, RemoteError,
-    Role, Session, Status,
+    InvalidId, Message, MessageInfo, ModelRef, OpencodeSessionId, Part, PartKind, PermissionReply,
+    RemoteError, Role, Session, Status,
 };

@@ -52,8 +52,7 @@ pub(crate) struct World {
     pub(crate) answers: BTreeMap<String, Answer>,
     /// `METHOD /path?query body` of every request.
     pub(crate) requests: Vec<String>,
-    /// Launches so far.
-    pub(crate) launches: u32,
+    launches: u32,
     random: u64,
     servers: BTreeMap<u16, Running>,
 }
@@ -126,6 +125,11 @@ impl TestEnv {
         self.world().servers.values_mut().for_each(|server| server.streams.clear());
     }
 
+    /// Launches so far.
+    pub(crate) fn launches(&self) -> u32 {
+        self.world().launches
+    }
+
     /// Servers that run.
     pub(crate) fn running(&self) -> usize {
         self.world().servers.len()
@@ -184,7 +188,8 @@ impl TestEnv {
         if let Some(server) = self.world().servers.get_mut(&port) {
             server.streams.push(sender);
         }
-        let frames = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx)).map(|b| Ok(Frame::data(b)));
+        let frames =
+            futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx)).map(|b| Ok(Frame::data(b)));
         let response = Response::builder().header(header::CONTENT_TYPE, "text/event-stream");
         response.body(StreamBody::new(frames).boxed_unsync()).unwrap()
     }
@@ -218,7 +223,8 @@ impl Env for TestEnv {
         let (exit, exited) = watch::channel(None);
         let port = 1000 + u16::try_from(world.launches).unwrap();
         let token = format!("opencode:{}", launch.password.expose_secret());
-        let authorization = format!("Basic {}", base64::Engine::encode(&base64::engine::general_purpose::STANDARD, token));
+        let authorization =
+            format!("Basic {}", base64::Engine::encode(&base64::engine::general_purpose::STANDARD, token));
         let running = Running { authorization, exit, streams: Vec::new(), connections: JoinSet::new() };
         world.servers.insert(port, running);
         Ok(TestServer { env: self.clone(), port, exited })

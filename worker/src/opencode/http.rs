@@ -156,7 +156,9 @@ impl Client {
     ) -> Result<(), ApiError> {
         let model = model.map(|m| PromptModel { provider: &m.provider, model: &m.model });
         let body = PromptBody { model, parts: [PromptPart::Text { text }] };
-        self.send(&Call::post("send the prompt", format!("/session/{id}/prompt_async"), &body)).await.map(drop)
+        self.send(&Call::post("send the prompt", format!("/session/{id}/prompt_async"), &body))
+            .await
+            .map(drop)
     }
 
     /// Asks OpenCode to stop what the session does. Succeeds for idle and unknown sessions too, and does not say when
@@ -189,7 +191,8 @@ impl Client {
     /// Answers a permission question (`per…`, from [`EventKind::PermissionAsked`](super::EventKind::PermissionAsked)).
     pub async fn reply_permission(&self, request: &str, reply: PermissionReply) -> Result<(), ApiError> {
         let operation = "answer the permission question";
-        let path = format!("/permission/{}/reply", checked(operation, "a permission request id", "per", request)?);
+        let path =
+            format!("/permission/{}/reply", checked(operation, "a permission request id", "per", request)?);
         self.json::<bool>(Call::post(operation, path, &ReplyBody { reply })).await.map(drop)
     }
 
@@ -236,7 +239,11 @@ impl Client {
         serde_json::from_slice(&body).map_err(|error| {
             // serde's own message may quote the answer.
             let place = format!("line {} column {}", error.line(), error.column());
-            unexpected(&call, if call.secret { format!("wrong shape at {place}") } else { error.to_string() }, &body)
+            unexpected(
+                &call,
+                if call.secret { format!("wrong shape at {place}") } else { error.to_string() },
+                &body,
+            )
         })
     }
 
@@ -294,7 +301,8 @@ fn checked<'a>(
     prefix: &'static str,
     id: &'a str,
 ) -> Result<&'a str, ApiError> {
-    let refused = |error: super::InvalidId| ApiError::BadRequest { operation, status: 400, message: error.to_string() };
+    let refused =
+        |error: super::InvalidId| ApiError::BadRequest { operation, status: 400, message: error.to_string() };
     check_id(what, prefix, id).map(|()| id).map_err(refused)
 }
 

@@ -14,7 +14,9 @@ use std::{
 
 /// The file to run for `binary`; `binary` itself if nothing better is found (the start then says what is wrong).
 pub(super) fn resolve(binary: &Path) -> PathBuf {
-    let Some(file) = find(binary).and_then(|found| found.canonicalize().ok()) else { return binary.to_owned() };
+    let Some(file) = find(binary).and_then(|found| found.canonicalize().ok()) else {
+        return binary.to_owned();
+    };
     if is_node_script(&file) { packaged(&file).unwrap_or(file) } else { file }
 }
 
@@ -29,14 +31,16 @@ fn find(binary: &Path) -> Option<PathBuf> {
 fn is_node_script(file: &Path) -> bool {
     let mut head = Vec::new();
     let read = File::open(file).and_then(|file| file.take(128).read_to_end(&mut head));
-    let first = String::from_utf8_lossy(head.split(|byte| *byte == b'\n').next().unwrap_or_default()).into_owned();
+    let first =
+        String::from_utf8_lossy(head.split(|byte| *byte == b'\n').next().unwrap_or_default()).into_owned();
     read.is_ok() && first.starts_with("#!") && first.contains("node")
 }
 
 /// The executable in the platform's package, which npm puts beside the script's package or inside it.
 fn packaged(script: &Path) -> Option<PathBuf> {
     let arch = if ARCH == "x86_64" { "x64" } else { "arm64" };
-    let variants: &[&str] = if has_avx2() { &["", "-baseline", "-musl"] } else { &["-baseline", "-baseline-musl", ""] };
+    let variants: &[&str] =
+        if has_avx2() { &["", "-baseline", "-musl"] } else { &["-baseline", "-baseline-musl", ""] };
     let inside = |dir: &Path, variant: &&str| {
         dir.join(format!("node_modules/opencode-{}-{arch}{variant}/bin/opencode", std::env::consts::OS))
     };

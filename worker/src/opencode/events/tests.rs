@@ -6,7 +6,12 @@ fn session(id: &str) -> Option<OpencodeSessionId> {
 }
 
 /// Shapes as recorded from OpenCode 1.18.33, shortened.
-fn check(kind: &str, properties: &str, expected_session: Option<OpencodeSessionId>, expected: impl Fn(&EventKind) -> bool) {
+fn check(
+    kind: &str,
+    properties: &str,
+    expected_session: Option<OpencodeSessionId>,
+    expected: impl Fn(&EventKind) -> bool,
+) {
     let data = format!(r#"{{"id":"evt_1","type":"{kind}","properties":{properties}}}"#);
     let event = parse(&data).unwrap_or_else(|error| panic!("{error} in {data}"));
     assert_eq!(event.session, expected_session, "for {data}");
@@ -15,15 +20,16 @@ fn check(kind: &str, properties: &str, expected_session: Option<OpencodeSessionI
 
 #[test]
 fn a_delta_says_what_to_append_to_which_part() {
-    let properties =
-        r#"{"sessionID":"ses_1","messageID":"msg_1","partID":"prt_1","field":"text","delta":"a \"b\"\n\u00e4"}"#;
+    let properties = r#"{"sessionID":"ses_1","messageID":"msg_1","partID":"prt_1","field":"text","delta":"a \"b\"\n\u00e4"}"#;
     let expected = Delta {
         message: "msg_1".into(),
         part: "prt_1".into(),
         field: "text".into(),
         delta: "a \"b\"\nä".into(),
     };
-    check("message.part.delta", properties, session("ses_1"), |kind| *kind == EventKind::Delta(expected.clone()));
+    check("message.part.delta", properties, session("ses_1"), |kind| {
+        *kind == EventKind::Delta(expected.clone())
+    });
 }
 
 #[test]
@@ -46,19 +52,33 @@ fn an_aborted_message_is_completed_and_says_so() {
 fn a_provider_s_error_keeps_its_status_and_drops_the_headers() {
     let properties = r#"{"sessionID":"ses_1","error":{"name":"APIError","data":{"message":"fake failure",
         "statusCode":400,"isRetryable":false,"responseHeaders":{"server":"x"},"responseBody":"{}"}}}"#;
-    check("session.error", properties, session("ses_1"), |kind| {
-        matches!(kind, EventKind::Error(e) if e.status == Some(400) && e.message == "fake failure" && !e.retryable)
-    });
+    check(
+        "session.error",
+        properties,
+        session("ses_1"),
+        |kind| matches!(kind, EventKind::Error(e) if e.status == Some(400) && e.message == "fake failure" && !e.retryable),
+    );
     check("session.error", "{}", None, |kind| matches!(kind, EventKind::Error(_)));
 }
 
 #[test]
 fn sessions_come_with_their_titles() {
-    let info = r#"{"id":"ses_1","slug":"x","title":"Fake","time":{"created":1,"updated":2},"version":"1.18.33"}"#;
+    let info =
+        r#"{"id":"ses_1","slug":"x","title":"Fake","time":{"created":1,"updated":2},"version":"1.18.33"}"#;
     let properties = format!(r#"{{"sessionID":"ses_1","info":{info}}}"#);
     let titled = |s: &Session| s.title == "Fake" && s.parent.is_none();
-    check("session.created", &properties, session("ses_1"), |k| matches!(k, EventKind::SessionCreated(s) if titled(s)));
-    check("session.updated", &properties, session("ses_1"), |k| matches!(k, EventKind::SessionUpdated(s) if titled(s)));
+    check(
+        "session.created",
+        &properties,
+        session("ses_1"),
+        |k| matches!(k, EventKind::SessionCreated(s) if titled(s)),
+    );
+    check(
+        "session.updated",
+        &properties,
+        session("ses_1"),
+        |k| matches!(k, EventKind::SessionUpdated(s) if titled(s)),
+    );
     check("session.deleted", &properties, session("ses_1"), |k| *k == EventKind::SessionDeleted);
 }
 
@@ -72,11 +92,19 @@ fn work_begins_and_ends() {
 #[test]
 fn questions_name_themselves() {
     let permission = r#"{"id":"per_1","sessionID":"ses_1","permission":"bash","patterns":["ls"],"metadata":{},"always":[]}"#;
-    check("permission.asked", permission, session("ses_1"), |kind| {
-        matches!(kind, EventKind::PermissionAsked(p) if p.id == "per_1" && p.permission == "bash")
-    });
+    check(
+        "permission.asked",
+        permission,
+        session("ses_1"),
+        |kind| matches!(kind, EventKind::PermissionAsked(p) if p.id == "per_1" && p.permission == "bash"),
+    );
     let question = r#"{"id":"que_1","sessionID":"ses_1","questions":[]}"#;
-    check("question.asked", question, session("ses_1"), |k| matches!(k, EventKind::QuestionAsked { id } if id == "que_1"));
+    check(
+        "question.asked",
+        question,
+        session("ses_1"),
+        |k| matches!(k, EventKind::QuestionAsked { id } if id == "que_1"),
+    );
 }
 
 #[test]

@@ -42,7 +42,10 @@ async fn requests_go_over_the_wire_in_the_recorded_shapes() {
     env.answer("POST /question/que_1/reject", Answer::json(200, "true"));
     let (_server, client) = launched(&env).await;
     let session = client.create_session("My title", Some(&model())).await.unwrap();
-    assert_eq!((session.id, session.title.as_str(), session.time.updated), (id(), "My title", 1_795_428_256_211));
+    assert_eq!(
+        (session.id, session.title.as_str(), session.time.updated),
+        (id(), "My title", 1_795_428_256_211)
+    );
     client.prompt_async(&id(), "hi \"you\"", Some(&model())).await.unwrap();
     client.abort(&id()).await.unwrap();
     client.reply_permission("per_1", PermissionReply::Reject).await.unwrap();
@@ -66,7 +69,9 @@ async fn answers_are_typed() {
     let (_server, client) = launched(&env).await;
     let messages = client.messages(&id(), 2).await.unwrap();
     assert_eq!(messages[0].info.role, Role::User);
-    assert!(matches!(&messages[0].parts[0].kind, PartKind::Text { text, ended: true, .. } if text == "hello"));
+    assert!(
+        matches!(&messages[0].parts[0].kind, PartKind::Text { text, ended: true, .. } if text == "hello")
+    );
     assert_eq!(client.statuses().await.unwrap().get("ses_1"), Some(&Status::Busy));
     assert_eq!(client.health().await.unwrap().major(), Some(1));
     assert_eq!(env.world().requests[0], "GET /session/ses_1/message?limit=2");
@@ -77,7 +82,10 @@ async fn an_unknown_route_answers_a_web_page_and_is_recognised() {
     let env = TestEnv::new();
     let (_server, client) = launched(&env).await;
     assert_eq!(client.session(&id()).await, Err(ApiError::NoSuchRoute { operation: "read the session" }));
-    env.answer("GET /event", Answer::Body(200, "text/html;charset=utf-8", Bytes::from_static(b"<!doctype html>")));
+    env.answer(
+        "GET /event",
+        Answer::Body(200, "text/html;charset=utf-8", Bytes::from_static(b"<!doctype html>")),
+    );
     let error = client.open_events().await.unwrap_err();
     assert_eq!(error, ApiError::NoSuchRoute { operation: "open the event stream" });
 }

@@ -73,7 +73,9 @@ async fn a_child_session_s_questions_reach_the_turn_that_made_it() {
     let question = event("ses_grandchild", EventKind::QuestionAsked { id: "que_1".into() });
     registry.deliver(question.clone()).await;
     assert!(matches!(receiver.recv().await, SessionEvent::Child(e) if e.session == Some(id("ses_child"))));
-    assert!(matches!(receiver.recv().await, SessionEvent::Child(e) if e.session == Some(id("ses_grandchild"))));
+    assert!(
+        matches!(receiver.recv().await, SessionEvent::Child(e) if e.session == Some(id("ses_grandchild")))
+    );
     assert_eq!(receiver.recv().await, SessionEvent::Child(question));
     drop(receiver);
     assert!(registry.state().children.is_empty(), "no child outlives its listener");

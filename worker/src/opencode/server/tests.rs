@@ -21,7 +21,8 @@ struct Bench {
 fn bench() -> Bench {
     let (env, stats) = (TestEnv::new(), Arc::new(ServerStats::default()));
     let (sender, tap) = mpsc::channel(16);
-    let settings = OpencodeSettings { request_timeout: Duration::from_secs(5), ..OpencodeSettings::default() };
+    let settings =
+        OpencodeSettings { request_timeout: Duration::from_secs(5), ..OpencodeSettings::default() };
     let server = Server::new(env.clone(), "/project".into(), settings, stats.clone(), Some(sender));
     Bench { env, server, stats, tap }
 }
@@ -47,7 +48,7 @@ async fn expect_idle(events: &mut EventReceiver) {
 async fn nothing_starts_before_the_first_need() {
     let bench = bench();
     pause(3600).await;
-    assert_eq!((bench.env.world().launches, bench.stats.starts()), (0, 0));
+    assert_eq!((bench.env.launches(), bench.stats.starts()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,7 +57,7 @@ async fn a_burst_of_24_shares_one_start() {
     bench.env.world().launch_takes = Duration::from_secs(2);
     let leases = join_all((0..24).map(|_| bench.server.acquire())).await;
     assert!(leases.iter().all(|lease| lease.as_ref().is_ok_and(|lease| lease.generation() == 1)));
-    assert_eq!((bench.env.world().launches, bench.env.open_streams(), bench.stats.open_streams()), (1, 1, 1));
+    assert_eq!((bench.env.launches(), bench.env.open_streams(), bench.stats.open_streams()), (1, 1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,7 +214,7 @@ async fn one_slow_health_answer_never_restarts_a_server_in_use() {
     assert!(lease.client().health().await.is_err());
     idle_event(&bench.env);
     expect_idle(&mut events).await;
-    assert_eq!((bench.stats.losses(), bench.env.world().launches), (0, 1));
+    assert_eq!((bench.stats.losses(), bench.env.launches()), (0, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -224,7 +225,9 @@ async fn a_process_that_lives_but_serves_no_more_is_replaced() {
     bench.env.answer("GET /event", Answer::Silence);
     bench.env.end_streams();
     let begun = Instant::now();
-    let SessionEvent::ServerLost { reason } = events.recv().await else { panic!("the server was not given up") };
+    let SessionEvent::ServerLost { reason } = events.recv().await else {
+        panic!("the server was not given up")
+    };
     assert!(reason.contains("its event stream failed 6 times in a row"), "{reason}");
     assert!(begun.elapsed() > Duration::from_secs(60), "that is no verdict of a moment");
     bench.env.world().answers.remove("GET /event");
@@ -280,5 +283,5 @@ async fn a_waiter_that_gives_up_holds_no_lease() {
     bench.env.world().launch_takes = Duration::from_secs(2);
     assert!(timeout(Duration::from_secs(1), bench.server.acquire()).await.is_err());
     pause(700).await;
-    assert_eq!((bench.env.world().launches, bench.env.running()), (1, 0), "it started, idled and stopped");
+    assert_eq!((bench.env.launches(), bench.env.running()), (1, 0), "it started, idled and stopped");
 }

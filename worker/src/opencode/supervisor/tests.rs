@@ -51,7 +51,10 @@ fn a_hopeless_start_is_not_tried_again_for_those_who_wait() {
 #[test]
 fn a_crash_backs_off_and_starts_again_only_when_somebody_comes() {
     let mut server = in_use();
-    assert_eq!(server.apply(exited(true)), [Action::Lose("killed".into()), Action::ArmBackoff { failures: 1 }]);
+    assert_eq!(
+        server.apply(exited(true)),
+        [Action::Lose("killed".into()), Action::ArmBackoff { failures: 1 }]
+    );
     assert_eq!(server.apply(Input::Unused), [], "leases of the lost generation");
     assert_eq!(server.apply(Input::Timer), []);
     assert_eq!(server.apply(Input::Acquire), [Action::Start]);
@@ -101,7 +104,10 @@ fn a_shutdown_ends_every_state_and_nothing_starts_after_it() {
     for (number, prepare) in reach.into_iter().enumerate() {
         let mut server = Supervisor::new(3);
         prepare(&mut server);
-        assert!(server.apply(Input::Shutdown).contains(&Action::Refuse(Refusal::Closed)), "in state {number}");
+        assert!(
+            server.apply(Input::Shutdown).contains(&Action::Refuse(Refusal::Closed)),
+            "in state {number}"
+        );
         server.apply(Input::Stopped);
         assert!(server.is_closed(), "in state {number}");
         assert_eq!(server.apply(Input::Acquire), [Action::Refuse(Refusal::Closed)]);
