@@ -221,11 +221,16 @@ impl Inner {
     }
 
     /// Nothing left to answer: idle, once, then what the session has become.
-    fn finish_run(&self, session: &str, last_user: &UserInfo) {
+    fn finish_run(self: &Rc<Self>, session: &str, last_user: UserInfo) {
         let waiters = self.runs.borrow_mut().remove(session).map(|run| run.waiters);
         self.emit_idle(session);
-        self.summarise(session, last_user);
         self.answer(session, waiters.unwrap_or_default());
+        self.summarise_session(session);
+        let (server, session) = (self.clone(), session.to_owned());
+        self.spawn(async move {
+            super::server::pause(server.latencies().summary).await;
+            server.summarise_message(&session, last_user);
+        });
     }
 
     /// All callers get the last assistant message, whichever prompt was theirs.
@@ -245,16 +250,21 @@ impl Inner {
         messages.iter().rfind(|message| matches!(message.info, Info::Assistant(_))).cloned()
     }
 
-    /// What the server publishes before and after a reply: the session, its diff, the user message with a summary.
-    fn summarise(&self, session: &str, user: &UserInfo) {
-        if self.machine.store.borrow().get(session).is_none() {
-            return;
+    /// Publishes the session with a summary, and its diff.
+    fn summarise_session(&self, session: &str) {
+        if self.machine.store.borrow().get(session).is_some() {
+            self.touch(session, |session| session.summary = Some(Summary::default()));
+            self.emit("session.diff", &json!({ "sessionID": session, "diff": [] }));
         }
-        self.touch(session, |session| session.summary = Some(Summary::default()));
-        self.emit("session.diff", &json!({ "sessionID": session, "diff": [] }));
-        let info = Info::User(UserInfo { summary: Some(UserSummary::default()), ..user.clone() });
-        self.machine.store.borrow_mut().set_info(session, info.clone());
-        self.emit_message(session, &info);
+    }
+
+    /// Stores and publishes the user message with a summary.
+    fn summarise_message(&self, session: &str, user: UserInfo) {
+        if self.machine.store.borrow().get(session).is_some() {
+            let info = Info::User(UserInfo { summary: Some(UserSummary::default()), ..user });
+            self.machine.store.borrow_mut().set_info(session, info.clone());
+            self.emit_message(session, &info);
+        }
     }
 }
 
@@ -267,12 +277,13 @@ async fn drive(server: Rc<Inner>, session: String, abort: Rc<Notify>) {
         if !server.knows(&user.model) {
             return server.reject(&session, &user);
         }
+        // What a step sums up is the message that the step before answered (measured on merged prompts).
+        let before = plan.as_ref().map_or(&user, Plan::user).clone();
         let current = match plan.take() {
             Some(plan) if plan.answers(&user) => plan,
             _ => server.plan(&user),
         };
-        let plan = plan.insert(current);
-        let mut step = Step::begin(&server, &session, plan);
+        let mut step = Step::begin(&server, &session, plan.insert(current), before);
         let end = tokio::select! {
             biased;
             () = abort.notified() => StepEnd::Aborted,
@@ -283,6 +294,7 @@ async fn drive(server: Rc<Inner>, session: String, abort: Rc<Notify>) {
             StepEnd::Refused => break,
             StepEnd::Aborted | StepEnd::Failed(_) => {
                 settle(&server, &session, step, end).await;
+                plan = None;
                 if !server.go_on(&session) {
                     return;
                 }
@@ -290,7 +302,7 @@ async fn drive(server: Rc<Inner>, session: String, abort: Rc<Notify>) {
         }
     }
     match plan {
-        Some(plan) => server.finish_run(&session, plan.user()),
+        Some(plan) => server.finish_run(&session, plan.into_user()),
         None => server.finish_silently(&session),
     }
 }

@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     fn store(titles: &[(&str, u64)]) -> Store {
-        let mut store = Store::new(1, "/srv/project".into());
+        let mut store = Store::new(1, "/project".into());
         for (title, at) in titles {
             store.seed(title, *at);
         }

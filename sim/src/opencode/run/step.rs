@@ -38,6 +38,10 @@ impl Plan {
         &self.user
     }
 
+    pub(super) fn into_user(self) -> UserInfo {
+        self.user
+    }
+
     /// Distinguishes this reply from all others.
     fn tag(&self) -> &str {
         let id = &self.user.id;
@@ -91,14 +95,20 @@ pub(super) struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    /// Adds the message and publishes what comes before the model is asked.
-    pub(super) fn begin(server: &'a Rc<Inner>, session: &'a str, plan: &'a mut Plan) -> Self {
+    /// Adds the message and publishes what comes before the model is asked; `before` is the message to sum up.
+    pub(super) fn begin(
+        server: &'a Rc<Inner>,
+        session: &'a str,
+        plan: &'a mut Plan,
+        before: UserInfo,
+    ) -> Self {
         let now = server.machine.now();
         let info = assistant(server, session, &plan.user, now);
         server.machine.store.borrow_mut().push_message(session, Info::Assistant(info.clone()));
         server.emit_message(session, &Info::Assistant(info.clone()));
         server.title(session);
-        server.summarise(session, &plan.user);
+        server.summarise_session(session);
+        server.summarise_message(session, before);
         Self { server, session, plan, info, open: None }
     }
 
