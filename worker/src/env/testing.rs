@@ -52,8 +52,7 @@ pub(crate) struct World {
     pub(crate) answers: BTreeMap<String, Answer>,
     /// `METHOD /path?query body` of every request.
     pub(crate) requests: Vec<String>,
-    /// Launches so far.
-    pub(crate) launches: u32,
+    launches: u32,
     random: u64,
     servers: BTreeMap<u16, Running>,
 }
@@ -124,6 +123,11 @@ impl TestEnv {
     /// Ends every event stream.
     pub(crate) fn end_streams(&self) {
         self.world().servers.values_mut().for_each(|server| server.streams.clear());
+    }
+
+    /// Launches so far.
+    pub(crate) fn launches(&self) -> u32 {
+        self.world().launches
     }
 
     /// Servers that run.

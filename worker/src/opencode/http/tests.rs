@@ -52,7 +52,7 @@ async fn requests_go_over_the_wire_in_the_recorded_shapes() {
     client.reject_question("que_1").await.unwrap();
     insta::assert_snapshot!(env.world().requests.join("\n"), @r#"
     POST /session {"title":"My title","model":{"providerID":"fake","id":"m1"}}
-    POST /session/ses_1/prompt_async {"model":{"providerID":"fake","modelID":"m1"},"parts":[{"type":"text","text":"hi \"you\""}]}
+    POST /session/ses_1/prompt_async {"messageID":"msg_1","model":{"providerID":"fake","modelID":"m1"},"parts":[{"type":"text","text":"hi \"you\""}]}
     POST /session/ses_1/abort
     POST /permission/per_1/reply {"reply":"reject"}
     POST /question/que_1/reject

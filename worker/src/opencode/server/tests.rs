@@ -48,7 +48,7 @@ async fn expect_idle(events: &mut EventReceiver) {
 async fn nothing_starts_before_the_first_need() {
     let bench = bench();
     pause(3600).await;
-    assert_eq!((bench.env.world().launches, bench.stats.starts()), (0, 0));
+    assert_eq!((bench.env.launches(), bench.stats.starts()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,7 +57,7 @@ async fn a_burst_of_24_shares_one_start() {
     bench.env.world().launch_takes = Duration::from_secs(2);
     let leases = join_all((0..24).map(|_| bench.server.acquire())).await;
     assert!(leases.iter().all(|lease| lease.as_ref().is_ok_and(|lease| lease.generation() == 1)));
-    assert_eq!((bench.env.world().launches, bench.env.open_streams(), bench.stats.open_streams()), (1, 1, 1));
+    assert_eq!((bench.env.launches(), bench.env.open_streams(), bench.stats.open_streams()), (1, 1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,7 +214,7 @@ async fn one_slow_health_answer_never_restarts_a_server_in_use() {
     assert!(lease.client().health().await.is_err());
     idle_event(&bench.env);
     expect_idle(&mut events).await;
-    assert_eq!((bench.stats.losses(), bench.env.world().launches), (0, 1));
+    assert_eq!((bench.stats.losses(), bench.env.launches()), (0, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -283,5 +283,5 @@ async fn a_waiter_that_gives_up_holds_no_lease() {
     bench.env.world().launch_takes = Duration::from_secs(2);
     assert!(timeout(Duration::from_secs(1), bench.server.acquire()).await.is_err());
     pause(700).await;
-    assert_eq!((bench.env.world().launches, bench.env.running()), (1, 0), "it started, idled and stopped");
+    assert_eq!((bench.env.launches(), bench.env.running()), (1, 0), "it started, idled and stopped");
 }
