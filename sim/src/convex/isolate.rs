@@ -165,10 +165,12 @@ impl Isolate {
             counter.polls.set(counter.polls.get() + 1);
             counter.polls.get() > allowed.get()
         })));
-        let (run, crons) = context.with(|ctx| {
+        let loaded = context.with(|ctx| {
             bindings::install(&ctx, &host, &registry).catch(&ctx).map_err(|why| describe(&why))?;
             load_modules(&ctx, modules, &store, &registry, now)
-        })?;
+        });
+        // The registry is reachable from the engine's own functions: emptied, it does not outlive the engine.
+        let (run, crons) = loaded.inspect_err(|_| registry.0.borrow_mut().clear())?;
         polls_allowed.set(limits::USER_CODE_POLLS);
         Ok(Loaded { isolate: Self { host, polls_allowed, registry, run, context, runtime }, store, crons })
     }
@@ -270,7 +272,10 @@ fn describe(caught: &CaughtError<'_>) -> String {
     let name = exception.as_object().get::<_, String>("name").unwrap_or_else(|_| "Error".into());
     let message = exception.message().unwrap_or_default();
     let stack = exception.stack().unwrap_or_default();
-    let frames = stack.lines().filter(|line| line.contains(USER_PREFIX));
+    let frames = stack.lines().filter(|line| line.contains(USER_PREFIX)).map(|line| match line.split_once(USER_PREFIX) {
+        Some((before, module)) => format!("{before}{USER_PREFIX}{}", module.replacen(':', ".ts:", 1)),
+        None => line.to_owned(),
+    });
     frames.fold(format!("{name}: {message}"), |text, frame| format!("{text}\n    {}", frame.trim()))
 }
 

@@ -168,6 +168,10 @@ impl Read {
     }
 }
 
+/// Commits are at least this far apart, in nanoseconds. In simulation time can stand still over many commits; they
+/// differ by so much that `_creationTime` (a float of milliseconds) still tells one mutation from the next.
+const COMMIT_STEP: u64 = 1_000;
+
 /// The committed state of a deployment.
 #[derive(Debug)]
 pub struct Store {
@@ -244,7 +248,7 @@ impl Store {
 
     /// Applies the writes of one transaction at a new timestamp and returns what it touched.
     pub fn commit(&mut self, writes: &[Write], now: u64) -> Rc<Touched> {
-        self.last_ts = now.max(self.last_ts + 1);
+        self.last_ts = now.max(self.last_ts + COMMIT_STEP);
         let mut keys = Vec::with_capacity(writes.len() * 6);
         for write in writes {
             self.apply(write, &mut keys);

@@ -7,22 +7,23 @@ use tokio::task::LocalSet;
 
 use super::*;
 
+pub(in crate::convex) mod fixture;
 mod functions;
 mod real;
 
 /// 2026-01-01T00:00:00Z, in nanoseconds.
-pub(super) const START: u64 = 1_767_225_600_000_000_000;
+pub(in crate::convex) const START: u64 = 1_767_225_600_000_000_000;
 
 /// A line for each execution: `kind path outcome reads/writes xattempts`.
-pub(super) type Log = Rc<RefCell<Vec<String>>>;
+pub(in crate::convex) type Log = Rc<RefCell<Vec<String>>>;
 
 /// A deployment on tokio's paused clock.
-pub(super) fn deploy(sources: &[(&str, &str)], latency: Duration, sync: SyncOptions) -> (Convex, Log) {
+pub(in crate::convex) fn deploy(sources: &[(&str, &str)], latency: Duration, sync: SyncOptions) -> (Convex, Log) {
     let sources = sources.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
     deploy_map(&sources, latency, sync)
 }
 
-pub(super) fn deploy_map(
+pub(in crate::convex) fn deploy_map(
     sources: &BTreeMap<String, String>,
     execution_latency: Duration,
     sync: SyncOptions,
@@ -48,19 +49,19 @@ pub(super) fn deploy_map(
 }
 
 /// Runs a test on a paused runtime with a `LocalSet`.
-pub(super) fn simulate<F: Future>(test: impl FnOnce() -> F) -> F::Output {
+pub(in crate::convex) fn simulate<F: Future>(test: impl FnOnce() -> F) -> F::Output {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     LocalSet::new().block_on(&runtime, async move { test().await })
 }
 
 /// An object.
-pub(super) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+pub(in crate::convex) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
     Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 /// A field of an object.
-pub(super) fn field(value: &Value, name: &str) -> Value {
+pub(in crate::convex) fn field(value: &Value, name: &str) -> Value {
     match value {
         Value::Object(fields) => {
             fields.get(name).cloned().unwrap_or_else(|| panic!("no {name} in {fields:?}"))
@@ -70,7 +71,7 @@ pub(super) fn field(value: &Value, name: &str) -> Value {
 }
 
 /// The real backend functions.
-pub(super) fn real_sources() -> BTreeMap<String, String> {
+pub(in crate::convex) fn real_sources() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../worker/convex");
     sources::read_directory(&root).unwrap()
 }
