@@ -245,7 +245,11 @@ impl Convex {
     }
 
     fn present(&self) -> Present {
-        Present { last_ts: self.0.store.borrow().last_ts(), now: (self.0.options.clock)() }
+        Present {
+            last_ts: self.0.store.borrow().last_ts(),
+            now: (self.0.options.clock)(),
+            invalidated: Vec::new(),
+        }
     }
 
     fn draw(&self) -> u64 {

@@ -272,9 +272,11 @@ fn describe(caught: &CaughtError<'_>) -> String {
     let name = exception.as_object().get::<_, String>("name").unwrap_or_else(|_| "Error".into());
     let message = exception.message().unwrap_or_default();
     let stack = exception.stack().unwrap_or_default();
-    let frames = stack.lines().filter(|line| line.contains(USER_PREFIX)).map(|line| match line.split_once(USER_PREFIX) {
-        Some((before, module)) => format!("{before}{USER_PREFIX}{}", module.replacen(':', ".ts:", 1)),
-        None => line.to_owned(),
+    let frames = stack.lines().filter(|line| line.contains(USER_PREFIX)).map(|line| {
+        match line.split_once(USER_PREFIX) {
+            Some((before, module)) => format!("{before}{USER_PREFIX}{}", module.replacen(':', ".ts:", 1)),
+            None => line.to_owned(),
+        }
     });
     frames.fold(format!("{name}: {message}"), |text, frame| format!("{text}\n    {}", frame.trim()))
 }

@@ -36,7 +36,7 @@ use super::{
     Convex, Identity, Observation,
     executor::{Call, Committed, MutationError},
     subscriptions::Subscription,
-    sync_protocol::{Action, Connection, Event, Mutation, QueryRequest, QueryResult},
+    sync_protocol::{Action, Connection, Event, Mutation, Present, QueryRequest, QueryResult},
 };
 
 /// How often the server pings.
@@ -188,7 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
                 self.computation = None;
                 self.handle(Event::Computed { ts, results });
             }
-            Wake::Invalidated => self.invalidated(),
+            Wake::Invalidated => self.handle(Event::Invalidated),
             Wake::Written { transition: true } => self.handle(Event::TransitionSent),
             Wake::Written { transition: false } => {}
             Wake::Ping => self.outbox.push_back((Message::Ping(Bytes::new()), false)),
@@ -230,17 +230,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
         }
     }
 
-    fn invalidated(&mut self) {
-        let hit = self.subscriptions.extract_if(.., |_, subscription| subscription.is_invalid());
-        let hit: Vec<_> = hit.map(|(id, _)| QueryId::new(id)).collect();
-        hit.into_iter().for_each(|id| self.handle(Event::Invalidated(id)));
-    }
-
     fn handle(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let present = self.convex.present();
-            for action in self.connection.handle(event, present) {
+            let hit = self.subscriptions.extract_if(.., |_, subscription| subscription.is_invalid());
+            let invalidated = hit.map(|(id, _)| QueryId::new(id)).collect();
+            let present = Present { invalidated, ..self.convex.present() };
+            for action in self.connection.handle(event, &present) {
                 events.extend(self.perform(action));
             }
         }

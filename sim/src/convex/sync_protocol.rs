@@ -46,12 +46,15 @@ impl Default for SyncOptions {
 }
 
 /// The present, as the deployment sees it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub struct Present {
     /// The timestamp of the newest commit.
     pub last_ts: u64,
     /// The wall clock in nanoseconds since the Unix epoch.
     pub now: u64,
+    /// The live queries of this connection whose read sets were written. They come with every event: a Transition to
+    /// a timestamp has to show everything that was committed until then.
+    pub invalidated: Vec<QueryId>,
 }
 
 /// What happens to a connection.
@@ -65,8 +68,8 @@ pub enum Event {
     Binary,
     /// The running mutation is over.
     MutationDone(Result<Committed, MutationError>),
-    /// Something that a live query read was written.
-    Invalidated(QueryId),
+    /// Something that a live query read was written; what, [`Present`] says.
+    Invalidated,
     /// The queries that were asked for have run, all at `ts`.
     Computed {
         /// The snapshot that they read.
@@ -102,7 +105,8 @@ pub enum Action {
     Send(ServerMessage<Value>),
     /// Run a mutation, then report [`Event::MutationDone`]. One at a time.
     Mutate(Mutation),
-    /// Run these queries at one timestamp and watch what they read, then report [`Event::Computed`]. One at a time.
+    /// Run these queries at once, at the present timestamp, and watch what they read; report [`Event::Computed`] then or
+    /// later. One at a time.
     Compute(Vec<QueryRequest>),
     /// Stop watching what a query read.
     Forget(QueryId),
@@ -224,16 +228,17 @@ impl Connection {
     }
 
     /// Takes an event and says what is to be done, in order. After a close nothing is.
-    pub fn handle(&mut self, event: Event, present: Present) -> Vec<Action> {
+    pub fn handle(&mut self, event: Event, present: &Present) -> Vec<Action> {
         if self.closed {
             return Vec::new();
         }
+        present.invalidated.iter().for_each(|id| self.invalidated(*id));
         match event {
             Event::Message(message) => self.message(message, present),
             Event::Garbage(why) => self.fatal(format!("Received Invalid JSON on websocket: {why}")),
             Event::Binary => self.internal_error(),
             Event::MutationDone(outcome) => self.mutation_done(outcome),
-            Event::Invalidated(id) => self.invalidated(id),
+            Event::Invalidated => {}
             Event::Computed { ts, results } => self.computed(ts, results, present),
             Event::TransitionSent => self.unsent = self.unsent.saturating_sub(1),
             Event::Quiet => self.send(ServerMessage::Ping),
@@ -243,7 +248,7 @@ impl Connection {
         std::mem::take(&mut self.actions)
     }
 
-    fn message(&mut self, message: ClientMessage, present: Present) {
+    fn message(&mut self, message: ClientMessage, present: &Present) {
         if self.session.is_none() && !matches!(message, ClientMessage::Connect { .. }) {
             return self.internal_error();
         }
@@ -274,7 +279,7 @@ impl Connection {
         session: Uuid,
         observed: Option<Timestamp>,
         client_ts: Option<u64>,
-        present: Present,
+        present: &Present,
     ) {
         if self.session.is_some() || observed.is_some_and(|ts| u64::from(ts) > present.last_ts) {
             return self.internal_error();
@@ -394,7 +399,7 @@ impl Connection {
         self.update = true;
     }
 
-    fn authenticate(&mut self, base: u32, token: AuthenticationToken, present: Present) {
+    fn authenticate(&mut self, base: u32, token: AuthenticationToken, present: &Present) {
         if base != self.identity_version {
             return self.internal_error();
         }
@@ -421,7 +426,7 @@ impl Connection {
         }
     }
 
-    fn computed(&mut self, ts: u64, results: Vec<QueryResult>, present: Present) {
+    fn computed(&mut self, ts: u64, results: Vec<QueryResult>, present: &Present) {
         let computing = self.computing.take().expect("what was computed was asked for");
         let removed =
             computing.removed.into_iter().map(|query_id| StateModification::QueryRemoved { query_id });

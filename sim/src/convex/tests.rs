@@ -7,8 +7,10 @@ use tokio::task::LocalSet;
 
 use super::*;
 
+mod edge;
 pub(in crate::convex) mod fixture;
 mod functions;
+mod invalidation;
 mod real;
 
 /// 2026-01-01T00:00:00Z, in nanoseconds.
@@ -18,7 +20,11 @@ pub(in crate::convex) const START: u64 = 1_767_225_600_000_000_000;
 pub(in crate::convex) type Log = Rc<RefCell<Vec<String>>>;
 
 /// A deployment on tokio's paused clock.
-pub(in crate::convex) fn deploy(sources: &[(&str, &str)], latency: Duration, sync: SyncOptions) -> (Convex, Log) {
+pub(in crate::convex) fn deploy(
+    sources: &[(&str, &str)],
+    latency: Duration,
+    sync: SyncOptions,
+) -> (Convex, Log) {
     let sources = sources.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
     deploy_map(&sources, latency, sync)
 }

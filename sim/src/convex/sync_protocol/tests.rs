@@ -16,6 +16,11 @@ use crate::convex::{
     tests::{START, deploy, fixture::*, simulate},
 };
 
+enum Todo {
+    Mutate(Mutation),
+    Deliver(u64, Vec<QueryResult>),
+}
+
 /// A client and its connection, with everything between them in the test's hands.
 struct Link {
     convex: Convex,
@@ -27,7 +32,7 @@ struct Link {
     wake: Rc<Notify>,
     to_client: VecDeque<ServerMessage<Value>>,
     /// What the connection asked for and nobody has done yet.
-    todo: VecDeque<Action>,
+    todo: VecDeque<Todo>,
     closed: Option<Option<(u16, &'static str)>>,
     /// Everything that the client was sent, in short.
     log: Vec<String>,
@@ -78,13 +83,19 @@ impl Link {
     }
 
     fn event(&mut self, event: Event) {
-        let actions = self.connection.handle(event, self.convex.present());
+        let hit = self.subscriptions.extract_if(.., |_, subscription| subscription.is_invalid());
+        let invalidated = hit.map(|(id, _)| QueryId::new(id)).collect();
+        let actions = self.connection.handle(event, &Present { invalidated, ..self.convex.present() });
         for action in actions {
             match action {
                 Action::Send(message) => self.to_client.push_back(message),
                 Action::Close(frame) => self.closed = Some(frame),
                 Action::Forget(id) => drop(self.subscriptions.remove(&id.get_id())),
-                other => self.todo.push_back(other),
+                Action::Mutate(mutation) => self.todo.push_back(Todo::Mutate(mutation)),
+                Action::Compute(requests) => {
+                    let (ts, results) = self.compute(requests);
+                    self.todo.push_back(Todo::Deliver(ts, results));
+                }
             }
         }
     }
@@ -115,15 +126,11 @@ impl Link {
     async fn work_one(&mut self) -> bool {
         match self.todo.pop_front() {
             None => return false,
-            Some(Action::Mutate(mutation)) => {
+            Some(Todo::Mutate(mutation)) => {
                 let outcome = self.execute(mutation).await;
                 self.event(Event::MutationDone(outcome));
             }
-            Some(Action::Compute(requests)) => {
-                let (ts, results) = self.compute(requests);
-                self.event(Event::Computed { ts, results });
-            }
-            Some(other) => panic!("{other:?} is done at once"),
+            Some(Todo::Deliver(ts, results)) => self.event(Event::Computed { ts, results }),
         }
         true
     }
@@ -135,21 +142,24 @@ impl Link {
     }
 
     fn compute(&mut self, requests: Vec<QueryRequest>) -> (u64, Vec<QueryResult>) {
-        let results = requests.into_iter().map(|QueryRequest { id, path, args, journal, identity, rerun }| {
-            let call = Call { path, args, identity, caller: "test".into(), public: true };
-            let run = self.convex.run_query(&call, journal, rerun);
-            let subscription = Subscription::new(&self.convex.0.subscriptions, run.reads, &self.wake);
-            self.subscriptions.insert(id.get_id(), subscription);
-            QueryResult { id, result: run.result, logs: run.logs, journal: run.journal }
-        });
+        let results =
+            requests.into_iter().map(|QueryRequest { id, path, args, journal, identity, rerun }| {
+                let call = Call { path, args, identity, caller: "test".into(), public: true };
+                let run = self.convex.run_query(&call, journal, rerun);
+                let subscription = Subscription::new(&self.convex.0.subscriptions, run.reads, &self.wake);
+                self.subscriptions.insert(id.get_id(), subscription);
+                QueryResult { id, result: run.result, logs: run.logs, journal: run.journal }
+            });
         let results = results.collect();
         (self.convex.present().last_ts, results)
     }
 
     fn notice_invalidations(&mut self) -> bool {
-        let hit: Vec<_> = self.subscriptions.extract_if(.., |_, s| s.is_invalid()).map(|(id, _)| id).collect();
-        hit.iter().for_each(|id| self.event(Event::Invalidated(QueryId::new(*id))));
-        !hit.is_empty()
+        let any = self.subscriptions.values().any(Subscription::is_invalid);
+        if any {
+            self.event(Event::Invalidated);
+        }
+        any
     }
 
     async fn settle(&mut self) {
@@ -221,8 +231,7 @@ fn a_mutation_is_answered_and_then_followed_by_the_transition_that_shows_it() {
         insta::assert_snapshot!(link.take_log(), @r"
         Transition 0→1 later ts 0=Float64(0.0)
         MutationResponse 0 ok
-        Transition 1→1 later ts 
-        Transition 1→1 same ts 0=Float64(1.0)
+        Transition 1→1 later ts 0=Float64(1.0)
         ");
     });
 }
@@ -237,10 +246,9 @@ fn the_transition_may_come_before_the_response() {
         assert!(matches!(answer.await, Ok(FunctionResult::Value(_))));
         insta::assert_snapshot!(link.take_log(), @r"
         Transition 0→1 later ts 0=Float64(0.0)
-        Transition 1→1 later ts 
+        Transition 1→1 later ts 0=Float64(1.0)
         MutationResponse 0 ok
-        Transition 1→1 same ts 
-        Transition 1→1 same ts 0=Float64(1.0)
+        Transition 1→1 same ts
         ");
     });
 }
@@ -256,8 +264,7 @@ fn a_stale_transition_may_follow_the_response() {
         Transition 0→1 later ts 0=Float64(0.0)
         MutationResponse 0 ok
         Transition 1→1 same ts 
-        Transition 1→1 later ts 
-        Transition 1→1 same ts 0=Float64(1.0)
+        Transition 1→1 later ts 0=Float64(1.0)
         ");
     });
 }
@@ -299,7 +306,11 @@ fn a_resent_mutation_is_answered_from_the_record_with_its_first_timestamp() {
         tokio::time::sleep(Duration::from_secs(60)).await;
         link.convex.seed(|seeder| seeder.insert("items", item("other", 0.0, None), 1.0)).unwrap();
         link.connect(USUAL).await;
-        while link.to_client.front().is_none_or(|message| !matches!(message, ServerMessage::MutationResponse { .. })) {
+        while link
+            .to_client
+            .front()
+            .is_none_or(|message| !matches!(message, ServerMessage::MutationResponse { .. }))
+        {
             link.to_client.pop_front();
             assert!(link.send_one() || link.work_one().await);
         }
@@ -386,7 +397,7 @@ async fn replay(steps: Vec<Step>) {
             Step::Receive => drop(link.receive_one()),
             Step::Notice => drop(link.notice_invalidations()),
             Step::Disconnect { commit_first } => {
-                if commit_first && matches!(link.todo.front(), Some(Action::Mutate(_))) {
+                if commit_first && matches!(link.todo.front(), Some(Todo::Mutate(_))) {
                     link.work_one().await;
                 }
                 link.connect(sync).await;
@@ -397,7 +408,12 @@ async fn replay(steps: Vec<Step>) {
     link.settle().await;
     check_snapshot(&link, &count, &names);
     assert_eq!(link.closed, None);
-    assert_eq!(link.latest(&names), Some(Value::Array(added)), "each mutation ran once, in order; {:?}", link.log);
+    assert_eq!(
+        link.latest(&names),
+        Some(Value::Array(added)),
+        "each mutation ran once, in order; {:?}",
+        link.log
+    );
     for answer in answers {
         assert!(matches!(answer.await, Ok(FunctionResult::Value(_))), "every mutation is answered");
     }
@@ -405,7 +421,8 @@ async fn replay(steps: Vec<Step>) {
 
 /// Two queries over the same documents never disagree: they come from one snapshot.
 fn check_snapshot(link: &Link, count: &SubscriberId, names: &SubscriberId) {
-    if let (Some(Value::Float64(count)), Some(Value::Array(names))) = (link.latest(count), link.latest(names)) {
+    if let (Some(Value::Float64(count)), Some(Value::Array(names))) = (link.latest(count), link.latest(names))
+    {
         assert_eq!(count as usize, names.len(), "{:?}", link.log);
     }
 }

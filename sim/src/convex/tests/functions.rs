@@ -194,8 +194,11 @@ fn scheduled_functions_run_once_when_due_and_not_when_cancelled() {
         let task = tokio::task::spawn_local(async move { runner.run_scheduler().await });
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(convex.table("items").len(), 1);
-        let states: Vec<_> =
-            convex.table("_scheduled_functions").iter().map(|job| field(&field(job, "state"), "kind")).collect();
+        let states: Vec<_> = convex
+            .table("_scheduled_functions")
+            .iter()
+            .map(|job| field(&field(job, "state"), "kind"))
+            .collect();
         assert_eq!(Value::Array(states), strings(&["success", "canceled"]));
         task.abort();
     });
@@ -247,7 +250,8 @@ fn seeded_documents_are_checked_and_keep_their_time() {
 #[test]
 fn backends_that_need_what_is_not_modelled_are_refused_at_load() {
     let load = |file: &str, text: &str| {
-        let mut sources: BTreeMap<_, _> = FIXTURE.iter().map(|(path, text)| ((*path).into(), (*text).into())).collect();
+        let mut sources: BTreeMap<_, _> =
+            FIXTURE.iter().map(|(path, text)| ((*path).into(), (*text).into())).collect();
         sources.insert(file.to_owned(), text.to_owned());
         let options = Options {
             seed: 0,
