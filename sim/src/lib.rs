@@ -2,3 +2,5 @@
 
 pub mod convex;
 pub mod opencode;
+pub mod seed;
+pub mod world;

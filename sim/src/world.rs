@@ -1,0 +1,5 @@
+//! The simulated world.
+
+pub mod determinism;
+pub mod memory;
+pub mod network;
