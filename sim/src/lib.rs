@@ -2,5 +2,8 @@
 
 pub mod convex;
 pub mod opencode;
+pub mod oracles;
+pub mod scenario;
 pub mod seed;
+pub mod trace;
 pub mod world;
