@@ -3,6 +3,8 @@
 pub mod convex;
 pub mod opencode;
 pub mod oracles;
+pub mod plant;
+pub mod report;
 pub mod scenario;
 pub mod seed;
 pub mod trace;

@@ -3,3 +3,4 @@
 pub mod determinism;
 pub mod memory;
 pub mod network;
+pub mod recorder;

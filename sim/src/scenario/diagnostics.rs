@@ -56,7 +56,7 @@ impl Diagnostic {
             path: path.to_owned(),
             source: source.to_owned(),
             label: if help.is_some() { "no such key".into() } else { "here".into() },
-            span: error.span().unwrap_or(0..0),
+            span: visible(source, error.span().unwrap_or(0..0)),
             title,
             help,
         }
@@ -80,6 +80,15 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "scenario `{}`: {}", self.path, self.title)
     }
+}
+
+/// A place that can be pointed at: an empty one becomes the text before it in its line.
+fn visible(source: &str, span: Range<usize>) -> Range<usize> {
+    if !span.is_empty() {
+        return span;
+    }
+    let before = source.get(..span.start).unwrap_or(source);
+    before.rfind('\n').map_or(0, |newline| newline + 1)..before.trim_end().len().max(1).min(source.len())
 }
 
 /// A likely meant name, if `message` is serde's complaint about an unknown one:
