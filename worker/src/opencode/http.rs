@@ -1,1 +1,304 @@
-//! Placeholder, replaced by the OpenCode client.
+//! The HTTP client: a few typed calls, each bounded in time and size.
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper_util::{client::legacy, rt::TokioTimer};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{
+    connection::{Connector, Tasks},
+    error::{ApiError, snippet},
+    types::{
+        Health, Message, ModelRef, OpencodeSessionId, PermissionReply, Providers, Session, Statuses, check_id,
+    },
+};
+use crate::env::{Address, Env};
+
+/// The largest answer that is read (bytes).
+pub const MAX_ANSWER: usize = 8 * 1024 * 1024;
+/// Idle connections kept open to the server.
+const MAX_IDLE_CONNECTIONS: usize = 4;
+/// An idle connection is closed after this long: shorter than servers do it, so that no request meets a closing one.
+const IDLE_CONNECTION: Duration = Duration::from_secs(4);
+/// The user that OpenCode expects.
+const USER: &str = "opencode";
+
+/// Speaks to one generation of the OpenCode server. Cheap to clone; all clones end with the generation, and then
+/// every call answers [`ApiError::Unreachable`].
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    http: legacy::Client<Connector, Full<Bytes>>,
+    authority: String,
+    authorization: HeaderValue,
+    request_timeout: Duration,
+    tasks: Tasks,
+}
+
+/// One call: what it is called in errors, and how it goes over the wire.
+struct Call {
+    operation: &'static str,
+    method: Method,
+    path: String,
+    body: Option<Value>,
+    /// Whether the answer may hold keys, so that no error may show any of it.
+    secret: bool,
+}
+
+impl Call {
+    fn new(operation: &'static str, method: Method, path: impl Into<String>) -> Self {
+        Self { operation, method, path: path.into(), body: None, secret: false }
+    }
+
+    fn get(operation: &'static str, path: impl Into<String>) -> Self {
+        Self::new(operation, Method::GET, path)
+    }
+
+    fn post(operation: &'static str, path: impl Into<String>, body: Value) -> Self {
+        Self { body: Some(body), ..Self::new(operation, Method::POST, path) }
+    }
+}
+
+impl Client {
+    /// A client of the server at `address`. No call takes longer than `request_timeout`.
+    pub fn new<E: Env>(env: E, address: Address, password: &SecretString, request_timeout: Duration) -> Self {
+        let tasks = Tasks::new(env.clone());
+        let authority = address.to_string();
+        let http = legacy::Client::builder(tasks.clone())
+            // A request that was cut off may have taken effect: whether to repeat it is the caller's decision.
+            .retry_canceled_requests(false)
+            .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
+            .pool_idle_timeout(IDLE_CONNECTION)
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .build(Connector::new(env, address, tasks.clone()));
+        let authorization = basic_auth(password);
+        Self { inner: Arc::new(Inner { http, authority, authorization, request_timeout, tasks }) }
+    }
+
+    /// Whether the server is up, and its version.
+    pub async fn health(&self) -> Result<Health, ApiError> {
+        self.json(Call::get("check the server's health", "/global/health")).await
+    }
+
+    /// Creates a session. A title keeps OpenCode from asking the model for one; the model is not checked (measured).
+    pub async fn create_session(&self, title: &str, model: Option<&ModelRef>) -> Result<Session, ApiError> {
+        let mut body = json!({ "title": title });
+        if let Some(model) = model {
+            // This route calls the model's field `id`; prompts call it `modelID`.
+            body["model"] = json!({ "providerID": model.provider, "id": model.model });
+        }
+        self.json(Call::post("create a session", "/session", body)).await
+    }
+
+    /// One session; [`ApiError::NotFound`] if OpenCode does not have it.
+    pub async fn session(&self, id: &OpencodeSessionId) -> Result<Session, ApiError> {
+        self.json(Call::get("read the session", format!("/session/{id}"))).await
+    }
+
+    /// Hands a prompt over. Success means *maybe*: OpenCode answers before it has stored the message, and even an
+    /// unknown model is reported by event only. Confirm by [`EventKind::Message`](super::EventKind::Message) or by
+    /// [`Client::messages`]. On an error for which [`ApiError::may_have_happened`] holds, never repeat it.
+    ///
+    /// A model given here sticks to the session, so an unknown one spoils it until a valid one is given.
+    pub async fn prompt_async(
+        &self,
+        id: &OpencodeSessionId,
+        text: &str,
+        model: Option<&ModelRef>,
+    ) -> Result<(), ApiError> {
+        let mut body = json!({ "parts": [{ "type": "text", "text": text }] });
+        if let Some(model) = model {
+            body["model"] = json!({ "providerID": model.provider, "modelID": model.model });
+        }
+        self.send(&Call::post("send the prompt", format!("/session/{id}/prompt_async"), body)).await.map(drop)
+    }
+
+    /// Asks OpenCode to stop what the session does. Succeeds for idle and unknown sessions too, and does not say when
+    /// the session has stopped: wait for an event, with a deadline.
+    pub async fn abort(&self, id: &OpencodeSessionId) -> Result<(), ApiError> {
+        let call = Call::new("abort the session's turn", Method::POST, format!("/session/{id}/abort"));
+        self.json::<bool>(call).await.map(drop)
+    }
+
+    /// The newest `limit` messages, oldest first.
+    ///
+    /// # Panics
+    /// If `limit` is 0, which OpenCode takes for "all of them".
+    pub async fn messages(&self, id: &OpencodeSessionId, limit: usize) -> Result<Vec<Message>, ApiError> {
+        assert!(limit > 0, "a limit of 0 asks OpenCode for the whole history");
+        self.json(Call::get("read the messages", format!("/session/{id}/message?limit={limit}"))).await
+    }
+
+    /// What the sessions that are not idle are doing.
+    pub async fn statuses(&self) -> Result<Statuses, ApiError> {
+        self.json(Call::get("read the sessions' status", "/session/status")).await
+    }
+
+    /// The models that are configured, in order. The providers' keys in the answer are never kept.
+    pub async fn models(&self) -> Result<Vec<ModelRef>, ApiError> {
+        let call = Call { secret: true, ..Call::get("list the models", "/config/providers") };
+        self.json::<Providers>(call).await.map(Providers::into_models)
+    }
+
+    /// Answers a permission question (`per…`, from [`EventKind::PermissionAsked`](super::EventKind::PermissionAsked)).
+    pub async fn reply_permission(&self, request: &str, reply: PermissionReply) -> Result<(), ApiError> {
+        let operation = "answer the permission question";
+        let path = format!("/permission/{}/reply", checked(operation, "a permission request id", "per", request)?);
+        self.json::<bool>(Call::post(operation, path, json!({ "reply": reply }))).await.map(drop)
+    }
+
+    /// Refuses a question of the model's (`que…`, from [`EventKind::QuestionAsked`](super::EventKind::QuestionAsked)).
+    pub async fn reject_question(&self, request: &str) -> Result<(), ApiError> {
+        let operation = "reject the question";
+        let path = format!("/question/{}/reject", checked(operation, "a question id", "que", request)?);
+        self.json::<bool>(Call::new(operation, Method::POST, path)).await.map(drop)
+    }
+
+    /// Ends all connections of all clones at once.
+    pub fn close(&self) {
+        self.inner.tasks.close();
+    }
+
+    /// Resolves after [`Client::close`], when every task of this client has ended.
+    pub async fn closed(&self) {
+        self.inner.tasks.ended().await;
+    }
+
+    /// Starts a task that ends with [`Client::close`] at the latest.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.inner.tasks.spawn(task);
+    }
+
+    /// Opens the event stream. The caller bounds the time it takes.
+    pub(crate) async fn open_events(&self) -> Result<Response<Incoming>, ApiError> {
+        let call = Call::get("open the event stream", "/event");
+        let response = self.transmit(&call).await?;
+        if response.status() == StatusCode::OK && content_type(&response).starts_with("text/event-stream") {
+            return Ok(response);
+        }
+        let (status, html) = (response.status(), is_html(&response));
+        let body = read_body(call.operation, response).await?;
+        Err(match status {
+            StatusCode::OK if html => ApiError::NoSuchRoute { operation: call.operation },
+            StatusCode::OK => unexpected(&call, "not an event stream".into(), &body),
+            _ => ApiError::from_status(call.operation, status, &body),
+        })
+    }
+
+    async fn json<T: DeserializeOwned>(&self, call: Call) -> Result<T, ApiError> {
+        let body = self.send(&call).await?;
+        serde_json::from_slice(&body).map_err(|error| {
+            // serde's own message may quote the answer.
+            let place = format!("line {} column {}", error.line(), error.column());
+            unexpected(&call, if call.secret { format!("wrong shape at {place}") } else { error.to_string() }, &body)
+        })
+    }
+
+    async fn send(&self, call: &Call) -> Result<Bytes, ApiError> {
+        let waited = self.inner.request_timeout;
+        let answer = tokio::time::timeout(waited, self.exchange(call)).await;
+        answer.unwrap_or(Err(ApiError::Timeout { operation: call.operation, waited }))
+    }
+
+    async fn exchange(&self, call: &Call) -> Result<Bytes, ApiError> {
+        let response = self.transmit(call).await?;
+        let (status, html) = (response.status(), is_html(&response));
+        let body = read_body(call.operation, response).await?;
+        if !status.is_success() {
+            let shown = if call.secret { Bytes::new() } else { body };
+            return Err(ApiError::from_status(call.operation, status, &shown));
+        }
+        if html {
+            return Err(ApiError::NoSuchRoute { operation: call.operation });
+        }
+        Ok(body)
+    }
+
+    async fn transmit(&self, call: &Call) -> Result<Response<Incoming>, ApiError> {
+        let inner = &self.inner;
+        let mut request = Request::builder()
+            .method(&call.method)
+            .uri(format!("http://{}{}", inner.authority, call.path))
+            .header(header::AUTHORIZATION, &inner.authorization);
+        if call.body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = call.body.as_ref().map_or_else(Bytes::new, |value| value.to_string().into());
+        let request = request.body(Full::new(body)).expect("identifiers are checked, so the URI is valid");
+        inner.http.request(request).await.map_err(|error| transport_error(call.operation, &error))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.tasks.close();
+    }
+}
+
+fn basic_auth(password: &SecretString) -> HeaderValue {
+    let encoded = STANDARD.encode(format!("{USER}:{}", password.expose_secret()));
+    let mut value = HeaderValue::try_from(format!("Basic {encoded}")).expect("base64 is legal in a header");
+    value.set_sensitive(true);
+    value
+}
+
+fn checked<'a>(
+    operation: &'static str,
+    what: &'static str,
+    prefix: &'static str,
+    id: &'a str,
+) -> Result<&'a str, ApiError> {
+    let refused = |error: super::InvalidId| ApiError::BadRequest { operation, status: 400, message: error.to_string() };
+    check_id(what, prefix, id).map(|()| id).map_err(refused)
+}
+
+fn content_type(response: &Response<Incoming>) -> Cow<'_, str> {
+    let value = response.headers().get(header::CONTENT_TYPE);
+    value.map_or(Cow::Borrowed(""), |value| String::from_utf8_lossy(value.as_bytes()))
+}
+
+/// OpenCode answers unknown routes with its web page.
+fn is_html(response: &Response<Incoming>) -> bool {
+    content_type(response).starts_with("text/html")
+}
+
+fn unexpected(call: &Call, problem: String, body: &[u8]) -> ApiError {
+    let snippet = if call.secret { "[withheld: may hold keys]".into() } else { snippet(body) };
+    ApiError::UnexpectedBody { operation: call.operation, problem, snippet }
+}
+
+async fn read_body(operation: &'static str, response: Response<Incoming>) -> Result<Bytes, ApiError> {
+    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+    body.map(http_body_util::Collected::to_bytes).map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            let problem = format!("longer than {MAX_ANSWER} bytes");
+            return ApiError::UnexpectedBody { operation, problem, snippet: "[not read]".into() };
+        }
+        ApiError::Interrupted { operation, reason: root_cause(&*error) }
+    })
+}
+
+fn transport_error(operation: &'static str, error: &legacy::Error) -> ApiError {
+    let reason = root_cause(error);
+    if error.is_connect() {
+        ApiError::Unreachable { operation, reason }
+    } else {
+        ApiError::Interrupted { operation, reason }
+    }
+}
+
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.last().map(ToString::to_string).unwrap_or_default()
+}

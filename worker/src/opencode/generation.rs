@@ -1,0 +1,155 @@
+//! One start of the server: what its users hold, and what is counted over all of them.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::watch;
+
+use super::{
+    http::Client,
+    registry::{EventReceiver, Registry},
+    types::OpencodeSessionId,
+};
+
+/// One start of the server. Handles of an old generation never reach a newer server.
+pub(crate) struct Generation {
+    pub(crate) number: u64,
+    pub(crate) client: Client,
+    pub(crate) registry: Arc<Registry>,
+    /// How many leases are held.
+    pub(crate) users: watch::Sender<usize>,
+}
+
+impl Generation {
+    /// Tells all receivers, and cuts all connections.
+    pub(crate) fn lose(&self, reason: &str) {
+        self.registry.lose(reason);
+        self.client.close();
+    }
+}
+
+/// The right to use the running server. While one is held, the server is not stopped for being idle.
+///
+/// When the server ends, receivers get [`SessionEvent::ServerLost`](super::SessionEvent::ServerLost) and the client's
+/// calls fail. Drop the lease and acquire another one to reach the next generation.
+pub struct Lease {
+    generation: Arc<Generation>,
+}
+
+impl Lease {
+    pub(crate) fn new(generation: Arc<Generation>) -> Self {
+        generation.users.send_modify(|users| *users += 1);
+        Self { generation }
+    }
+
+    /// The HTTP client of this generation.
+    pub fn client(&self) -> &Client {
+        &self.generation.client
+    }
+
+    /// Receives the session's events from now on. Subscribe before the prompt, and keep receiving until the receiver
+    /// is dropped: the one event stream waits for the slowest receiver.
+    pub fn events(&self, session: &OpencodeSessionId) -> EventReceiver {
+        self.generation.registry.subscribe(session)
+    }
+
+    /// Counts the starts of the server, from 1.
+    pub fn generation(&self) -> u64 {
+        self.generation.number
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lease(generation {})", self.generation.number)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.generation.users.send_modify(|users| *users -= 1);
+    }
+}
+
+/// Counts for telemetry. Made by the caller, shared with the server.
+#[derive(Debug, Default)]
+pub struct ServerStats {
+    starts: AtomicU64,
+    failed_starts: AtomicU64,
+    losses: AtomicU64,
+    generation: AtomicU64,
+    open_streams: AtomicU64,
+    skipped_events: AtomicU64,
+}
+
+impl ServerStats {
+    /// Starts tried.
+    pub fn starts(&self) -> u64 {
+        self.starts.load(Ordering::Relaxed)
+    }
+
+    /// Starts that failed.
+    pub fn failed_starts(&self) -> u64 {
+        self.failed_starts.load(Ordering::Relaxed)
+    }
+
+    /// Running servers that ended by themselves or were ended because they no longer served.
+    pub fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Relaxed)
+    }
+
+    /// The generation that runs, or 0.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Event streams that are open: 0 or 1.
+    pub fn open_streams(&self) -> u64 {
+        self.open_streams.load(Ordering::Relaxed)
+    }
+
+    /// Events that could not be read.
+    pub fn skipped_events(&self) -> u64 {
+        self.skipped_events.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn start_tried(&self) {
+        self.starts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn start_failed(&self) {
+        self.failed_starts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn lost(&self) {
+        self.losses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn runs(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Relaxed);
+    }
+
+    pub(crate) fn event_skipped(&self) {
+        self.skipped_events.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a stream as open until the guard is dropped.
+    pub(crate) fn stream_opened(self: &Arc<Self>) -> OpenStream {
+        self.open_streams.fetch_add(1, Ordering::Relaxed);
+        OpenStream(self.clone())
+    }
+}
+
+/// An open event stream.
+pub(crate) struct OpenStream(Arc<ServerStats>);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.open_streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
