@@ -36,6 +36,12 @@ impl Owner {
         Self(u32::try_from(index + 1).expect("bounded by OWNERS"))
     }
 
+    /// Who is charged now.
+    #[must_use]
+    pub fn active() -> Self {
+        Self(ACTIVE.get())
+    }
+
     /// What this owner holds and held, as counted on this thread.
     #[must_use]
     pub fn usage(self) -> Usage {

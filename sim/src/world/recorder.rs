@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{determinism, memory::unattributed};
+use super::{
+    conductor::Replies,
+    determinism, memory::unattributed,
+};
 use crate::{
     oracles::Court,
     report::Figures,
@@ -17,6 +20,8 @@ pub struct Recording {
     pub court: Court,
     /// The numbers of the report.
     pub figures: Figures,
+    /// Replies in the middle.
+    pub replies: Replies,
     names: Names,
 }
 
@@ -28,8 +33,8 @@ impl Recorder {
     /// A recorder without facts.
     #[must_use]
     pub fn new(trace: Trace, court: Court) -> Self {
-        let (figures, names) = (Figures::default(), Names::default());
-        Self(Arc::new(Mutex::new(Recording { trace, court, figures, names })))
+        let (figures, replies, names) = (Figures::default(), Replies::default(), Names::default());
+        Self(Arc::new(Mutex::new(Recording { trace, court, figures, replies, names })))
     }
 
     /// The shared name for `text`.
@@ -44,6 +49,7 @@ impl Recorder {
             let fact = Fact { at: now(), host: Name::clone(host), event };
             let recording = &mut *self.lock();
             recording.figures.observe(&fact);
+            recording.replies.observe(&fact);
             recording.trace.record(fact.clone());
             recording.court.observe(&fact, &recording.trace);
         });

@@ -1,0 +1,5 @@
+//! Who lives in the simulated world.
+
+pub mod env;
+pub mod launcher;
+pub mod opencode;
