@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-pub use token::{Token, TokenError};
+pub use token::{MIN_SECRET_LENGTH, Token, TokenError};
 
 /// One worker's settings, validated.
 #[derive(Debug, Clone)]

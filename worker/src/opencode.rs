@@ -13,6 +13,7 @@ pub mod error;
 pub mod events;
 pub mod generation;
 pub mod http;
+pub mod prompt_id;
 pub mod reader;
 pub mod registry;
 pub mod server;
@@ -26,6 +27,6 @@ pub use http::Client;
 pub use registry::{EventReceiver, SessionEvent, TapEvent};
 pub use server::{Server, ServerError};
 pub use types::{
-    InvalidId, Message, MessageInfo, ModelRef, OpencodeSessionId, Part, PartKind, PermissionReply, RemoteError,
-    Role, Session, Status,
+    InvalidId, Message, MessageInfo, ModelRef, OpencodeSessionId, Part, PartKind, PermissionReply,
+    RemoteError, Role, Session, Status,
 };

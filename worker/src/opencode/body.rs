@@ -131,7 +131,10 @@ mod tests {
 
     type Frames = tokio::sync::mpsc::Receiver<Bytes>;
 
-    fn watched(mut frames: Frames, silence: Duration) -> Watched<impl Body<Data = Bytes, Error = StreamFault> + Unpin> {
+    fn watched(
+        mut frames: Frames,
+        silence: Duration,
+    ) -> Watched<impl Body<Data = Bytes, Error = StreamFault> + Unpin> {
         let stream = futures_util::stream::poll_fn(move |cx| {
             frames.poll_recv(cx).map(|data| data.map(|data| Ok::<_, StreamFault>(Frame::data(data))))
         });
@@ -149,7 +152,10 @@ mod tests {
         }
         let begun = Instant::now();
         let fault = body.frame().await.unwrap().unwrap_err();
-        assert_eq!((fault, begun.elapsed()), (StreamFault::Silent(Duration::from_secs(25)), Duration::from_secs(25)));
+        assert_eq!(
+            (fault, begun.elapsed()),
+            (StreamFault::Silent(Duration::from_secs(25)), Duration::from_secs(25))
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -165,7 +165,8 @@ fn message_of(status: StatusCode, body: &[u8]) -> String {
 /// How an answer begins, in one line of at most 200 bytes.
 pub(crate) fn snippet(body: &[u8]) -> String {
     let head = &body[..body.len().min(MAX_SNIPPET)];
-    let text: String = String::from_utf8_lossy(head).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text: String =
+        String::from_utf8_lossy(head).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     cut(&text, MAX_SNIPPET).to_owned()
 }
 
@@ -192,7 +193,11 @@ mod tests {
             r#"{"name":"NotFoundError","data":{"message":"Session not found: ses_1"}}"#,
             "cannot do it: NotFoundError: Session not found: ses_1",
         );
-        check(400, r#"{"_tag":"BadRequest"}"#, "cannot do it: OpenCode refused the request (400): BadRequest");
+        check(
+            400,
+            r#"{"_tag":"BadRequest"}"#,
+            "cannot do it: OpenCode refused the request (400): BadRequest",
+        );
         check(
             400,
             r#"{"name":"BadRequest","data":{"message":"Missing key\n  at [\"parts\"]","kind":"Payload"}}"#,

@@ -110,14 +110,16 @@ impl Client {
     /// unknown model is reported by event only. Confirm by [`EventKind::Message`](super::EventKind::Message) or by
     /// [`Client::messages`]. On an error for which [`ApiError::may_have_happened`] holds, never repeat it.
     ///
-    /// A model given here sticks to the session, so an unknown one spoils it until a valid one is given.
+    /// `message` becomes the id of the user's message ([`prompt_id`](super::prompt_id)), by which the answers to this
+    /// prompt are told from all others. A model given here sticks to the session, so an unknown one spoils it until a valid one is given.
     pub async fn prompt_async(
         &self,
         id: &OpencodeSessionId,
+        message: &str,
         text: &str,
         model: Option<&ModelRef>,
     ) -> Result<(), ApiError> {
-        let mut body = json!({ "parts": [{ "type": "text", "text": text }] });
+        let mut body = json!({ "messageID": message, "parts": [{ "type": "text", "text": text }] });
         if let Some(model) = model {
             body["model"] = json!({ "providerID": model.provider, "modelID": model.model });
         }
@@ -154,7 +156,8 @@ impl Client {
     /// Answers a permission question (`per…`, from [`EventKind::PermissionAsked`](super::EventKind::PermissionAsked)).
     pub async fn reply_permission(&self, request: &str, reply: PermissionReply) -> Result<(), ApiError> {
         let operation = "answer the permission question";
-        let path = format!("/permission/{}/reply", checked(operation, "a permission request id", "per", request)?);
+        let path =
+            format!("/permission/{}/reply", checked(operation, "a permission request id", "per", request)?);
         self.json::<bool>(Call::post(operation, path, json!({ "reply": reply }))).await.map(drop)
     }
 
@@ -201,7 +204,11 @@ impl Client {
         serde_json::from_slice(&body).map_err(|error| {
             // serde's own message may quote the answer.
             let place = format!("line {} column {}", error.line(), error.column());
-            unexpected(&call, if call.secret { format!("wrong shape at {place}") } else { error.to_string() }, &body)
+            unexpected(
+                &call,
+                if call.secret { format!("wrong shape at {place}") } else { error.to_string() },
+                &body,
+            )
         })
     }
 
@@ -259,7 +266,8 @@ fn checked<'a>(
     prefix: &'static str,
     id: &'a str,
 ) -> Result<&'a str, ApiError> {
-    let refused = |error: super::InvalidId| ApiError::BadRequest { operation, status: 400, message: error.to_string() };
+    let refused =
+        |error: super::InvalidId| ApiError::BadRequest { operation, status: 400, message: error.to_string() };
     check_id(what, prefix, id).map(|()| id).map_err(refused)
 }
 

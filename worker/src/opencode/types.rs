@@ -235,7 +235,9 @@ mod tests {
 
     #[test]
     fn a_session_id_that_could_change_a_path_is_refused() {
-        for bad in ["", "bogus", "ses_a/../b", "ses_a?x=1", "ses_ä", "ses a", &format!("ses_{}", "a".repeat(128))] {
+        for bad in
+            ["", "bogus", "ses_a/../b", "ses_a?x=1", "ses_ä", "ses a", &format!("ses_{}", "a".repeat(128))]
+        {
             assert!(OpencodeSessionId::new(bad).is_err(), "{bad:?} was accepted");
         }
         assert_eq!(OpencodeSessionId::new("ses_aB3").unwrap().as_str(), "ses_aB3");

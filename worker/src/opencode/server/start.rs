@@ -135,7 +135,8 @@ impl<E: Env> Start<E> {
         match timeout(limit, wait_until_healthy(client, &mut last)).await {
             Ok(result) => result?,
             Err(_) => {
-                let text = format!("it was not healthy within {}s of its ready line: {last}", limit.as_secs());
+                let text =
+                    format!("it was not healthy within {}s of its ready line: {last}", limit.as_secs());
                 return Err(StartFailure::passing(text));
             }
         }

@@ -271,7 +271,8 @@ mod tests {
 
     #[test]
     fn a_tool_part_keeps_its_name_and_status_but_not_its_output() {
-        let fields = r#""type":"tool","tool":"bash","callID":"c","state":{"status":"completed","output":"…"}"#;
+        let fields =
+            r#""type":"tool","tool":"bash","callID":"c","state":{"status":"completed","output":"…"}"#;
         assert_eq!(part(fields), PartKind::Tool { tool: "bash".into(), status: "completed".into() });
         assert_eq!(part(r#""type":"step-start","snapshot":"ef""#), PartKind::Other);
     }
