@@ -80,6 +80,8 @@ pub enum Phase {
     Safety,
     /// Faults have stopped: everything must come to its end within the bound.
     Liveness,
+    /// The workers are asked to end.
+    Closing,
 }
 
 /// How a worker ended.
@@ -164,8 +166,12 @@ pub enum Event {
     Request { method: Name, path: Name, status: u16 },
     /// A session is being created; `in_flight` counts it.
     CreateStarted { in_flight: u64 },
-    /// A session was created.
-    CreateEnded { opencode_session: Name, in_flight: u64 },
+    /// A session was created, or its creation was given up.
+    CreateEnded {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        opencode_session: Option<Name>,
+        in_flight: u64,
+    },
     /// A user message was accepted.
     Prompted { opencode_session: Name, message: Name, text: Name },
     /// The reply to a user message ended; `reply` digests what the model said.
@@ -225,7 +231,7 @@ impl Event {
             | Self::Exited { worker, .. } => among(&[worker]),
             Self::Prompted { opencode_session, message, text } => among(&[opencode_session, message, text]),
             Self::ReplyEnded { opencode_session, message, .. } => among(&[opencode_session, message]),
-            Self::CreateEnded { opencode_session, .. } | Self::Aborted { opencode_session } => {
+            Self::CreateEnded { opencode_session: Some(opencode_session), .. } | Self::Aborted { opencode_session } => {
                 among(&[opencode_session])
             }
             Self::Executed { .. }
@@ -235,6 +241,7 @@ impl Event {
             | Self::ServerStopped
             | Self::Request { .. }
             | Self::CreateStarted { .. }
+            | Self::CreateEnded { .. }
             | Self::EventStreamOpened
             | Self::EventStreamClosed
             | Self::ModelsListed

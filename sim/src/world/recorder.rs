@@ -22,6 +22,8 @@ pub struct Recording {
     pub figures: Figures,
     /// Replies in the middle.
     pub replies: Replies,
+    /// Whether the report is made: then nothing is recorded any more.
+    pub closed: bool,
     names: Names,
 }
 
@@ -34,7 +36,7 @@ impl Recorder {
     #[must_use]
     pub fn new(trace: Trace, court: Court) -> Self {
         let (figures, replies, names) = (Figures::default(), Replies::default(), Names::default());
-        Self(Arc::new(Mutex::new(Recording { trace, court, figures, replies, names })))
+        Self(Arc::new(Mutex::new(Recording { trace, court, figures, replies, closed: false, names })))
     }
 
     /// The shared name for `text`.
@@ -48,6 +50,9 @@ impl Recorder {
         unattributed(|| {
             let fact = Fact { at: now(), host: Name::clone(host), event };
             let recording = &mut *self.lock();
+            if recording.closed {
+                return;
+            }
             recording.figures.observe(&fact);
             recording.replies.observe(&fact);
             recording.trace.record(fact.clone());
