@@ -137,7 +137,12 @@ mod tests {
 
     #[test]
     fn wrong_flags_are_refused() {
-        for arguments in [&["sim"][..], &["sim", "--seed", "1"], &["sim", "a.toml", "--seed", "x"], &["sim", "a.toml", "--oops"]] {
+        for arguments in [
+            &["sim"][..],
+            &["sim", "--seed", "1"],
+            &["sim", "a.toml", "--seed", "x"],
+            &["sim", "a.toml", "--oops"],
+        ] {
             assert!(Cli::try_parse_from(arguments).is_err(), "{arguments:?}");
         }
     }

@@ -94,7 +94,7 @@ pub struct Raised {
 impl Verdict {
     /// Reports a violation. `about` names the turn, session, worker or host whose facts belong to the story.
     pub fn violation(&mut self, message: impl Into<String>, about: &[&Name]) {
-        let about = about.iter().map(|name| Name::clone(name)).collect();
+        let about = about.iter().copied().cloned().collect();
         self.raised.push(Raised { message: message.into(), about });
     }
 

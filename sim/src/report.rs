@@ -106,12 +106,8 @@ pub fn options(scenario: &Scenario) -> Vec<(&'static str, String)> {
     use crate::scenario::Time;
     let (population, workload, replies) = (&scenario.population, &scenario.workload, &scenario.replies);
     let ends: Vec<_> = scenario.planned_restarts().iter().map(text::restart).collect();
-    let network = format!(
-        "tick {}, latency {} to {}",
-        Time(scenario.tick),
-        scenario.latency.min,
-        scenario.latency.max
-    );
+    let network =
+        format!("tick {}, latency {} to {}", Time(scenario.tick), scenario.latency.min, scenario.latency.max);
     let sessions = format!(
         "{}, {} missing in OpenCode, {} only there, {} old messages each",
         population.sessions,
@@ -119,8 +115,11 @@ pub fn options(scenario: &Scenario) -> Vec<(&'static str, String)> {
         population.only_in_opencode,
         population.old_messages_per_session,
     );
-    let stale =
-        format!("{} pending, {} claimed", population.stale_pending.get_ref(), population.stale_claimed.get_ref());
+    let stale = format!(
+        "{} pending, {} claimed",
+        population.stale_pending.get_ref(),
+        population.stale_claimed.get_ref()
+    );
     let turns = format!(
         "{} from {} to {}, {:?} over time, {:?} over sessions",
         workload.turns,

@@ -68,7 +68,8 @@ impl Scenario {
     /// If it cannot be read, or makes no sense: then with the place.
     pub fn read(path: &Path) -> Result<Self, ScenarioError> {
         let shown = path.display().to_string();
-        let source = fs::read_to_string(path).map_err(|source| ScenarioError::Read { path: shown.clone(), source })?;
+        let source =
+            fs::read_to_string(path).map_err(|source| ScenarioError::Read { path: shown.clone(), source })?;
         let stem = path.file_stem().map_or_else(|| shown.clone(), |stem| stem.to_string_lossy().into_owned());
         Self::parse(&shown, &stem, &source)
     }
@@ -152,7 +153,13 @@ fn require<T>(
 
 fn validate(raw: &Raw) -> Result<(), Complaint> {
     let duration = raw.duration.get_ref().0;
-    require(!duration.is_zero(), &raw.duration, "the run has no duration", "zero", "give it at least a second")?;
+    require(
+        !duration.is_zero(),
+        &raw.duration,
+        "the run has no duration",
+        "zero",
+        "give it at least a second",
+    )?;
     validate_network(raw)?;
     let workers = *raw.workers.get_ref();
     require(
@@ -170,14 +177,14 @@ fn validate(raw: &Raw) -> Result<(), Complaint> {
 fn validate_network(raw: &Raw) -> Result<(), Complaint> {
     let tick = raw.tick.get_ref();
     require(
-        !tick.0.is_zero() && tick.0 <= MAX_TICK && tick.0.subsec_micros() % 1000 == 0,
+        !tick.0.is_zero() && tick.0 <= MAX_TICK && tick.0.subsec_micros().is_multiple_of(1000),
         &raw.tick,
         "a tick is a whole number of milliseconds, from 1 to 100",
         format!("{tick}"),
         "10ms is a good tick: fast, and shorter than the latencies of a network",
     )?;
     let latency = raw.latency.get_ref();
-    let whole = |time: Time| time.0.subsec_micros() % 1000 == 0;
+    let whole = |time: Time| time.0.subsec_micros().is_multiple_of(1000);
     require(
         whole(latency.min) && whole(latency.max),
         &raw.latency,
@@ -215,7 +222,11 @@ fn validate_population(population: &Population) -> Result<(), Complaint> {
     )
 }
 
-fn validate_workload(workload: &Workload, population: &Population, duration: Duration) -> Result<(), Complaint> {
+fn validate_workload(
+    workload: &Workload,
+    population: &Population,
+    duration: Duration,
+) -> Result<(), Complaint> {
     let (from, end) = (&workload.from, until(workload, duration));
     require(
         from.get_ref().0 < end,
@@ -272,7 +283,10 @@ mod tests {
     #[test]
     fn a_scenario_needs_little() {
         let scenario = Scenario::parse("some.toml", "some", "duration = '10min'").unwrap();
-        assert_eq!((&*scenario.name, scenario.duration, scenario.workers), ("some", Duration::from_secs(600), 1));
+        assert_eq!(
+            (&*scenario.name, scenario.duration, scenario.workers),
+            ("some", Duration::from_secs(600), 1)
+        );
         assert_eq!(scenario.workload_until, Duration::from_secs(540));
     }
 
@@ -331,8 +345,10 @@ mod tests {
     fn a_broken_file_is_shown_at_its_place() {
         insta::assert_snapshot!(complaint("duration = "), @r#"
         error: string values must be quoted, expected literal string
-         --> some.toml
+         --> some.toml:1:1
           |
+        1 | duration = 
+          | ^^^^^^^^^^ here
         "#);
     }
 

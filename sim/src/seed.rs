@@ -48,7 +48,9 @@ impl fmt::Display for Seed {
 
 /// A seed that is neither a decimal number nor a hexadecimal one with `0x` in front.
 #[derive(Debug, thiserror::Error)]
-#[error("`{text}` is not a seed: write a decimal number, or a hexadecimal one with `0x` in front, below 2^64")]
+#[error(
+    "`{text}` is not a seed: write a decimal number, or a hexadecimal one with `0x` in front, below 2^64"
+)]
 pub struct SeedError {
     text: String,
     source: ParseIntError,
@@ -97,7 +99,9 @@ mod tests {
 
     #[test]
     fn a_seed_is_read_in_decimal_and_in_hexadecimal() {
-        for (text, seed) in [("42", 42), ("0x2a", 42), ("0XFF", 255), ("1_000", 1000), ("0xffffffffffffffff", u64::MAX)] {
+        for (text, seed) in
+            [("42", 42), ("0x2a", 42), ("0XFF", 255), ("1_000", 1000), ("0xffffffffffffffff", u64::MAX)]
+        {
             assert_eq!(text.parse::<Seed>().unwrap(), Seed(seed), "{text}");
         }
     }

@@ -136,11 +136,24 @@ mod tests {
 
     #[test]
     fn the_first_difference_is_shown_with_what_came_before() {
-        insta::assert_snapshot!(check("1\n2\n3\n4\n5\nx\nz\n", "1\n2\n3\n4\n5\ny\n").unwrap(), @"");
+        insta::assert_snapshot!(check("1\n2\n3\n4\n5\nx\nz\n", "1\n2\n3\n4\n5\ny\n").unwrap(), @r#"
+        fact 6 differs in one (-) and other (+)
+          2
+          3
+          4
+          5
+        - x
+        + y
+        "#);
     }
 
     #[test]
     fn a_trace_that_ends_early_differs() {
-        insta::assert_snapshot!(check("1\n", "1\n2\n").unwrap(), @"");
+        insta::assert_snapshot!(check("1\n", "1\n2\n").unwrap(), @r#"
+        fact 2 differs in one (-) and other (+)
+          1
+        - (the trace ends here)
+        + 2
+        "#);
     }
 }

@@ -79,7 +79,8 @@ fn watch(order: Order, quiet: bool) -> anyhow::Result<Report> {
     });
     bar.finish_and_clear();
     let ended = thread.join();
-    let report = outcome.map_err(|_| anyhow::anyhow!("the simulator panicked: {}", panic_text(ended.err())))?;
+    let report =
+        outcome.map_err(|_| anyhow::anyhow!("the simulator panicked: {}", panic_text(ended.err())))?;
     Ok(report?)
 }
 

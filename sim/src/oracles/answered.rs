@@ -41,9 +41,14 @@ impl Answered {
         }
         if to == TurnState::Completed {
             match turn.reply {
-                None => verdict.violation(format!("turn {name} was completed before its reply ended"), &about),
+                None => {
+                    verdict.violation(format!("turn {name} was completed before its reply ended"), &about)
+                }
                 Some((_, outcome)) if outcome != ReplyOutcome::Finished => {
-                    verdict.violation(format!("turn {name} was completed, but its reply ended as {outcome:?}"), &about);
+                    verdict.violation(
+                        format!("turn {name} was completed, but its reply ended as {outcome:?}"),
+                        &about,
+                    );
                 }
                 Some((reply, _)) if reply != turn.written => {
                     let written = turn.written;
@@ -79,7 +84,8 @@ impl Oracle for Answered {
             Event::ReplyEnded { opencode_session, message, reply, outcome } => {
                 let prompt = [&fact.host, opencode_session, message].map(Name::clone).into();
                 let Some(turn) = self.by_prompt.remove(&prompt) else { return };
-                self.turns.get_mut(&turn).expect("prompts belong to known turns").reply = Some((*reply, *outcome));
+                self.turns.get_mut(&turn).expect("prompts belong to known turns").reply =
+                    Some((*reply, *outcome));
             }
             Event::ChunkWritten { turn, total, .. } => {
                 if let Some(turn) = self.turns.get_mut(turn) {
@@ -113,7 +119,8 @@ mod tests {
     #[test]
     fn a_turn_completed_with_what_opencode_said_is_answered() {
         let turn = [sent("t1", 1.0), claimed("t1"), prompted("t1")];
-        let reply = [chunk("t1", 0, "he"), replied("t1", "hello"), chunk("t1", 1, "hello"), completed("t1", 2)];
+        let reply =
+            [chunk("t1", 0, "he"), replied("t1", "hello"), chunk("t1", 1, "hello"), completed("t1", 2)];
         check(&[&turn[..], &reply[..]].concat(), &[]);
     }
 
@@ -124,7 +131,13 @@ mod tests {
 
     #[test]
     fn a_text_that_differs_is_seen() {
-        let events = [sent("t1", 1.0), prompted("t1"), chunk("t1", 0, "hel"), replied("t1", "hello"), completed("t1", 1)];
+        let events = [
+            sent("t1", 1.0),
+            prompted("t1"),
+            chunk("t1", 0, "hel"),
+            replied("t1", "hello"),
+            completed("t1", 1),
+        ];
         let (written, said) = (Digest::of("hel"), Digest::of("hello"));
         check(&events, &[&format!("turn t1 holds {written}, but OpenCode said {said}")]);
     }
@@ -152,7 +165,12 @@ mod tests {
     #[test]
     fn a_turn_that_has_not_ended_is_waited_for() {
         check(
-            &[sent("t1", 1.0), sent("t2", 1.0), claimed("t2"), changed("t1", TurnState::Pending, TurnState::Failed)],
+            &[
+                sent("t1", 1.0),
+                sent("t2", 1.0),
+                claimed("t2"),
+                changed("t1", TurnState::Pending, TurnState::Failed),
+            ],
             &["pending: 1 turns have not ended, among them t2 (Claimed)"],
         );
     }

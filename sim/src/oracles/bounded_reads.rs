@@ -47,11 +47,13 @@ impl BoundedReads {
         }
         let Limits { documents_per_call, bytes_per_call, .. } = self.limits;
         if documents > documents_per_call {
-            let message = format!("{function} read {documents} documents for {worker}, more than {documents_per_call}");
+            let message =
+                format!("{function} read {documents} documents for {worker}, more than {documents_per_call}");
             verdict.violation(message, &[worker]);
         }
         if bytes > bytes_per_call.0 {
-            let message = format!("{function} read {bytes} bytes for {worker}, more than {}", bytes_per_call.0);
+            let message =
+                format!("{function} read {bytes} bytes for {worker}, more than {}", bytes_per_call.0);
             verdict.violation(message, &[worker]);
         }
     }
@@ -73,7 +75,9 @@ impl Oracle for BoundedReads {
                 }
             }
             Event::Ready { worker, .. } => self.ready(worker, verdict),
-            Event::Executed { caller: Caller::Worker(worker), function, documents_read, bytes_read, .. } => {
+            Event::Executed {
+                caller: Caller::Worker(worker), function, documents_read, bytes_read, ..
+            } => {
                 self.executed(worker, function, *documents_read, *bytes_read, verdict);
             }
             _ => {}

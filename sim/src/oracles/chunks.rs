@@ -54,7 +54,9 @@ impl Oracle for Chunks {
 
     fn observe(&mut self, fact: &Fact, verdict: &mut Verdict) {
         match &fact.event {
-            Event::ChunkWritten { turn, sequence, bytes, .. } => self.written(turn, *sequence, *bytes, verdict),
+            Event::ChunkWritten { turn, sequence, bytes, .. } => {
+                self.written(turn, *sequence, *bytes, verdict)
+            }
             Event::TurnChanged { turn, to, chunks, .. } => self.changed(turn, *to, *chunks, verdict),
             _ => {}
         }
@@ -80,12 +82,18 @@ mod tests {
 
     #[test]
     fn a_gap_is_seen() {
-        check(&[claimed("t1"), chunk("t1", 0, "a"), chunk("t1", 2, "ac")], &["chunk 2 of turn t1 came where 1 was due"]);
+        check(
+            &[claimed("t1"), chunk("t1", 0, "a"), chunk("t1", 2, "ac")],
+            &["chunk 2 of turn t1 came where 1 was due"],
+        );
     }
 
     #[test]
     fn a_repetition_is_seen() {
-        check(&[claimed("t1"), chunk("t1", 0, "a"), chunk("t1", 0, "aa")], &["chunk 0 of turn t1 came where 1 was due"]);
+        check(
+            &[claimed("t1"), chunk("t1", 0, "a"), chunk("t1", 0, "aa")],
+            &["chunk 0 of turn t1 came where 1 was due"],
+        );
     }
 
     #[test]

@@ -82,7 +82,10 @@ mod tests {
 
     #[test]
     fn a_server_before_the_first_claim_of_a_start_is_seen() {
-        check(&[started(1), Event::ServerStarted], &["opencode-1 was started before worker-1 had claimed a turn"]);
+        check(
+            &[started(1), Event::ServerStarted],
+            &["opencode-1 was started before worker-1 had claimed a turn"],
+        );
         check(
             &[started(1), claimed("t1"), started(2), Event::ServerStarted],
             &["opencode-1 was started before worker-1 had claimed a turn"],

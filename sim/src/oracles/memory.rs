@@ -56,7 +56,10 @@ impl Memory {
                 worker.idle = Some(live);
                 let limit = limits.worker_heap_idle.signed();
                 if live > limit {
-                    verdict.violation(format!("{name} holds {live} bytes when idle, more than {limit}"), &[name]);
+                    verdict.violation(
+                        format!("{name} holds {live} bytes when idle, more than {limit}"),
+                        &[name],
+                    );
                 }
             }
             return;
@@ -96,7 +99,10 @@ impl Oracle for Memory {
             Event::Heap { worker, live, peak } => self.measured(worker, *live, *peak, verdict),
             Event::Cache { worker, sessions } if *sessions > self.limits.cached_sessions => {
                 let limit = self.limits.cached_sessions;
-                verdict.violation(format!("{worker} remembers {sessions} sessions, more than {limit}"), &[worker]);
+                verdict.violation(
+                    format!("{worker} remembers {sessions} sessions, more than {limit}"),
+                    &[worker],
+                );
             }
             _ => {}
         }
@@ -132,7 +138,8 @@ mod tests {
 
     #[test]
     fn a_heap_that_follows_the_turns_is_fine() {
-        let events = vec![started(1), heap(5, 9000), ready(), heap(900, 900), claimed("t1"), heap(1010, 1010)];
+        let events =
+            vec![started(1), heap(5, 9000), ready(), heap(900, 900), claimed("t1"), heap(1010, 1010)];
         check(events, &[]);
     }
 
@@ -140,17 +147,22 @@ mod tests {
     fn a_spike_between_two_measurements_is_seen() {
         check(
             vec![started(1), ready(), heap(900, 900), claimed("t1"), completed("t1", 0), heap(900, 1011)],
-            &["worker-1 held 1011 bytes with 1 turns in progress: 111 above its idle heap of 900, 1 too many"],
+            &[
+                "worker-1 held 1011 bytes with 1 turns in progress: 111 above its idle heap of 900, 1 too many",
+            ],
         );
     }
 
     #[test]
     fn turns_that_ended_before_the_previous_measurement_excuse_nothing() {
-        let life = vec![started(1), ready(), heap(900, 900), claimed("t1"), completed("t1", 0), heap(900, 900)];
+        let life =
+            vec![started(1), ready(), heap(900, 900), claimed("t1"), completed("t1", 0), heap(900, 900)];
         let late = vec![heap(1001, 1001)];
         check(
             [life, late].concat(),
-            &["worker-1 held 1001 bytes with 0 turns in progress: 101 above its idle heap of 900, 1 too many"],
+            &[
+                "worker-1 held 1001 bytes with 0 turns in progress: 101 above its idle heap of 900, 1 too many",
+            ],
         );
     }
 

@@ -44,7 +44,8 @@ impl Stale {
         let began = self.stale_before.get(&sent.worker).copied().unwrap_or(f64::NEG_INFINITY);
         if sent.created < began {
             let age = (began - sent.created) / 1000.0;
-            let message = format!("turn {turn} was prompted, but is stale: sent {age:.3} s before the epoch began");
+            let message =
+                format!("turn {turn} was prompted, but is stale: sent {age:.3} s before the epoch began");
             verdict.violation(message, &about);
         }
         if !self.claimed.contains_key(turn) {

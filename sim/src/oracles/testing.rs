@@ -11,7 +11,10 @@ pub(super) fn at(seconds: f64) -> Micros {
 }
 
 /// Shows `facts` to `oracle` and returns what it says: violations first, then what it waits for.
-pub(super) fn judge(mut oracle: impl Oracle, facts: impl IntoIterator<Item = (Micros, Event)>) -> Vec<String> {
+pub(super) fn judge(
+    mut oracle: impl Oracle,
+    facts: impl IntoIterator<Item = (Micros, Event)>,
+) -> Vec<String> {
     let mut verdict = Verdict::default();
     for (at, event) in facts {
         let host = Name::from(host_of(&event));

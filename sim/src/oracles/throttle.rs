@@ -61,7 +61,8 @@ impl Oracle for Throttle {
             let passed = fact.at.saturating_sub(first);
             if passed < self.window {
                 let (count, limit) = (self.per_window + 1, self.per_window);
-                let message = format!("{count} creations within {passed} µs at {host}, more than {limit} per second");
+                let message =
+                    format!("{count} creations within {passed} µs at {host}, more than {limit} per second");
                 verdict.violation(message, &[host]);
             }
         }

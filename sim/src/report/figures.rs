@@ -171,11 +171,12 @@ impl Latencies {
     }
 
     fn completed(&mut self, times: &Times, at: Micros) {
-        let mut since = |histogram: fn(&mut Self) -> &mut Histogram<u64>, from: Option<Micros>, to: Option<Micros>| {
-            if let (Some(from), Some(to)) = (from, to) {
-                histogram(self).saturating_record(to.saturating_sub(from));
-            }
-        };
+        let mut since =
+            |histogram: fn(&mut Self) -> &mut Histogram<u64>, from: Option<Micros>, to: Option<Micros>| {
+                if let (Some(from), Some(to)) = (from, to) {
+                    histogram(self).record(to.saturating_sub(from)).expect("the histogram grows with its values");
+                }
+            };
         since(|all| &mut all.sent_to_claimed, Some(times.sent), times.claimed);
         since(|all| &mut all.claimed_to_prompted, times.claimed, times.prompted);
         since(|all| &mut all.prompted_to_first_chunk, times.prompted, times.first_chunk);
@@ -305,7 +306,8 @@ impl Figures {
 
     fn executed(&mut self, event: &Event) {
         let Event::Executed { function, caller, attempts, rerun, error, .. } = event else { return };
-        let Event::Executed { documents_read, bytes_read, documents_written, bytes_written, .. } = event else {
+        let Event::Executed { documents_read, bytes_read, documents_written, bytes_written, .. } = event
+        else {
             return;
         };
         let figures = self.functions.entry(Name::clone(function)).or_default();
@@ -381,7 +383,8 @@ mod tests {
             (7000, Event::Prompted { opencode_session: name("ses_1"), message: name("msg_1"), text }),
             (9000, changed(TurnState::Claimed, TurnState::Completed)),
         ]);
-        let stages: Vec<_> = summary.latencies.iter().map(|stage| (stage.stage, stage.count, stage.max)).collect();
+        let stages: Vec<_> =
+            summary.latencies.iter().map(|stage| (stage.stage, stage.count, stage.max)).collect();
         let expected = [
             ("sent → claimed", 1, 2.0),
             ("claimed → prompted", 1, 4.0),

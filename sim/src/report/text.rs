@@ -14,7 +14,13 @@ use crate::{
 
 /// What is printed before a run: everything that decides it.
 #[must_use]
-pub fn header(name: &str, description: &str, seed: Seed, plants: &[Plant], options: &[(&str, String)]) -> String {
+pub fn header(
+    name: &str,
+    description: &str,
+    seed: Seed,
+    plants: &[Plant],
+    options: &[(&str, String)],
+) -> String {
     let mut text = format!("scenario     {name}\n");
     if !description.is_empty() {
         let _ = writeln!(text, "             {description}");
@@ -123,7 +129,8 @@ fn latencies(figures: &Summary) -> Table {
 
 fn functions(figures: &Summary) -> Table {
     let rows = figures.functions.iter().map(|(name, figures)| {
-        let numbers = [figures.calls, figures.reruns, figures.conflicts, figures.errors, figures.documents_read];
+        let numbers =
+            [figures.calls, figures.reruns, figures.conflicts, figures.errors, figures.documents_read];
         let [calls, reruns, conflicts, errors, documents] = numbers.map(|number| number.to_string());
         [name.to_string(), calls, reruns, conflicts, errors, documents, size(figures.bytes_read)]
     });
@@ -133,7 +140,8 @@ fn functions(figures: &Summary) -> Table {
 fn run(report: &Report) -> Table {
     let (figures, engine) = (&report.figures, report.engine);
     let counts = figures.counts;
-    let heap = |(worker, bytes): (&crate::trace::Name, &i64)| format!("{worker} {}", size(bytes.unsigned_abs()));
+    let heap =
+        |(worker, bytes): (&crate::trace::Name, &i64)| format!("{worker} {}", size(bytes.unsigned_abs()));
     let heaps: Vec<_> = figures.peak_heap.iter().map(heap).collect();
     let ends = format!("{} kills, {} stops, {} starts", counts.kills, counts.stops, counts.worker_starts);
     let creates = format!(
@@ -148,7 +156,10 @@ fn run(report: &Report) -> Table {
         ("sessions created", creates),
         ("peak heap", heaps.join(", ")),
         ("workers", ends),
-        ("OpenCode servers", format!("{} starts, {} event streams", counts.server_starts, counts.event_streams)),
+        (
+            "OpenCode servers",
+            format!("{} starts, {} event streams", counts.server_starts, counts.event_streams),
+        ),
         ("trace", format!("{} facts, {}", report.trace.facts, &report.trace.hash[..16])),
         ("wall time", format!("{:.2} s for {:.0} s, {} steps", engine.wall, engine.simulated, engine.steps)),
         ("speed", format!("{speed} simulated seconds per second")),

@@ -100,7 +100,8 @@ fn suggestion(message: &str) -> Option<String> {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let wrong = quoted.next()?;
     let known: Vec<_> = quoted.collect();
-    let near = known.iter().map(|name| (strsim::jaro_winkler(wrong, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let near =
+        known.iter().map(|name| (strsim::jaro_winkler(wrong, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
     Some(match near {
         Some((likeness, name)) if likeness > 0.75 => format!("did you mean `{name}`?"),
         _ => format!("known here: {}", known.join(", ")),

@@ -68,9 +68,21 @@ impl Plan {
         let population = &scenario.population;
         let sessions = usize::try_from(population.sessions).expect("sessions fit into memory");
         Self {
-            in_opencode: draw_in_opencode(sessions, *population.missing_in_opencode.get_ref(), &mut stream("missing")),
-            stale_pending: draw_many(sessions, *population.stale_pending.get_ref(), &mut stream("stale-pending")),
-            stale_claimed: draw_some(sessions, *population.stale_claimed.get_ref(), &mut stream("stale-claimed")),
+            in_opencode: draw_in_opencode(
+                sessions,
+                *population.missing_in_opencode.get_ref(),
+                &mut stream("missing"),
+            ),
+            stale_pending: draw_many(
+                sessions,
+                *population.stale_pending.get_ref(),
+                &mut stream("stale-pending"),
+            ),
+            stale_claimed: draw_some(
+                sessions,
+                *population.stale_claimed.get_ref(),
+                &mut stream("stale-claimed"),
+            ),
             messages: draw_messages(scenario, worker, sessions, &mut stream("messages")),
             ends: draw_ends(scenario, sessions, &mut stream("ends")),
         }
@@ -143,7 +155,7 @@ fn draw_times(scenario: &Scenario, random: &mut impl Rng) -> Vec<Duration> {
     let mut time = |number: u64| match scenario.workload.arrival {
         Arrival::Uniform => random.random_range(from..until),
         Arrival::Bursty => {
-            if number % BURST == 0 {
+            if number.is_multiple_of(BURST) {
                 burst = random.random_range(from..until);
             }
             (burst + random.random_range(Duration::ZERO..BURST_LENGTH)).min(until)
@@ -163,8 +175,10 @@ fn draw_session(spread: Spread, sessions: usize, random: &mut impl Rng) -> usize
 fn draw_ends(scenario: &Scenario, sessions: usize, random: &mut impl Rng) -> Vec<EndSession> {
     let (from, until) = (scenario.workload.from.get_ref().0, scenario.workload_until);
     let ended = draw_some(sessions, *scenario.workload.end_sessions.get_ref(), random);
-    let mut ends: Vec<_> =
-        ended.into_iter().map(|session| EndSession { at: random.random_range(from..until), session }).collect();
+    let mut ends: Vec<_> = ended
+        .into_iter()
+        .map(|session| EndSession { at: random.random_range(from..until), session })
+        .collect();
     ends.sort_by_key(|end| end.at);
     ends
 }
@@ -192,7 +206,8 @@ mod tests {
 
     fn scenario(more: &str) -> Scenario {
         let source = format!("duration = '10min'\n{more}");
-        Scenario::parse("some.toml", "some", &source).unwrap_or_else(|error| panic!("{}", error.render(false)))
+        Scenario::parse("some.toml", "some", &source)
+            .unwrap_or_else(|error| panic!("{}", error.render(false)))
     }
 
     const PEOPLE: &str = "[population]\nsessions = 50\nmissing_in_opencode = 17\nstale_pending = 9\nstale_claimed = 5\n\
@@ -226,7 +241,8 @@ mod tests {
     #[test]
     fn a_change_in_one_part_leaves_the_others_alone() {
         let more = PEOPLE.replace("stale_pending = 9", "stale_pending = 10");
-        let (one, other) = (Plan::draw(&scenario(PEOPLE), Seed(1), 0), Plan::draw(&scenario(&more), Seed(1), 0));
+        let (one, other) =
+            (Plan::draw(&scenario(PEOPLE), Seed(1), 0), Plan::draw(&scenario(&more), Seed(1), 0));
         assert_eq!((one.messages, one.in_opencode), (other.messages, other.in_opencode));
     }
 

@@ -66,7 +66,7 @@ impl Bytes {
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        match units.into_iter().find(|(unit, _)| self.0 >= *unit && self.0 % unit == 0) {
+        match units.into_iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
             Some((unit, name)) => write!(f, "{}{name}", self.0 / unit),
             None => write!(f, "{}B", self.0),
         }
@@ -90,7 +90,9 @@ impl<'de> Deserialize<'de> for Bytes {
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<Bytes, E> {
-                u64::try_from(number).map(Bytes).map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))
+                u64::try_from(number)
+                    .map(Bytes)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Bytes, E> {
@@ -172,7 +174,9 @@ mod tests {
 
     #[test]
     fn bytes_are_read_with_units_and_written_back() {
-        for (text, bytes) in [("0", 0), ("17", 17), ("17B", 17), ("64KiB", 65_536), ("1 MiB", 1 << 20), ("2GiB", 2 << 30)] {
+        for (text, bytes) in
+            [("0", 0), ("17", 17), ("17B", 17), ("64KiB", 65_536), ("1 MiB", 1 << 20), ("2GiB", 2 << 30)]
+        {
             assert_eq!(Bytes::parse(text), Some(Bytes(bytes)), "{text}");
             assert_eq!(Bytes::parse(&Bytes(bytes).to_string()), Some(Bytes(bytes)));
         }

@@ -95,19 +95,16 @@ pub enum Exit {
 }
 
 /// What can happen. Workers go by their host's name (`worker-N`), all else by the identifier that it has in its store.
-#[expect(missing_docs, reason = "fields that the variant does not explain are identifiers of what they are named after")]
+#[expect(
+    missing_docs,
+    reason = "fields that the variant does not explain are identifiers of what they are named after"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     // ── People ──
     /// A message was stored: a new turn. `created` is Unix time in ms, as the database has it.
-    Sent {
-        turn: Name,
-        session: Name,
-        worker: Name,
-        created: f64,
-        text: Name,
-    },
+    Sent { turn: Name, session: Name, worker: Name, created: f64, text: Name },
     /// A person ended a session.
     PersonEnded { session: Name },
 
@@ -231,9 +228,8 @@ impl Event {
             | Self::Exited { worker, .. } => among(&[worker]),
             Self::Prompted { opencode_session, message, text } => among(&[opencode_session, message, text]),
             Self::ReplyEnded { opencode_session, message, .. } => among(&[opencode_session, message]),
-            Self::CreateEnded { opencode_session: Some(opencode_session), .. } | Self::Aborted { opencode_session } => {
-                among(&[opencode_session])
-            }
+            Self::CreateEnded { opencode_session: Some(opencode_session), .. }
+            | Self::Aborted { opencode_session } => among(&[opencode_session]),
             Self::Executed { .. }
             | Self::Connected
             | Self::Disconnected
@@ -253,7 +249,9 @@ impl Event {
 /// As in the trace file, for people: the kind, then `field=value`.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ok(Value::Object(fields)) = serde_json::to_value(self) else { unreachable!("an event is an object") };
+        let Ok(Value::Object(fields)) = serde_json::to_value(self) else {
+            unreachable!("an event is an object")
+        };
         write!(f, "{}", fields["event"].as_str().expect("the tag is text"))?;
         for (name, value) in fields.iter().filter(|(name, _)| *name != "event") {
             match value {

@@ -117,7 +117,8 @@ impl Replies {
                 self.claimed.insert(Name::clone(turn), Name::clone(worker));
             }
             Event::TurnChanged { turn, .. } => {
-                if let Some(begun) = self.claimed.remove(turn).and_then(|worker| self.begun.get_mut(&worker)) {
+                if let Some(begun) = self.claimed.remove(turn).and_then(|worker| self.begun.get_mut(&worker))
+                {
                     begun.remove(turn);
                 }
             }

@@ -143,7 +143,10 @@ fn fill(buffer: &mut [u8]) -> bool {
 
 /// The definitions that take the place of the C library's.
 mod replaced {
-    #![expect(unsafe_code, reason = "replaces functions of the C library; each keeps that function's contract")]
+    #![expect(
+        unsafe_code,
+        reason = "replaces functions of the C library; each keeps that function's contract"
+    )]
 
     use std::slice;
 
@@ -198,7 +201,11 @@ mod replaced {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "shows that what is banned elsewhere repeats here")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "shows that what is banned elsewhere repeats here"
+)]
 mod tests {
     use std::{
         collections::HashSet,
@@ -271,7 +278,7 @@ mod tests {
         thread::sleep(Duration::from_millis(5));
         assert!(start.0.elapsed() >= Duration::from_millis(5));
         assert!(start.1.elapsed().unwrap() >= Duration::from_millis(5));
-        let fresh = || thread::spawn(|| rand::random::<u64>()).join().unwrap();
+        let fresh = || thread::spawn(rand::random::<u64>).join().unwrap();
         assert_ne!(fresh(), fresh());
     }
 

@@ -32,7 +32,11 @@ impl Owner {
     /// If there are not that many owners.
     #[must_use]
     pub fn worker(index: usize) -> Self {
-        assert!(index + 1 < OWNERS, "memory is attributed to at most {} workers, this is number {index}", OWNERS - 1);
+        assert!(
+            index + 1 < OWNERS,
+            "memory is attributed to at most {} workers, this is number {index}",
+            OWNERS - 1
+        );
         Self(u32::try_from(index + 1).expect("bounded by OWNERS"))
     }
 
@@ -374,7 +378,9 @@ mod tests {
             }));
             assert!(polled.is_err());
             assert_eq!(ACTIVE.get(), 0);
-            assert!(Box::pin(Attributed::new(Owner::worker(6), ready(()))).as_mut().poll(&mut context).is_ready());
+            assert!(
+                Box::pin(Attributed::new(Owner::worker(6), ready(()))).as_mut().poll(&mut context).is_ready()
+            );
         });
     }
 }

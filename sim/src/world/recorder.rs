@@ -2,10 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{
-    conductor::Replies,
-    determinism, memory::unattributed,
-};
+use super::{conductor::Replies, determinism, memory::unattributed};
 use crate::{
     oracles::Court,
     report::Figures,

@@ -35,7 +35,9 @@ const SHOW: u64 = 32;
 pub(super) fn run(order: Order, progress: &Progress) -> Result<Report, RunError> {
     let wall = wall_clock();
     let trace = match &order.trace {
-        Some(path) => Trace::to_file(path).map_err(|source| RunError::Trace { path: path.clone(), source })?,
+        Some(path) => {
+            Trace::to_file(path).map_err(|source| RunError::Trace { path: path.clone(), source })?
+        }
         None => Trace::default(),
     };
     let court = Court::new(oracles::all(&order.scenario));
@@ -99,7 +101,8 @@ impl World {
     }
 
     fn has_settled(&self) -> bool {
-        !self.conductor.is_someone_away() && self.recorder.with(|recording| recording.court.pending().is_empty())
+        !self.conductor.is_someone_away()
+            && self.recorder.with(|recording| recording.court.pending().is_empty())
     }
 
     fn convict_pending(&self) {
@@ -126,7 +129,8 @@ impl World {
     }
 
     fn raise(&self, oracle: &'static str, class: Class, message: String) {
-        self.recorder.with(|recording| recording.court.raise(oracle, class, now(), message, &recording.trace));
+        self.recorder
+            .with(|recording| recording.court.raise(oracle, class, now(), message, &recording.trace));
     }
 
     /// Steps until `limit`, or until `done`; the latter is asked once per measurement.
@@ -144,7 +148,7 @@ impl World {
                 return Ok(Ended::Panicked);
             }
             self.conduct();
-            if self.steps % SHOW == 0 {
+            if self.steps.is_multiple_of(SHOW) {
                 self.show(progress);
             }
             if self.sim.elapsed() >= self.measured + MEASURE {
@@ -165,7 +169,9 @@ impl World {
         determinism::set_elapsed(self.sim.elapsed());
         match stepped {
             Ok(Ok(_)) => Ok(true),
-            Ok(Err(error)) => self.panicked().map_or_else(|| Err(RunError::Host(error.to_string())), |()| Ok(false)),
+            Ok(Err(error)) => {
+                self.panicked().map_or_else(|| Err(RunError::Host(error.to_string())), |()| Ok(false))
+            }
             Err(payload) => match self.panicked() {
                 Some(()) => Ok(false),
                 None => resume_unwind(payload),
@@ -224,7 +230,8 @@ impl World {
     }
 
     fn show(&self, progress: &Progress) {
-        let (turns_sent, turns_ended, workers_up) = self.recorder.with(|recording| recording.figures.progress());
+        let (turns_sent, turns_ended, workers_up) =
+            self.recorder.with(|recording| recording.figures.progress());
         progress.show(Look { simulated: self.sim.elapsed(), turns_sent, turns_ended, workers_up });
     }
 
