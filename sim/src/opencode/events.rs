@@ -46,9 +46,15 @@ impl Bus {
         self.subscribers.borrow().len()
     }
 
-    /// Sends to all; forgets those that are gone or too far behind.
-    fn send(&self, bytes: &Bytes) {
-        self.subscribers.borrow_mut().retain(|(_, sender)| sender.try_send(bytes.clone()).is_ok());
+    /// Sends to all; forgets those that are gone or too far behind. Returns whether one was too far behind.
+    fn send(&self, bytes: &Bytes) -> bool {
+        let mut cut_off = false;
+        self.subscribers.borrow_mut().retain(|(_, sender)| {
+            let sent = sender.try_send(bytes.clone());
+            cut_off |= matches!(sent, Err(mpsc::error::TrySendError::Full(_)));
+            sent.is_ok()
+        });
+        cut_off
     }
 
     fn unsubscribe(&self, key: u64) {
@@ -89,8 +95,9 @@ impl Inner {
     /// Publishes one event. The id is drawn also when nobody listens, so that a listener changes nothing.
     pub(super) fn emit(&self, kind: &str, properties: &impl Serialize) {
         let id = self.event_id();
-        if self.bus.len() > 0 {
-            self.bus.send(&frame(&id, kind, properties));
+        if self.bus.len() > 0 && self.bus.send(&frame(&id, kind, properties)) {
+            let what = "a reader that is 65,536 events behind; it was cut off";
+            self.machine.observe(&super::Observation::Refused { method: "GET", route: "/event", what });
         }
     }
 

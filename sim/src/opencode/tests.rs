@@ -8,4 +8,6 @@ mod properties;
 mod replay;
 mod server;
 mod shape;
+mod turmoil;
+mod worker_client;
 mod world;

@@ -152,3 +152,6 @@ fn udf_path(path: &'static str) -> UdfPath {
 fn encode(message: ClientMessage) -> String {
     serde_json::Value::try_from(message).expect("the crate's own messages serialise").to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,8 +15,9 @@ use crate::{
     turns::failure::{Failure, Reason},
 };
 
-/// A prompt that shows no effect for this long is looked after.
-const START_TIMEOUT: Duration = Duration::from_secs(15);
+/// A prompt that shows no effect for this long is looked after, and so is a reply that is complete while the
+/// session does not become idle.
+const OVERDUE: Duration = Duration::from_secs(15);
 /// How long the last message may follow the session's idleness.
 const SETTLE: Duration = Duration::from_secs(2);
 /// How long an abort may take.
@@ -130,15 +131,20 @@ impl Turn {
 
     /// When [`Event::Tick`] is due, if nothing else happens before.
     pub fn deadline(&self) -> Option<Duration> {
-        let phase = match self.phase {
+        self.patience_ends().into_iter().chain(self.reply.due_at()).min()
+    }
+
+    /// When the present phase has lasted too long.
+    fn patience_ends(&self) -> Option<Duration> {
+        match self.phase {
             Phase::Aborting(since, _) => Some(since + ABORT_TIMEOUT),
             // A re-read is bounded by the time that a request may take.
             _ if self.rereading => None,
-            Phase::Prompted => Some(self.last_sign + START_TIMEOUT),
+            Phase::Prompted => Some(self.last_sign + OVERDUE),
+            Phase::Working if self.is_answered() => Some(self.last_sign + OVERDUE),
             Phase::Working => Some(self.last_sign + self.idle_timeout),
             Phase::Idle(since) => Some(since + SETTLE),
-        };
-        phase.into_iter().chain(self.reply.due_at()).min()
+        }
     }
 
     /// Takes in an event at `now` (a duration since any fixed point; it never goes back).
@@ -204,7 +210,10 @@ impl Turn {
             return;
         }
         self.works();
-        let answer = Answer { id: info.id, completed: info.completed.is_some(), error: info.error };
+        // A step that called tools is followed by another one.
+        let is_last_step = info.finish.as_deref() != Some("tool-calls");
+        let completed = info.completed.is_some() && is_last_step;
+        let answer = Answer { id: info.id, completed, error: info.error };
         match self.answers.iter_mut().find(|known| known.id == answer.id) {
             Some(known) => *known = answer,
             None => self.answers.push(answer),
@@ -320,19 +329,18 @@ impl Turn {
     }
 
     fn tick(&mut self, now: Duration, actions: &mut Vec<Action>) -> Step {
+        if self.patience_ends().is_none_or(|end| now < end) {
+            return Ok(());
+        }
         match self.phase {
-            Phase::Prompted if now >= self.last_sign + START_TIMEOUT && !self.rereading => {
-                self.ask_again(actions)
-            }
-            Phase::Working if now >= self.last_sign + self.idle_timeout && !self.rereading => {
-                self.abort(Reason::Silent, now, actions)
-            }
-            Phase::Idle(since) if now >= since + SETTLE && !self.rereading => {
+            Phase::Prompted => self.ask_again(actions),
+            Phase::Working if self.is_answered() => self.ask_again(actions),
+            Phase::Working => self.abort(Reason::Silent, now, actions),
+            Phase::Idle(_) => {
                 self.phase = Phase::Idle(now);
                 self.settle(actions)
             }
-            Phase::Aborting(since, reason) if now >= since + ABORT_TIMEOUT => Err(self.ending_of(reason)),
-            _ => Ok(()),
+            Phase::Aborting(_, reason) => Err(self.ending_of(reason)),
         }
     }
 

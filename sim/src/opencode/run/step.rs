@@ -8,7 +8,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::super::{
-    Observation, Outcome, Reply, ReplyOutcome, ToolCall,
+    Observation, Outcome, Reply, ReplyOutcome,
     events::Delta,
     script::Content,
     server::{Inner, pause},
@@ -20,7 +20,7 @@ use super::super::{
 pub(super) struct Plan {
     user: UserInfo,
     reply: Reply,
-    tools_done: usize,
+    pub(super) tools_done: usize,
     /// The text of all steps so far.
     text: String,
 }
@@ -43,7 +43,7 @@ impl Plan {
     }
 
     /// Distinguishes this reply from all others.
-    fn tag(&self) -> &str {
+    pub(super) fn tag(&self) -> &str {
         let id = &self.user.id;
         id.get(id.len().saturating_sub(8)..).unwrap_or(id)
     }
@@ -86,12 +86,12 @@ impl StepEnd {
 
 /// An assistant message that is being written.
 pub(super) struct Step<'a> {
-    server: &'a Rc<Inner>,
-    session: &'a str,
-    plan: &'a mut Plan,
-    info: Box<AssistantInfo>,
+    pub(super) server: &'a Rc<Inner>,
+    pub(super) session: &'a str,
+    pub(super) plan: &'a mut Plan,
+    pub(super) info: Box<AssistantInfo>,
     /// The part in progress, with all that it holds by now; the disk has it as it began.
-    open: Option<Part>,
+    pub(super) open: Option<Part>,
 }
 
 impl<'a> Step<'a> {
@@ -175,61 +175,8 @@ impl<'a> Step<'a> {
         }
     }
 
-    async fn call_tool(&mut self, call: &ToolCall) -> StepEnd {
-        let call_id = format!("call_{}", self.plan.tools_done + 1);
-        let command = format!("echo {}", self.plan.tag());
-        let input = json!({ "command": command, "description": "say it" });
-        let pending = json!({ "status": "pending", "input": {}, "raw": "" });
-        self.open(PartBody::Tool { tool: "bash", call_id: call_id.clone(), state: pending });
-        let start = self.server.machine.now();
-        let running = json!({ "status": "running", "input": input, "time": { "start": start } });
-        self.tool_state(running.clone());
-        if call.asks && !self.server.ask(self.session, &self.info.id, &call_id, &command).await {
-            self.fail_tool("The user rejected permission to use this specific tool call.");
-            self.finish("tool-calls", Tokens::default());
-            self.ended(ReplyOutcome::PermissionRefused);
-            return StepEnd::Refused;
-        }
-        let output = format!("{}\n", self.plan.tag());
-        for seen in ["", &output] {
-            let mut state = running.clone();
-            state["metadata"] = json!({ "output": seen });
-            self.tool_state(state);
-            pause(call.runs_for / 2).await;
-        }
-        self.tool_state(json!({
-            "status": "completed", "input": input, "output": output, "title": command,
-            "metadata": { "output": output, "exit": 0, "truncated": false },
-            "time": { "start": start, "end": self.server.machine.now() },
-        }));
-        self.open = None;
-        self.plan.tools_done += 1;
-        self.finish("tool-calls", Tokens::default());
-        StepEnd::CalledTool
-    }
-
-    /// Tool states are stored as they come, unlike text.
-    fn tool_state(&mut self, new: Value) {
-        if let Some(Part { body: PartBody::Tool { state, .. }, .. }) = &mut self.open {
-            *state = new;
-        }
-        if let Some(part) = self.open.clone() {
-            self.store(part);
-        }
-    }
-
-    fn fail_tool(&mut self, error: &str) {
-        let Some(Part { body: PartBody::Tool { state, .. }, .. }) = &self.open else { return };
-        let now = self.server.machine.now();
-        let start = state["time"]["start"].as_u64().unwrap_or(now);
-        let time = json!({ "start": start, "end": now });
-        let failed = json!({ "status": "error", "input": state["input"], "error": error, "time": time });
-        self.tool_state(failed);
-        self.open = None;
-    }
-
     /// Stores and publishes a part that stays open. Returns its id.
-    fn open(&mut self, body: PartBody) -> String {
+    pub(super) fn open(&mut self, body: PartBody) -> String {
         let part = self.add(body);
         let id = part.id.clone();
         self.open = Some(part);
@@ -250,7 +197,7 @@ impl<'a> Step<'a> {
         part
     }
 
-    fn store(&self, part: Part) {
+    pub(super) fn store(&self, part: Part) {
         if self.is_deleted() {
             return;
         }
@@ -259,7 +206,7 @@ impl<'a> Step<'a> {
     }
 
     /// The end of a step comes as two updates: with `finish`, then with `time.completed`.
-    fn finish(&mut self, reason: &'static str, tokens: Tokens) {
+    pub(super) fn finish(&mut self, reason: &'static str, tokens: Tokens) {
         self.add(PartBody::StepFinish { reason, snapshot: SNAPSHOT, tokens, cost: 0 });
         (self.info.finish, self.info.tokens) = (Some(reason), tokens);
         self.server.machine.store.borrow_mut().update(self.session, |session| session.tokens.add(tokens));
@@ -294,7 +241,7 @@ impl<'a> Step<'a> {
         self.server.machine.store.borrow().get(self.session).is_none()
     }
 
-    fn ended(&self, outcome: ReplyOutcome) {
+    pub(super) fn ended(&self, outcome: ReplyOutcome) {
         let outcome = if self.is_deleted() { ReplyOutcome::SessionDeleted } else { outcome };
         let (session, message, text) = (self.session, self.plan.user.id.as_str(), self.plan.text.as_str());
         self.server.machine.observe(&Observation::ReplyEnded { session, message, text, outcome });

@@ -49,7 +49,7 @@ proptest! {
             }
             world.settle().await;
 
-            let events = events.borrow();
+            let events = events.take();
             let ids: Vec<_> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();
             assert!(ids.is_sorted_by(|a, b| a < b), "event ids ascend");
             for (part, (deltas, text)) in parts(&events) {
