@@ -1,9 +1,11 @@
 //! Who lives in the simulated world: the backend with the people, and for each worker its machine.
 
+pub mod backend;
 pub mod env;
 pub mod launcher;
 pub mod opencode;
 pub mod replies;
+pub mod users;
 pub mod worker;
 
 use std::rc::Rc;
@@ -19,14 +21,11 @@ use crate::{
     trace::{Exit, Name},
     world::{Order, RunError, observe, recorder::Recorder},
 };
+use backend::Backend;
 use env::unix_millis;
 use launcher::Launcher;
+use users::People;
 use worker::{Boot, Program, WorkerHost};
-
-/// The backend's host.
-const BACKEND: &str = "convex";
-/// Where it listens.
-const BACKEND_PORT: u16 = 3210;
 
 /// Settles all hosts in the network and returns the workers'.
 ///
@@ -37,21 +36,45 @@ pub fn populate(
     order: &Order,
     recorder: &Recorder,
 ) -> Result<Vec<Rc<WorkerHost>>, RunError> {
-    let scenario = &order.scenario;
-    let mut workers = Vec::new();
+    let Order { scenario, seed, .. } = order;
+    let backend = Backend::load(*seed, recorder)?;
+    let mut people = Vec::new();
+    let mut machines = Vec::new();
     for index in 0..scenario.workers {
         let host = recorder.name(&format!("opencode-{}", index + 1));
-        let machine = machine(scenario, order.seed, index, recorder, &host);
-        let plan = Plan::draw(scenario, order.seed, index);
-        let launcher = Launcher::default();
-        settle_opencode(sim, host, machine, launcher.clone());
-        let program = program(scenario.kind);
-        let config = config(scenario, String::new());
-        let worker = Rc::new(WorkerHost::new(index, program, config, launcher, order.seed, recorder));
-        workers.push(Rc::clone(&worker));
-        sim.host(&*worker.name.clone(), move || Rc::clone(&worker).run());
+        let machine = machine(scenario, *seed, index, recorder, &host);
+        let plan = Plan::draw(scenario, *seed, index);
+        let sessions = backend.seed(index, scenario, &plan, &machine);
+        people.push(People::new(backend.clone(), recorder.clone(), plan, sessions));
+        machines.push((host, machine));
     }
-    Ok(workers)
+    settle_backend(sim, backend, Rc::new(people));
+    let settle = |(index, (host, machine))| settle_worker(sim, order, recorder, index, host, machine);
+    Ok(machines.into_iter().enumerate().map(settle).collect())
+}
+
+fn settle_backend(sim: &mut Sim<'static>, backend: Backend, people: Rc<Vec<People>>) {
+    sim.host(backend::HOST, move || backend.clone().run(Rc::clone(&people)));
+}
+
+/// A worker's machine is two hosts: its own and its OpenCode's.
+fn settle_worker(
+    sim: &mut Sim<'static>,
+    order: &Order,
+    recorder: &Recorder,
+    index: usize,
+    host: Name,
+    machine: OpenCode,
+) -> Rc<WorkerHost> {
+    let scenario = &order.scenario;
+    let launcher = Launcher::default();
+    settle_opencode(sim, host, machine, launcher.clone());
+    let config = config(scenario, &backend::token(index));
+    let worker = WorkerHost::new(index, program(scenario.kind), config, launcher, order.seed, recorder);
+    let worker = Rc::new(worker);
+    let running = Rc::clone(&worker);
+    sim.host(&*worker.name, move || Rc::clone(&running).run());
+    worker
 }
 
 fn machine(scenario: &Scenario, seed: Seed, index: usize, recorder: &Recorder, host: &Name) -> OpenCode {
@@ -83,9 +106,12 @@ async fn ours(Boot { env, config, stop, status }: Boot) -> Exit {
     }
 }
 
-fn config(scenario: &Scenario, token: String) -> Config {
+fn config(scenario: &Scenario, token: &str) -> Config {
     Config {
-        convex_url: ConvexUrl { address: Address { host: BACKEND.into(), port: BACKEND_PORT }, tls: false },
+        convex_url: ConvexUrl {
+            address: Address { host: backend::HOST.into(), port: backend::PORT },
+            tls: false,
+        },
         token: token.parse().expect("made by ourselves"),
         directory: "/srv/project".into(),
         settings: scenario.settings.clone(),

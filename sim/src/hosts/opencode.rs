@@ -68,7 +68,7 @@ async fn serve(server: &Server, listener: &Listener) {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok(stream) => { connections.spawn_local(server.serve_connection(stream)); }
+                Ok((stream, _)) => { connections.spawn_local(server.serve_connection(stream)); }
                 Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
             },
             Some(_) = connections.join_next() => {}

@@ -171,12 +171,13 @@ impl Latencies {
     }
 
     fn completed(&mut self, times: &Times, at: Micros) {
-        let mut since =
-            |histogram: fn(&mut Self) -> &mut Histogram<u64>, from: Option<Micros>, to: Option<Micros>| {
-                if let (Some(from), Some(to)) = (from, to) {
-                    histogram(self).record(to.saturating_sub(from)).expect("the histogram grows with its values");
-                }
-            };
+        let mut since = |histogram: fn(&mut Self) -> &mut Histogram<u64>,
+                         from: Option<Micros>,
+                         to: Option<Micros>| {
+            if let (Some(from), Some(to)) = (from, to) {
+                histogram(self).record(to.saturating_sub(from)).expect("the histogram grows with its values");
+            }
+        };
         since(|all| &mut all.sent_to_claimed, Some(times.sent), times.claimed);
         since(|all| &mut all.claimed_to_prompted, times.claimed, times.prompted);
         since(|all| &mut all.prompted_to_first_chunk, times.prompted, times.first_chunk);

@@ -60,12 +60,14 @@ impl Listener {
         TcpListener::bind(("0.0.0.0", port)).await.map(Self)
     }
 
-    /// The next connection. Callers must keep accepting: turmoil panics when 64 are waiting.
+    /// The next connection and the name of the host that it comes from. Callers must keep accepting: turmoil panics when 64 are waiting.
     ///
     /// # Errors
     /// None from turmoil; the signature is that of a real listener.
-    pub async fn accept(&self) -> io::Result<Stream> {
-        self.0.accept().await.map(|(stream, _)| Stream(stream))
+    pub async fn accept(&self) -> io::Result<(Stream, String)> {
+        let (stream, address) = self.0.accept().await?;
+        let peer = turmoil::reverse_lookup(address.ip()).unwrap_or_else(|| address.to_string());
+        Ok((Stream(stream), peer))
     }
 }
 

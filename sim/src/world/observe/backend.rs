@@ -1,6 +1,6 @@
 //! Facts of the backend: what its functions cost, and what their commits changed.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap};
 
 use convex::Value;
 
@@ -16,10 +16,54 @@ use crate::{
 /// The names of callers that are workers begin with this.
 const WORKER: &str = "worker-";
 
-/// An observer that records what happens at `host`.
-pub fn observer(recorder: Recorder, host: Name) -> Rc<dyn Fn(&Observation<'_>)> {
-    let backend = RefCell::new(Backend { recorder, host, workers: BTreeMap::new(), replies: BTreeMap::new() });
-    Rc::new(move |observation| backend.borrow_mut().observe(observation))
+/// Records what happens at a backend.
+pub struct BackendFacts(RefCell<Backend>);
+
+impl BackendFacts {
+    /// Records what happens at `host`.
+    #[must_use]
+    pub fn new(recorder: Recorder, host: Name) -> Self {
+        Self(RefCell::new(Backend { recorder, host, workers: BTreeMap::new(), replies: BTreeMap::new() }))
+    }
+
+    /// Records what the backend says.
+    pub fn observe(&self, observation: &Observation<'_>) {
+        self.0.borrow_mut().observe(observation);
+    }
+
+    /// Tells of a worker from before the run: its document and its name.
+    pub fn know_worker(&self, id: &str, name: &str, epoch: u64) {
+        let backend = &mut *self.0.borrow_mut();
+        let (id, name) = (backend.recorder.name(id), backend.recorder.name(name));
+        backend.workers.insert(id, Worker { name, epoch });
+    }
+
+    /// Tells of a turn from before the run that has not ended. `created` is Unix time in ms.
+    pub fn know_stale_turn(
+        &self,
+        turn: &str,
+        session: &str,
+        worker: &str,
+        created: f64,
+        text: &str,
+        claimed: bool,
+    ) {
+        let backend = &*self.0.borrow();
+        let [turn, session, text] = [turn, session, text].map(|text| backend.recorder.name(text));
+        let worker = backend.worker_named(worker);
+        let change = claimed.then(|| Event::TurnChanged {
+            turn: Name::clone(&turn),
+            session: Name::clone(&session),
+            worker: Name::clone(&worker),
+            from: TurnState::Pending,
+            to: TurnState::Claimed,
+            epoch: Some(1),
+            chunks: None,
+            error: None,
+        });
+        backend.record(Event::Sent { turn, session, worker, created, text });
+        change.into_iter().for_each(|change| backend.record(change));
+    }
 }
 
 /// What has to be remembered to tell facts from commits.
@@ -189,11 +233,19 @@ impl Backend {
         let reply = self.replies.entry(Name::clone(&turn)).or_default();
         reply.push(text);
         let total = reply.digest();
-        self.record(Event::ChunkWritten { turn, sequence: count(new, "sequence"), bytes: text.len() as u64, total });
+        self.record(Event::ChunkWritten {
+            turn,
+            sequence: count(new, "sequence"),
+            bytes: text.len() as u64,
+            total,
+        });
     }
 
     fn worker_of(&self, turn: &Document) -> Name {
-        let id = text(turn, "worker");
+        self.worker_named(text(turn, "worker"))
+    }
+
+    fn worker_named(&self, id: &str) -> Name {
         self.workers.get(id).map_or_else(|| self.recorder.name(id), |worker| Name::clone(&worker.name))
     }
 }
