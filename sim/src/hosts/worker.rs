@@ -50,6 +50,8 @@ pub struct WorkerHost {
     starts: Cell<u64>,
     /// Of the process that runs, if one does.
     process: RefCell<Option<Process>>,
+    /// Whether it is known what the last process left behind.
+    accounted: Cell<bool>,
 }
 
 struct Process {
@@ -81,6 +83,7 @@ impl WorkerHost {
             recorder: recorder.clone(),
             starts: Cell::new(0),
             process: RefCell::new(None),
+            accounted: Cell::new(false),
         }
     }
 
@@ -132,8 +135,11 @@ impl WorkerHost {
         self.record(Event::Killed { worker: Name::clone(&self.name) });
     }
 
-    /// Records how the process is.
+    /// Records how the process is, or once what it left behind.
     pub fn measure(&self) {
+        if self.accounted.replace(!self.is_up()) && !self.is_up() {
+            return;
+        }
         if let Some(process) = &mut *self.process.borrow_mut() {
             let state = format!("{:?}", process.status.phase());
             if process.shown.as_ref() != Some(&state) {

@@ -99,6 +99,10 @@ fn enter(seed: Seed) -> Inside {
     fastrand::seed(seed.derive("fastrand"));
     ENTROPY.set(Some(seed.stream("entropy")));
     ELAPSED.set(Some(Duration::ZERO));
+    // The thread's own generator is made at its first use and lives as long as the thread: made here, it is charged
+    // to no worker.
+    #[expect(clippy::disallowed_methods, reason = "seeded by the line above, like all entropy of this thread")]
+    drop(rand::rng());
     Inside
 }
 

@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 use worker::env::Address;
 
-use super::memory::unattributed;
+use super::memory::{Attributed, Owner, unattributed};
 
 /// The ports that outgoing connections use up. Servers listen below them.
 pub const EPHEMERAL_PORTS: RangeInclusive<u16> = 20_000..=65_535;
@@ -45,7 +45,8 @@ pub async fn connect(address: &Address) -> io::Result<Stream> {
     if DOWN.with_borrow(|hosts| hosts.contains(&address.host)) {
         return Err(io::Error::new(io::ErrorKind::ConnectionRefused, format!("{address} is down")));
     }
-    TcpStream::connect((address.host.as_str(), address.port)).await.map(Stream)
+    let connecting = TcpStream::connect((address.host.as_str(), address.port));
+    Attributed::new(Owner::NOBODY, connecting).await.map(Stream::new)
 }
 
 /// Waits for connections to the current host.
@@ -67,12 +68,29 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<(Stream, String)> {
         let (stream, address) = self.0.accept().await?;
         let peer = turmoil::reverse_lookup(address.ip()).unwrap_or_else(|| address.to_string());
-        Ok((Stream(stream), peer))
+        Ok((Stream::new(stream), peer))
     }
 }
 
 /// A stream of bytes between two hosts. Its buffers play the kernel's and are charged to nobody.
-pub struct Stream(TcpStream);
+pub struct Stream(Option<TcpStream>);
+
+impl Stream {
+    fn new(stream: TcpStream) -> Self {
+        Self(Some(stream))
+    }
+
+    fn inner(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
+        Pin::new(self.get_mut().0.as_mut().expect("taken only when dropped"))
+    }
+}
+
+impl Drop for Stream {
+    /// Closing sends a last message.
+    fn drop(&mut self) {
+        unattributed(|| drop(self.0.take()));
+    }
+}
 
 impl AsyncRead for Stream {
     fn poll_read(
@@ -80,24 +98,24 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let stream = Pin::new(&mut self.get_mut().0);
+        let stream = self.inner();
         unattributed(|| stream.poll_read(context, buffer))
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.get_mut().0);
+        let stream = self.inner();
         unattributed(|| stream.poll_write(context, bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = Pin::new(&mut self.get_mut().0);
+        let stream = self.inner();
         unattributed(|| stream.poll_flush(context))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = Pin::new(&mut self.get_mut().0);
+        let stream = self.inner();
         unattributed(|| stream.poll_shutdown(context))
     }
 }
