@@ -9,7 +9,7 @@ use super::launcher::{LaunchRequest, Launcher, Leash, SimServer};
 use crate::{
     opencode::{OpenCode, Server},
     trace::Name,
-    world::network::Listener,
+    world::network::{Burial, Listener},
 };
 
 /// Servers listen from here on, each on a port of its own as the system would give them.
@@ -22,6 +22,7 @@ const PORTS: u16 = 10_000;
 /// # Errors
 /// None; the signature is turmoil's.
 pub async fn run(name: Name, machine: OpenCode, launcher: Launcher) -> turmoil::Result {
+    let _burial = Burial;
     let mut requests = launcher.open();
     let mut servers = JoinSet::new();
     let mut started: u16 = 0;

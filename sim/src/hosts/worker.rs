@@ -16,6 +16,7 @@ use crate::{
     trace::{Event, Exit, Name},
     world::{
         memory::{Attributed, Owner},
+        network,
         recorder::Recorder,
     },
 };
@@ -92,6 +93,9 @@ impl WorkerHost {
     /// # Errors
     /// None; the signature is turmoil's.
     pub async fn run(self: Rc<Self>) -> turmoil::Result {
+        // What the process before this one left open, if it ended by itself; then, at a kill, what this one has.
+        network::bury();
+        let _burial = network::Burial;
         let worker = Name::clone(&self.name);
         let boot = self.begin();
         let exit = Attributed::new(self.owner, (self.program)(boot)).await;

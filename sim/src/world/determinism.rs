@@ -101,7 +101,10 @@ fn enter(seed: Seed) -> Inside {
     ELAPSED.set(Some(Duration::ZERO));
     // The thread's own generator is made at its first use and lives as long as the thread: made here, it is charged
     // to no worker.
-    #[expect(clippy::disallowed_methods, reason = "seeded by the line above, like all entropy of this thread")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "seeded by the line above, like all entropy of this thread"
+    )]
     drop(rand::rng());
     Inside
 }

@@ -11,8 +11,8 @@
 //! - a crash closes streams in order, as the end of a process does; it is not a loss of power.
 
 use std::{
-    cell::RefCell,
-    collections::BTreeSet,
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
     io,
     ops::RangeInclusive,
     pin::Pin,
@@ -29,6 +29,9 @@ use super::memory::{Attributed, Owner, unattributed};
 pub const EPHEMERAL_PORTS: RangeInclusive<u16> = 20_000..=65_535;
 
 thread_local! {
+    static STREAMS: Cell<u64> = const { Cell::new(0) };
+    static ENDING: Cell<bool> = const { Cell::new(false) };
+    static GRAVES: RefCell<BTreeMap<u64, TcpStream>> = const { RefCell::new(BTreeMap::new()) };
     static DOWN: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
 }
 
@@ -47,6 +50,33 @@ pub async fn connect(address: &Address) -> io::Result<Stream> {
     }
     let connecting = TcpStream::connect((address.host.as_str(), address.port));
     Attributed::new(Owner::NOBODY, connecting).await.map(Stream::new)
+}
+
+/// Ends a host's software by `end`, and closes its streams in the order in which they were opened.
+///
+/// tokio drops the tasks of a runtime in an order that depends on their numbers, which count through the whole process.
+/// Each closing stream draws a latency, so that order would differ from run to run. Streams that are dropped during
+/// `end` are therefore kept until [`bury`].
+pub fn end_software(end: impl FnOnce()) {
+    ENDING.set(true);
+    end();
+    ENDING.set(false);
+}
+
+/// Closes the streams kept by [`end_software`], on the current host.
+pub fn bury() {
+    let graves = GRAVES.take();
+    unattributed(|| graves.into_values().for_each(drop));
+}
+
+/// Calls [`bury`] when it is dropped: to be held by a host's software, which outlives its tasks.
+#[derive(Debug)]
+pub struct Burial;
+
+impl Drop for Burial {
+    fn drop(&mut self) {
+        bury();
+    }
 }
 
 /// Waits for connections to the current host.
@@ -73,22 +103,35 @@ impl Listener {
 }
 
 /// A stream of bytes between two hosts. Its buffers play the kernel's and are charged to nobody.
-pub struct Stream(Option<TcpStream>);
+pub struct Stream {
+    /// Counts the streams of this thread.
+    number: u64,
+    stream: Option<TcpStream>,
+}
 
 impl Stream {
     fn new(stream: TcpStream) -> Self {
-        Self(Some(stream))
+        let number = STREAMS.get();
+        STREAMS.set(number + 1);
+        Self { number, stream: Some(stream) }
     }
 
     fn inner(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
-        Pin::new(self.get_mut().0.as_mut().expect("taken only when dropped"))
+        Pin::new(self.get_mut().stream.as_mut().expect("taken only when dropped"))
     }
 }
 
 impl Drop for Stream {
     /// Closing sends a last message.
     fn drop(&mut self) {
-        unattributed(|| drop(self.0.take()));
+        let Some(stream) = self.stream.take() else { return };
+        unattributed(|| {
+            if ENDING.get() {
+                GRAVES.with_borrow_mut(|graves| graves.insert(self.number, stream));
+            } else {
+                drop(stream);
+            }
+        });
     }
 }
 

@@ -208,7 +208,7 @@ impl World {
         worker.killed();
         for host in [&worker.name, &worker.opencode] {
             network::set_down(host, true);
-            self.sim.crash(&**host);
+            network::end_software(|| self.sim.crash(&**host));
         }
         self.measure();
     }
@@ -221,7 +221,7 @@ impl World {
         if !self.sim.is_host_running(&*worker.opencode) {
             self.sim.bounce(&*worker.opencode);
         }
-        self.sim.bounce(&*worker.name);
+        network::end_software(|| self.sim.bounce(&*worker.name));
     }
 
     fn measure(&mut self) {
