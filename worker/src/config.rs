@@ -1,12 +1,15 @@
 //! What one worker is told: read once, validated before the runtime starts, immutable afterwards.
 
+pub mod file;
 mod token;
+mod url;
 
 use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-pub use token::{Token, TokenError};
+pub use token::{MIN_SECRET_LENGTH, Token, TokenError};
+pub use url::{ConvexUrl, UrlError};
 
 /// One worker's settings, validated.
 #[derive(Debug, Clone)]
@@ -157,13 +160,4 @@ impl Default for LifecycleSettings {
             recovery_cap: Duration::from_secs(30),
         }
     }
-}
-
-/// Where a Convex deployment answers: `https://…`, or `http://…` to a loopback address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConvexUrl {
-    /// Host and port.
-    pub address: crate::env::Address,
-    /// Whether the connection is encrypted.
-    pub tls: bool,
 }

@@ -13,6 +13,7 @@ pub mod error;
 pub mod events;
 pub mod generation;
 pub mod http;
+pub mod prompt_id;
 pub mod reader;
 pub mod registry;
 pub mod server;

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use worker::{
     config::OpencodeSettings,
     env::system::SystemEnv,
-    opencode::{EventKind, EventReceiver, OpencodeSessionId, Server, ServerStats, SessionEvent},
+    opencode::{EventKind, EventReceiver, OpencodeSessionId, Server, ServerStats, SessionEvent, prompt_id},
 };
 
 async fn next_event(events: &mut EventReceiver) -> EventKind {
@@ -37,12 +37,18 @@ async fn a_real_server_starts_answers_reports_and_ends() {
     client.abort(&session.id).await.unwrap();
     let missing = OpencodeSessionId::new("ses_doesnotexist000000000000").unwrap();
     assert!(client.session(&missing).await.unwrap_err().is_not_found());
-    assert!(client.prompt_async(&missing, "hi", None).await.unwrap_err().is_not_found());
+    assert!(
+        client
+            .prompt_async(&missing, "msg_207dd0a83000aaaaaaaaaaaaaa", "hi", None)
+            .await
+            .unwrap_err()
+            .is_not_found()
+    );
 
     // An unknown model is accepted and then reported by event: the one end of a turn that needs no provider.
     let mut events = lease.events(&session.id);
     let model = "nope/nothing".parse().unwrap();
-    client.prompt_async(&session.id, "hello", Some(&model)).await.unwrap();
+    client.prompt_async(&session.id, &prompt_id::new(&SystemEnv), "hello", Some(&model)).await.unwrap();
     let error = loop {
         if let EventKind::Error(error) = next_event(&mut events).await {
             break error;

@@ -86,6 +86,8 @@ struct CreateModel<'a> {
 
 #[derive(Serialize)]
 struct PromptBody<'a> {
+    #[serde(rename = "messageID")]
+    message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<PromptModel<'a>>,
     parts: [PromptPart<'a>; 1],
@@ -138,6 +140,11 @@ impl Client {
         self.json(Call::post("create a session", "/session", &CreateBody { title, model })).await
     }
 
+    /// The `limit` sessions that were used last. OpenCode itself stops at 100 if it is not told a limit (measured).
+    pub async fn sessions(&self, limit: usize) -> Result<Vec<Session>, ApiError> {
+        self.json(Call::get("list the sessions", format!("/session?limit={limit}"))).await
+    }
+
     /// One session; [`ApiError::NotFound`] if OpenCode does not have it.
     pub async fn session(&self, id: &OpencodeSessionId) -> Result<Session, ApiError> {
         self.json(Call::get("read the session", format!("/session/{id}"))).await
@@ -147,15 +154,18 @@ impl Client {
     /// unknown model is reported by event only. Confirm by [`EventKind::Message`](super::EventKind::Message) or by
     /// [`Client::messages`]. On an error for which [`ApiError::may_have_happened`] holds, never repeat it.
     ///
-    /// A model given here sticks to the session, so an unknown one spoils it until a valid one is given.
+    /// `message` becomes the id of the user's message ([`prompt_id`](super::prompt_id)), by which the answers to this
+    /// prompt are told from all others. A model given here sticks to the session, so an unknown one spoils it until
+    /// a valid one is given.
     pub async fn prompt_async(
         &self,
         id: &OpencodeSessionId,
+        message: &str,
         text: &str,
         model: Option<&ModelRef>,
     ) -> Result<(), ApiError> {
         let model = model.map(|m| PromptModel { provider: &m.provider, model: &m.model });
-        let body = PromptBody { model, parts: [PromptPart::Text { text }] };
+        let body = PromptBody { message, model, parts: [PromptPart::Text { text }] };
         self.send(&Call::post("send the prompt", format!("/session/{id}/prompt_async"), &body))
             .await
             .map(drop)

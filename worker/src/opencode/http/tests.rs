@@ -46,13 +46,13 @@ async fn requests_go_over_the_wire_in_the_recorded_shapes() {
         (session.id, session.title.as_str(), session.time.updated),
         (id(), "My title", 1_795_428_256_211)
     );
-    client.prompt_async(&id(), "hi \"you\"", Some(&model())).await.unwrap();
+    client.prompt_async(&id(), "msg_1", "hi \"you\"", Some(&model())).await.unwrap();
     client.abort(&id()).await.unwrap();
     client.reply_permission("per_1", PermissionReply::Reject).await.unwrap();
     client.reject_question("que_1").await.unwrap();
     insta::assert_snapshot!(env.world().requests.join("\n"), @r#"
     POST /session {"title":"My title","model":{"providerID":"fake","id":"m1"}}
-    POST /session/ses_1/prompt_async {"model":{"providerID":"fake","modelID":"m1"},"parts":[{"type":"text","text":"hi \"you\""}]}
+    POST /session/ses_1/prompt_async {"messageID":"msg_1","model":{"providerID":"fake","modelID":"m1"},"parts":[{"type":"text","text":"hi \"you\""}]}
     POST /session/ses_1/abort
     POST /permission/per_1/reply {"reply":"reject"}
     POST /question/que_1/reject
@@ -132,7 +132,7 @@ async fn a_request_cut_off_is_never_sent_twice() {
     env.answer("POST /session/ses_1/prompt_async", Answer::Cut);
     let (_server, client) = launched(&env).await;
     client.statuses().await.unwrap(); // leaves a connection in the pool, which is when clients retry by themselves
-    let error = client.prompt_async(&id(), "hi", None).await.unwrap_err();
+    let error = client.prompt_async(&id(), "msg_1", "hi", None).await.unwrap_err();
     assert!(matches!(error, ApiError::Interrupted { .. }) && error.may_have_happened(), "{error}");
     assert_eq!(env.world().requests.iter().filter(|line| line.contains("prompt_async")).count(), 1);
 }

@@ -1,0 +1,388 @@
+//! The engine: loads the user's modules once and runs their functions, synchronously, one at a time.
+//!
+//! One JavaScript context serves all executions of a deployment. So a module's own mutable variables would survive
+//! between calls here, while Convex gives no promise about them: backend code must not rely on either.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+};
+
+use convex::Value;
+use rquickjs::{
+    CatchResultExt, CaughtError, Context, Ctx, Function, Module, Object, Persistent, Promise, Runtime,
+    Value as JsValue, promise::PromiseState,
+};
+
+pub use self::host::Execution;
+use self::{
+    host::Host,
+    marshal::{from_js, from_js_or_undefined, to_js},
+};
+use super::{
+    Kind, limits, schema,
+    size::size,
+    sources::{Modules, USER_PREFIX},
+    store::Store,
+    validator::Validator,
+};
+
+mod bindings;
+mod host;
+mod marshal;
+
+/// Why a function failed, as its developer would read it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FunctionError {
+    /// The message with the stack, without request id.
+    pub message: String,
+    /// What a `ConvexError` carries.
+    pub data: Option<Value>,
+}
+
+impl FunctionError {
+    fn plain(message: impl Into<String>) -> Self {
+        Self { message: message.into(), data: None }
+    }
+}
+
+/// A loaded function.
+pub(super) struct LoadedFunction {
+    pub(super) kind: Kind,
+    pub(super) public: bool,
+    args: Option<Validator>,
+    returns: Option<Validator>,
+    definition: Persistent<Function<'static>>,
+}
+
+impl LoadedFunction {
+    fn check_args(&self, args: &Value) -> Result<(), FunctionError> {
+        let size = size(args);
+        if size > limits::ARGUMENTS_BYTES {
+            return Err(FunctionError::plain(format!(
+                "Arguments are too large (actual: {size} bytes, limit: {} bytes)",
+                limits::ARGUMENTS_BYTES
+            )));
+        }
+        let checked = self.args.as_ref().map_or(Ok(()), |validator| validator.check(args));
+        checked.map_err(|why| FunctionError::plain(format!("ArgumentValidationError: {why}\n")))
+    }
+
+    fn check_result(&self, result: &Value) -> Result<(), FunctionError> {
+        let size = size(result);
+        if size > limits::RESULT_BYTES {
+            return Err(FunctionError::plain(format!(
+                "Function return value is too large (actual: {size} bytes, limit: {} bytes)",
+                limits::RESULT_BYTES
+            )));
+        }
+        let checked = self.returns.as_ref().map_or(Ok(()), |validator| validator.check(result));
+        checked.map_err(|why| FunctionError::plain(format!("ReturnsValidationError: {why}\n")))
+    }
+}
+
+/// The loaded functions, by `module:name`.
+#[derive(Default)]
+pub(super) struct Registry(RefCell<BTreeMap<String, Rc<LoadedFunction>>>);
+
+impl Registry {
+    /// Finds a function by its path without `.js`.
+    pub(super) fn find(&self, path: &str) -> Option<Rc<LoadedFunction>> {
+        self.0.borrow().get(path).cloned()
+    }
+
+    fn nested(&self, kind: &str, path: &str) -> Result<Rc<LoadedFunction>, String> {
+        let function = self.find(path).ok_or_else(|| format!("Could not find function for '{path}'."))?;
+        if function.kind.as_str() == kind {
+            Ok(function)
+        } else {
+            Err(format!(
+                "Trying to execute {path} as {kind}, but it is defined as {}.",
+                function.kind.as_str()
+            ))
+        }
+    }
+}
+
+/// A cron job as declared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CronDeclaration {
+    /// Its name.
+    pub name: String,
+    /// `{type, …}`, as `crons.ts` gave it.
+    pub schedule: Value,
+    /// The function that it runs.
+    pub path: String,
+    /// With which arguments.
+    pub args: Value,
+}
+
+/// A loaded deployment.
+pub struct Isolate {
+    host: Rc<Host>,
+    polls_allowed: Rc<Cell<u64>>,
+    // Values of the engine go before the engine: fields drop in this order.
+    registry: Rc<Registry>,
+    run: Persistent<Function<'static>>,
+    context: Context,
+    runtime: Runtime,
+}
+
+impl Drop for Isolate {
+    fn drop(&mut self) {
+        self.registry.0.borrow_mut().clear();
+    }
+}
+
+/// What loading yields.
+pub(super) struct Loaded {
+    pub(super) isolate: Isolate,
+    pub(super) store: Rc<RefCell<Store>>,
+    pub(super) crons: Vec<CronDeclaration>,
+}
+
+impl Isolate {
+    /// Loads all modules; `now` is the wall clock in nanoseconds.
+    pub(super) fn load(modules: &Modules, now: u64) -> Result<Loaded, String> {
+        let runtime = Runtime::new().map_err(|why| format!("the engine did not start: {why}"))?;
+        runtime.set_loader(modules.clone(), modules.clone());
+        runtime.set_memory_limit(limits::HEAP_BYTES);
+        runtime.set_gc_threshold(4 << 20);
+        let context = Context::full(&runtime).map_err(|why| format!("the engine did not start: {why}"))?;
+        let registry = Rc::new(Registry::default());
+        let store = Rc::new(RefCell::new(Store::new(&[], now)));
+        let load_time = (now / 1_000_000) as f64;
+        let host = Rc::new(Host {
+            store: store.clone(),
+            execution: RefCell::default(),
+            load_time,
+            polls: Cell::new(0),
+        });
+        let polls_allowed = Rc::new(Cell::new(u64::MAX));
+        let (counter, allowed) = (host.clone(), polls_allowed.clone());
+        runtime.set_interrupt_handler(Some(Box::new(move || {
+            counter.polls.set(counter.polls.get() + 1);
+            counter.polls.get() > allowed.get()
+        })));
+        let loaded = context.with(|ctx| {
+            bindings::install(&ctx, &host, &registry).catch(&ctx).map_err(|why| describe(&why))?;
+            load_modules(&ctx, modules, &store, &registry, now)
+        });
+        // The registry is reachable from the engine's own functions: emptied, it does not outlive the engine.
+        let (run, crons) = loaded.inspect_err(|_| registry.0.borrow_mut().clear())?;
+        polls_allowed.set(limits::USER_CODE_POLLS);
+        Ok(Loaded { isolate: Self { host, polls_allowed, registry, run, context, runtime }, store, crons })
+    }
+
+    /// The loaded functions.
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Runs a function to its end.
+    pub(super) fn execute(
+        &self,
+        function: &LoadedFunction,
+        args: &Value,
+        execution: Execution,
+    ) -> (Result<Value, FunctionError>, Execution) {
+        if let Err(error) = function.check_args(args) {
+            return (Err(error), execution);
+        }
+        let before = self.host.execution.replace(Some(execution));
+        assert!(before.is_none(), "one function runs at a time");
+        self.host.polls.set(0);
+        let result = self.context.with(|ctx| self.drive(&ctx, function, args));
+        let execution = self.host.execution.take().expect("put there above; nothing else takes it");
+        self.drain();
+        (result.and_then(|value| function.check_result(&value).map(|()| value)), execution)
+    }
+
+    fn drive(&self, ctx: &Ctx<'_>, function: &LoadedFunction, args: &Value) -> Result<Value, FunctionError> {
+        let engine = |error: rquickjs::Error| FunctionError::plain(format!("the engine failed: {error}"));
+        let run = self.run.clone().restore(ctx).map_err(engine)?;
+        let definition = function.definition.clone().restore(ctx).map_err(engine)?;
+        let args = to_js(ctx, args).map_err(engine)?;
+        let promise: Promise<'_> = match run.call((definition, args)).catch(ctx) {
+            Ok(promise) => promise,
+            Err(caught) => return Err(self.failure(&caught)),
+        };
+        while promise.state() == PromiseState::Pending {
+            if self.timed_out() || !ctx.execute_pending_job() {
+                return Err(self.stuck());
+            }
+        }
+        match promise.result::<JsValue<'_>>().expect("the promise is settled").catch(ctx) {
+            Ok(value) => {
+                let value = from_js_or_undefined(&value).map_err(FunctionError::plain)?;
+                Ok(value.unwrap_or(Value::Null))
+            }
+            Err(caught) => Err(self.failure(&caught)),
+        }
+    }
+
+    fn timed_out(&self) -> bool {
+        self.host.polls.get() > self.polls_allowed.get()
+    }
+
+    fn stuck(&self) -> FunctionError {
+        if self.timed_out() {
+            FunctionError::plain("Function execution timed out (maximum duration: 1s)")
+        } else {
+            FunctionError::plain(
+                "Function execution unexpectedly timed out. Check your function for infinite loops or other long-running operations: a promise never resolves",
+            )
+        }
+    }
+
+    fn failure(&self, caught: &CaughtError<'_>) -> FunctionError {
+        if self.timed_out() {
+            return self.stuck();
+        }
+        let data = match caught {
+            CaughtError::Exception(exception) => convex_error_data(exception.as_object()),
+            _ => None,
+        };
+        FunctionError { message: format!("Uncaught {}", describe(caught)), data }
+    }
+
+    /// Runs what a function left behind without awaiting it. It finds no execution any more and so changes nothing.
+    fn drain(&self) {
+        self.host.polls.set(0);
+        for _ in 0..10_000 {
+            if self.timed_out() || !self.runtime.is_job_pending() {
+                return;
+            }
+            let _ = self.runtime.execute_pending_job();
+        }
+    }
+}
+
+fn convex_error_data(error: &Object<'_>) -> Option<Value> {
+    if error.get::<_, String>("name").ok()? != "ConvexError" || !error.contains_key("data").ok()? {
+        return None;
+    }
+    from_js(&error.get("data").ok()?).ok()
+}
+
+/// Name, message and the user's part of the stack.
+fn describe(caught: &CaughtError<'_>) -> String {
+    let CaughtError::Exception(exception) = caught else { return format!("{caught:?}") };
+    let name = exception.as_object().get::<_, String>("name").unwrap_or_else(|_| "Error".into());
+    let message = exception.message().unwrap_or_default();
+    let stack = exception.stack().unwrap_or_default();
+    let frames = stack.lines().filter(|line| line.contains(USER_PREFIX)).map(|line| {
+        match line.split_once(USER_PREFIX) {
+            Some((before, module)) => format!("{before}{USER_PREFIX}{}", module.replacen(':', ".ts:", 1)),
+            None => line.to_owned(),
+        }
+    });
+    frames.fold(format!("{name}: {message}"), |text, frame| format!("{text}\n    {}", frame.trim()))
+}
+
+type Exports = (Persistent<Function<'static>>, Vec<CronDeclaration>);
+
+fn load_modules(
+    ctx: &Ctx<'_>,
+    modules: &Modules,
+    store: &Rc<RefCell<Store>>,
+    registry: &Rc<Registry>,
+    now: u64,
+) -> Result<Exports, String> {
+    ctx.eval::<(), _>(include_str!("js/globals.js")).catch(ctx).map_err(|why| describe(&why))?;
+    let runtime = import(ctx, "convex/runtime")?;
+    let run: Function<'_> = runtime.get("run").map_err(|why| why.to_string())?;
+    if !modules.has("schema") {
+        return Err("there is no schema.ts; the simulator needs one".into());
+    }
+    let exported: JsValue<'_> =
+        default_export(ctx, "schema")?.get("exported").map_err(|why| why.to_string())?;
+    let tables = schema::parse(&from_js(&exported)?).map_err(|why| format!("schema.ts: {why}"))?;
+    *store.borrow_mut() = Store::new(&tables, now);
+    for module in modules.entry_points() {
+        load_functions(ctx, module, &store.borrow(), registry)?;
+    }
+    let crons = if modules.has("crons") { load_crons(ctx)? } else { Vec::new() };
+    if modules.has("http") {
+        return Err("http.ts: the simulator does not model HTTP actions".into());
+    }
+    Ok((Persistent::save(ctx, run), crons))
+}
+
+fn import<'js>(ctx: &Ctx<'js>, specifier: &str) -> Result<Object<'js>, String> {
+    let failed = |why: CaughtError<'js>| format!("{specifier}: {}", describe(&why));
+    let promise = Module::import(ctx, specifier).catch(ctx).map_err(failed)?;
+    promise.finish::<Object<'js>>().catch(ctx).map_err(failed)
+}
+
+/// Imports a user module. Its name begins with the user's prefix, so the importing module is named so too.
+fn import_user<'js>(ctx: &Ctx<'js>, module: &str) -> Result<Object<'js>, String> {
+    let failed = |why: CaughtError<'js>| format!("{module}: {}", describe(&why));
+    let entry = format!("{USER_PREFIX}__entry_{}", module.replace('/', "_"));
+    let code = format!("export * as loaded from './{module}';");
+    let declared = Module::declare(ctx.clone(), entry, code).catch(ctx).map_err(failed)?;
+    let (evaluated, promise) = declared.eval().catch(ctx).map_err(failed)?;
+    promise.finish::<()>().catch(ctx).map_err(failed)?;
+    evaluated.get("loaded").catch(ctx).map_err(failed)
+}
+
+fn default_export<'js>(ctx: &Ctx<'js>, module: &str) -> Result<Object<'js>, String> {
+    import_user(ctx, module)?.get("default").map_err(|_| format!("{module} has no default export"))
+}
+
+fn load_functions(ctx: &Ctx<'_>, module: &str, store: &Store, registry: &Registry) -> Result<(), String> {
+    let exports = import_user(ctx, module)?;
+    for export in exports.props::<String, JsValue<'_>>() {
+        let (name, value) = export.map_err(|why| why.to_string())?;
+        let Some(definition) = value.into_function() else { continue };
+        if definition.get::<_, Option<bool>>("isConvexFunction").ok().flatten() != Some(true) {
+            continue;
+        }
+        let path = format!("{module}:{name}");
+        let function = load_function(ctx, &definition, store).map_err(|why| format!("{path}: {why}"))?;
+        registry.0.borrow_mut().insert(path, Rc::new(function));
+    }
+    Ok(())
+}
+
+fn load_function<'js>(
+    ctx: &Ctx<'js>,
+    definition: &Function<'js>,
+    store: &Store,
+) -> Result<LoadedFunction, String> {
+    let text = |name: &str| definition.get::<_, String>(name).map_err(|why| why.to_string());
+    let validator = |name: &str| {
+        let json = from_js(&definition.get::<_, JsValue<'js>>(name).map_err(|why| why.to_string())?)?;
+        (json != Value::Null).then(|| Validator::parse(&json, &|table| store.number(table))).transpose()
+    };
+    let kind = match text("kind")?.as_str() {
+        "query" => Kind::Query,
+        "mutation" => Kind::Mutation,
+        _ => Kind::Action,
+    };
+    Ok(LoadedFunction {
+        kind,
+        public: text("visibility")? == "public",
+        args: validator("argsJson")?,
+        returns: validator("returnsJson")?,
+        definition: Persistent::save(ctx, definition.clone()),
+    })
+}
+
+fn load_crons(ctx: &Ctx<'_>) -> Result<Vec<CronDeclaration>, String> {
+    let exported: JsValue<'_> =
+        default_export(ctx, "crons")?.get("exported").map_err(|why| why.to_string())?;
+    let Value::Array(crons) = from_js(&exported)? else { return Err("crons.ts exports no cron jobs".into()) };
+    let declared = crons.into_iter().map(|cron| match cron {
+        Value::Object(mut fields) => {
+            let mut part = |name: &str| fields.remove(name).unwrap_or(Value::Null);
+            let (Value::String(name), Value::String(path)) = (part("name"), part("path")) else {
+                return Err("a cron job has a name and a function".to_owned());
+            };
+            Ok(CronDeclaration { name, path, schedule: part("schedule"), args: part("args") })
+        }
+        _ => Err("a cron job is an object".to_owned()),
+    });
+    declared.collect()
+}

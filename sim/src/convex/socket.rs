@@ -1,0 +1,377 @@
+//! The WebSocket edge of a connection: sockets and timers around [`Connection`], which decides.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    future::{Future, pending, poll_fn},
+    ops::ControlFlow,
+    pin::Pin,
+    rc::Rc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use convex::Value;
+use convex_sync_types::{ClientMessage, QueryId, ServerMessage};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value as Json;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{Notify, watch},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        self, Message,
+        protocol::{CloseFrame, frame::coding::CloseCode},
+    },
+};
+
+use super::{
+    Convex, Identity, Observation,
+    executor::{Call, Committed, MutationError},
+    subscriptions::Subscription,
+    sync_protocol::{Action, Connection, Event, Mutation, Present, QueryRequest, QueryResult},
+};
+
+/// How often the server pings.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// After this silence the server drops a client.
+const INACTIVITY: Duration = Duration::from_secs(120);
+/// After this long without a message the server sends one.
+const QUIET: Duration = Duration::from_secs(15);
+/// A mutation may take this long.
+const MUTATION_TIMEOUT: Duration = Duration::from_secs(60);
+/// Transitions above this size are sent in parts to the clients that can put them together.
+const CHUNK_BYTES: usize = 5_000_000;
+
+/// What a client can do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Client {
+    /// Whether it understands `TransitionChunk` (npm 1.28.0 and later).
+    pub(super) takes_chunks: bool,
+}
+
+type Running = Pin<Box<dyn Future<Output = Result<Committed, MutationError>>>>;
+type Computation = Pin<Box<dyn Future<Output = (u64, Vec<QueryResult>)>>>;
+
+/// Something that woke the loop.
+enum Wake {
+    Inbound(Message),
+    MutationDone(Result<Committed, MutationError>),
+    Invalidated,
+    Computed(u64, Vec<QueryResult>),
+    Written { transition: bool },
+    Ping,
+    Quiet,
+    Expired,
+    Lost,
+}
+
+struct Socket<S> {
+    convex: Convex,
+    caller: Rc<str>,
+    client: Client,
+    sink: SplitSink<WebSocketStream<S>, Message>,
+    stream: SplitStream<WebSocketStream<S>>,
+    connection: Connection,
+    subscriptions: BTreeMap<u32, Subscription>,
+    wake: Rc<Notify>,
+    mutation: Option<Running>,
+    computation: Option<Computation>,
+    /// Bounded by what the protocol produces: two Transitions, one response a mutation in progress, pings.
+    outbox: VecDeque<(Message, bool)>,
+    unflushed: bool,
+    closing: bool,
+    last_inbound: Instant,
+    last_outbound: Instant,
+    received: u64,
+    sent: u64,
+}
+
+/// Serves one WebSocket until it ends. A mutation that is running then still runs to its end, as in Convex.
+pub(super) async fn serve<S>(convex: Convex, socket: WebSocketStream<S>, caller: Rc<str>, client: Client)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let (sink, stream) = socket.split();
+    let random = ChaCha8Rng::seed_from_u64(convex.draw());
+    let connection = Connection::new(convex.0.options.sync, random);
+    let mut socket = Socket {
+        convex,
+        caller,
+        client,
+        sink,
+        stream,
+        connection,
+        subscriptions: BTreeMap::new(),
+        wake: Rc::new(Notify::new()),
+        mutation: None,
+        computation: None,
+        outbox: VecDeque::new(),
+        unflushed: false,
+        closing: false,
+        last_inbound: Instant::now(),
+        last_outbound: Instant::now(),
+        received: 0,
+        sent: 0,
+    };
+    socket.run().await;
+    let Socket { convex, caller, connection, mutation, received, sent, sink, stream, subscriptions, .. } =
+        socket;
+    drop((sink, stream, subscriptions));
+    (convex.0.options.observer)(&Observation::Disconnected {
+        caller: &caller,
+        session_id: connection.session(),
+        bytes_received: received,
+        bytes_sent: sent,
+    });
+    if let Some(mutation) = mutation {
+        let _ = mutation.await;
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
+    async fn run(&mut self) {
+        let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut disconnects = self.convex.0.disconnects.subscribe();
+        loop {
+            let wake = self.next(&mut pings, &mut disconnects).await;
+            let silent = self.last_inbound.elapsed() > INACTIVITY;
+            if silent {
+                self.close(Some((1000, "ClientDisconnected")));
+            }
+            if self.apply(wake).is_break() || (self.closing && self.outbox.is_empty() && !self.unflushed) {
+                return;
+            }
+        }
+    }
+
+    async fn next(&mut self, pings: &mut Interval, disconnects: &mut watch::Receiver<u64>) -> Wake {
+        let quiet = self.last_outbound + QUIET;
+        let expiry = self.connection.expires_at().map(|at| self.convex.until(at));
+        tokio::select! {
+            biased;
+            _ = disconnects.changed() => Wake::Lost,
+            message = self.stream.next(), if !self.closing => match message {
+                Some(Ok(message)) => Wake::Inbound(message),
+                Some(Err(_)) | None => Wake::Lost,
+            },
+            outcome = running(&mut self.mutation) => Wake::MutationDone(outcome),
+            () = self.wake.notified() => Wake::Invalidated,
+            (ts, results) = running(&mut self.computation) => Wake::Computed(ts, results),
+            sent = write(&mut self.sink, &mut self.outbox, &mut self.unflushed) => match sent {
+                Ok(transition) => Wake::Written { transition },
+                Err(_) => Wake::Lost,
+            },
+            _ = pings.tick() => Wake::Ping,
+            () = sleep_until(quiet) => Wake::Quiet,
+            () = after(expiry) => Wake::Expired,
+        }
+    }
+
+    fn apply(&mut self, wake: Wake) -> ControlFlow<()> {
+        match wake {
+            Wake::Lost => return ControlFlow::Break(()),
+            Wake::Inbound(message) => self.inbound(message),
+            Wake::MutationDone(outcome) => {
+                self.mutation = None;
+                self.handle(Event::MutationDone(outcome));
+            }
+            Wake::Computed(ts, results) => {
+                self.computation = None;
+                self.handle(Event::Computed { ts, results });
+            }
+            Wake::Invalidated => self.handle(Event::Invalidated),
+            Wake::Written { transition: true } => self.handle(Event::TransitionSent),
+            Wake::Written { transition: false } => {}
+            Wake::Ping => self.outbox.push_back((Message::Ping(Bytes::new()), false)),
+            Wake::Quiet => self.handle(Event::Quiet),
+            Wake::Expired => self.handle(Event::IdentityExpired),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn inbound(&mut self, message: Message) {
+        self.last_inbound = Instant::now();
+        match message {
+            Message::Text(text) => {
+                self.received += text.len() as u64;
+                let parsed = serde_json::from_str::<Json>(&text).map_err(|why| why.to_string());
+                let parsed =
+                    parsed.and_then(|json| ClientMessage::try_from(json).map_err(|why| why.to_string()));
+                self.announce(&parsed);
+                self.handle(parsed.map_or_else(Event::Garbage, Event::Message));
+            }
+            Message::Binary(_) => self.handle(Event::Binary),
+            // The answers to these are queued by the WebSocket itself and leave with the next flush.
+            Message::Ping(_) => self.unflushed = true,
+            Message::Close(_) => {
+                self.unflushed = true;
+                self.closing = true;
+            }
+            Message::Pong(_) | Message::Frame(_) => {}
+        }
+    }
+
+    fn announce(&self, parsed: &Result<ClientMessage, String>) {
+        if let Ok(ClientMessage::Connect { session_id, connection_count, .. }) = parsed {
+            (self.convex.0.options.observer)(&Observation::Connected {
+                caller: &self.caller,
+                session_id: (*session_id).into(),
+                connection_count: *connection_count,
+            });
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let hit = self.subscriptions.extract_if(.., |_, subscription| subscription.is_invalid());
+            let invalidated = hit.map(|(id, _)| QueryId::new(id)).collect();
+            let present = Present { invalidated, ..self.convex.present() };
+            for action in self.connection.handle(event, &present) {
+                events.extend(self.perform(action));
+            }
+        }
+    }
+
+    fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Send(message) => self.send(message),
+            Action::Mutate(mutation) => self.mutation = Some(self.mutate(mutation)),
+            Action::Compute(requests) => {
+                let (ts, results) = self.compute(requests);
+                if self.convex.0.options.execution_latency.is_zero() {
+                    return Some(Event::Computed { ts, results });
+                }
+                let convex = self.convex.clone();
+                self.computation = Some(Box::pin(async move {
+                    convex.execution_latency().await;
+                    (ts, results)
+                }));
+            }
+            Action::Forget(id) => {
+                self.subscriptions.remove(&id.get_id());
+            }
+            Action::Close(frame) => self.close(frame),
+        }
+        None
+    }
+
+    fn call(&self, path: String, args: Value, identity: Option<Identity>) -> Call {
+        Call { path, args, identity, caller: self.caller.clone(), public: true }
+    }
+
+    fn mutate(&self, mutation: Mutation) -> Running {
+        let Mutation { request_id, session, path, args, identity } = mutation;
+        let call = self.call(path, args, identity);
+        let convex = self.convex.clone();
+        Box::pin(async move {
+            let key = session.map(|session| (session, request_id));
+            match timeout(MUTATION_TIMEOUT, convex.run_mutation(&call, key, None)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(MutationError::Conflict),
+            }
+        })
+    }
+
+    /// Runs queries at the present timestamp and watches what they read.
+    fn compute(&mut self, requests: Vec<QueryRequest>) -> (u64, Vec<QueryResult>) {
+        let ts = self.convex.present().last_ts;
+        let results = requests.into_iter().map(|request| {
+            let QueryRequest { id, path, args, journal, identity, rerun } = request;
+            let run = self.convex.run_query(&self.call(path, args, identity), journal, rerun);
+            assert_eq!(run.ts, ts, "nothing is committed between the queries of one Transition");
+            let subscription = Subscription::new(&self.convex.0.subscriptions, run.reads, &self.wake);
+            self.subscriptions.insert(id.get_id(), subscription);
+            QueryResult { id, result: run.result, logs: run.logs, journal: run.journal }
+        });
+        (ts, results.collect())
+    }
+
+    fn send(&mut self, message: ServerMessage<Value>) {
+        self.last_outbound = Instant::now();
+        let is_transition = matches!(message, ServerMessage::Transition { .. });
+        let text = Json::from(message).to_string();
+        let frames = if is_transition && self.client.takes_chunks { chunks(text) } else { vec![text] };
+        let last = frames.len() - 1;
+        for (at, frame) in frames.into_iter().enumerate() {
+            self.sent += frame.len() as u64;
+            self.outbox.push_back((Message::text(frame), is_transition && at == last));
+        }
+    }
+
+    fn close(&mut self, frame: Option<(u16, &'static str)>) {
+        if !std::mem::replace(&mut self.closing, true) {
+            let frame =
+                frame.map(|(code, reason)| CloseFrame { code: CloseCode::from(code), reason: reason.into() });
+            self.outbox.push_back((Message::Close(frame), false));
+        }
+    }
+}
+
+/// The result of what runs, if anything does. The caller clears the slot.
+async fn running<T>(slot: &mut Option<Pin<Box<dyn Future<Output = T>>>>) -> T {
+    match slot {
+        Some(future) => future.await,
+        None => pending().await,
+    }
+}
+
+async fn after(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => sleep(wait).await,
+        None => pending().await,
+    }
+}
+
+/// Hands one message to the socket, or flushes it. Loses nothing when it is dropped while it waits.
+async fn write<S: AsyncRead + AsyncWrite + Unpin>(
+    sink: &mut SplitSink<WebSocketStream<S>, Message>,
+    outbox: &mut VecDeque<(Message, bool)>,
+    unflushed: &mut bool,
+) -> Result<bool, tungstenite::Error> {
+    if !outbox.is_empty() {
+        poll_fn(|cx| sink.poll_ready_unpin(cx)).await?;
+        let (message, is_transition) = outbox.pop_front().expect("it is not empty");
+        sink.start_send_unpin(message)?;
+        *unflushed = true;
+        return Ok(is_transition);
+    }
+    if *unflushed {
+        poll_fn(|cx| sink.poll_flush_unpin(cx)).await?;
+        *unflushed = false;
+        return Ok(false);
+    }
+    pending().await
+}
+
+/// Splits a long Transition.
+fn chunks(text: String) -> Vec<String> {
+    if text.len() <= CHUNK_BYTES {
+        return vec![text];
+    }
+    let transition_id = text.len().to_string();
+    let mut parts = Vec::new();
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let cut = (0..=CHUNK_BYTES.min(rest.len())).rev().find(|at| rest.is_char_boundary(*at));
+        let (part, after) = rest.split_at(cut.expect("0 is a boundary"));
+        parts.push(part.to_owned());
+        rest = after;
+    }
+    let total_parts = parts.len() as u32;
+    let chunk = |(part_number, chunk)| {
+        let transition_id = transition_id.clone();
+        Json::from(ServerMessage::<Value>::TransitionChunk { chunk, part_number, total_parts, transition_id })
+            .to_string()
+    };
+    (0..).zip(parts).map(chunk).collect()
+}

@@ -1,0 +1,163 @@
+//! The real functions of `worker/convex`, from registration to a reply.
+
+use super::*;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef";
+
+fn who(machine: &Value, epoch: Option<f64>) -> Value {
+    let mut who = BTreeMap::from([
+        ("machineId".to_owned(), machine.clone()),
+        ("workerId".to_owned(), "w".into()),
+        ("secret".to_owned(), SECRET.into()),
+    ]);
+    who.extend(epoch.map(|epoch| ("epoch".to_owned(), epoch.into())));
+    Value::Object(who)
+}
+
+/// A deployment with one approved worker and one session.
+struct World {
+    convex: Convex,
+    ada: Identity,
+    machine: Value,
+    session: Value,
+}
+
+impl World {
+    async fn new(convex: Convex) -> Self {
+        let mut world = Self {
+            convex,
+            ada: Identity::new("https://issuer", "ada"),
+            machine: Value::Null,
+            session: Value::Null,
+        };
+        world.machine = world.person("workers:createMachine", object([("name", "laptop".into())])).await;
+        let registered = world.register().await;
+        let worker = field(&registered, "worker");
+        world.person("workers:approve", object([("worker", worker.clone())])).await;
+        world.session = world.person("chat:startSession", object([("worker", worker)])).await;
+        world
+    }
+
+    async fn call(&self, path: &str, args: Value, identity: Option<Identity>) -> Result<Value, CallError> {
+        self.convex.call(Kind::Mutation, path, args, identity, "test").await
+    }
+
+    async fn person(&self, path: &str, args: Value) -> Value {
+        self.call(path, args, Some(self.ada.clone())).await.unwrap()
+    }
+
+    async fn register(&self) -> Value {
+        let args = object([("who", who(&self.machine, None)), ("acceptUnclaimedWithinMs", 0.0.into())]);
+        self.call("workers:register", args, None).await.unwrap()
+    }
+
+    async fn worker<const N: usize>(
+        &self,
+        path: &str,
+        fields: [(&str, Value); N],
+    ) -> Result<Value, CallError> {
+        let Value::Object(mut args) = object(fields) else { unreachable!() };
+        args.insert("who".into(), who(&self.machine, Some(1.0)));
+        self.call(path, Value::Object(args), None).await
+    }
+
+    async fn turn(&self) -> Value {
+        let args = object([("session", self.session.clone()), ("content", "hello".into())]);
+        let turn = self.person("chat:sendMessage", args).await;
+        let claimed = self.worker("chat:claim", [("turn", turn.clone())]).await.unwrap();
+        assert_eq!(field(&claimed, "status"), "claimed".into());
+        turn
+    }
+}
+
+fn chunk(turn: &Value, sequence: f64, text: &str) -> [(&'static str, Value); 3] {
+    [("turn", turn.clone()), ("sequence", sequence.into()), ("text", text.into())]
+}
+
+#[test]
+fn a_turn_goes_from_pending_to_completed() {
+    simulate(|| async {
+        let (convex, log) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        let world = World::new(convex).await;
+        let turn = world.turn().await;
+        world.worker("chat:writeChunk", chunk(&turn, 0.0, "hi ")).await.unwrap();
+        let done = world.worker("chat:completeMessage", chunk(&turn, 1.0, "there")).await.unwrap();
+        assert_eq!(field(&done, "status"), "completed".into());
+        let turns = world.convex.table("turns");
+        assert_eq!((field(&turns[0], "state"), field(&turns[0], "chunks")), ("completed".into(), 2.0.into()));
+        assert!(world.convex.table("readySessions").is_empty());
+        insta::assert_snapshot!(log.borrow().join("\n"), @r"
+        mutation workers:createMachine Ok 0/1 x1
+        mutation workers:register Ok 1/1 x1
+        mutation workers:approve Ok 2/1 x1
+        mutation chat:startSession Ok 1/1 x1
+        mutation chat:sendMessage Ok 2/2 x1
+        mutation chat:claim Ok 6/2 x1
+        mutation chat:writeChunk Ok 2/1 x1
+        mutation chat:completeMessage Ok 5/2 x1
+        ");
+    });
+}
+
+#[test]
+fn a_superseded_epoch_is_refused_with_its_code() {
+    simulate(|| async {
+        let (convex, log) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        let world = World::new(convex).await;
+        world.register().await;
+        let Err(CallError::Failed(failure)) = world.worker("workers:heartbeat", []).await else { panic!() };
+        assert_eq!(field(&failure.data.unwrap(), "code"), "superseded".into());
+        let last = log.borrow().last().cloned().unwrap();
+        assert_eq!(last, r#"mutation workers:heartbeat ConvexError("superseded") 1/0 x1"#);
+    });
+}
+
+#[test]
+fn the_cron_marks_a_lost_worker_offline() {
+    simulate(|| async {
+        let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        let world = World::new(convex).await;
+        world.worker("workers:markConnected", []).await.unwrap();
+        let status = || field(&world.convex.table("workers")[0], "status");
+        assert_eq!(status(), "online".into());
+        let scheduler = world.convex.clone();
+        let task = tokio::task::spawn_local(async move { scheduler.run_scheduler().await });
+        tokio::time::sleep(Duration::from_secs(29)).await;
+        assert_eq!(status(), "online".into());
+        tokio::time::sleep(Duration::from_secs(32)).await;
+        assert_eq!(status(), "offline".into());
+        task.abort();
+    });
+}
+
+/// Not a test of speed: it prints what a call costs here, so that a slow-down is seen.
+#[test]
+#[ignore = "measures"]
+fn what_a_call_costs() {
+    simulate(|| async {
+        let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        let world = World::new(convex).await;
+        let turn = world.turn().await;
+        #[allow(clippy::disallowed_methods, reason = "measures real time")]
+        let began = std::time::Instant::now();
+        let calls = 5_000;
+        for sequence in 0..calls {
+            world
+                .worker("chat:writeChunk", chunk(&turn, f64::from(sequence), "some text of a reply"))
+                .await
+                .unwrap();
+        }
+        println!("writeChunk: {:.1} µs", began.elapsed().as_micros() as f64 / f64::from(calls));
+        #[allow(clippy::disallowed_methods, reason = "measures real time")]
+        let began = std::time::Instant::now();
+        for _ in 0..calls {
+            let args = object([("who", who(&world.machine, Some(1.0))), ("limit", 50.0.into())]);
+            world
+                .convex
+                .call(Kind::Query, "chat:subscribeToWorkerMessages", args, None, "test")
+                .await
+                .unwrap();
+        }
+        println!("window: {:.1} µs", began.elapsed().as_micros() as f64 / f64::from(calls));
+    });
+}

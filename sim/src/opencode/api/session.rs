@@ -1,0 +1,144 @@
+//! `/session` and what is below it, but for messages.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use serde_json::{Value, json};
+
+use super::{
+    super::{Observation, server::Inner, sessions::Filter},
+    answer::{self, Answer, Problem},
+    call::Call,
+    input,
+};
+
+pub(super) fn list(server: &Inner, call: &Call) -> Answer {
+    if let Some(scope) = call.query.get("scope").filter(|scope| *scope != "project") {
+        let message = format!("Expected \"project\", got \"{scope}\"\n  at [\"scope\"]");
+        return Err(Problem::Invalid { message, kind: "Query" });
+    }
+    let elsewhere = call.query.get("path").is_some_and(|path| !path.is_empty());
+    if elsewhere || !call.is_for(server.directory()) {
+        return answer::json(&json!([]));
+    }
+    let filter = Filter {
+        // A limit that is no number, or below zero, counts as absent (measured).
+        limit: call.query.get("limit").and_then(|limit| limit.parse().ok()),
+        start: call.query.get("start").and_then(|start| start.parse().ok()),
+        search: call.query.get("search").cloned(),
+        roots: call.query.get("roots").is_some_and(|roots| roots == "true"),
+    };
+    answer::json(&server.machine.store.borrow().list(&filter))
+}
+
+/// Creates a session; it comes into being even if the caller goes away meanwhile.
+pub(super) async fn create(server: &Rc<Inner>, call: &Call) -> Answer {
+    call.require_json()?;
+    if !call.is_for(server.directory()) {
+        return Err(Problem::NotModelled("a session in another directory"));
+    }
+    let body = if call.has_body() { call.json().map_err(|_| Problem::BadRequest)? } else { json!({}) };
+    let new = input::new_session(&body)?;
+    let (sender, created) = tokio::sync::oneshot::channel();
+    let creating = Creating::begin(server);
+    let owner = server.clone();
+    server.spawn(async move {
+        owner.create_turn().await;
+        let session = owner.machine.store.borrow_mut().create(new, owner.machine.now());
+        owner.emit_session("session.created", &session);
+        creating.end(&session.id);
+        // The caller may have gone away.
+        let _ = sender.send(session);
+    });
+    let session = created.await.map_err(|_| Problem::Unexpected)?;
+    answer::json(&session)
+}
+
+/// Counts creations under way, also when the server dies in the middle of one.
+struct Creating {
+    server: Rc<Inner>,
+    ended: bool,
+}
+
+impl Creating {
+    fn begin(server: &Rc<Inner>) -> Self {
+        server.creating.set(server.creating.get() + 1);
+        server.machine.observe(&Observation::CreateStarted { in_flight: server.creating.get() });
+        Self { server: server.clone(), ended: false }
+    }
+
+    fn end(mut self, session: &str) {
+        self.report(Some(session));
+    }
+
+    fn report(&mut self, session: Option<&str>) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.server.creating.set(self.server.creating.get() - 1);
+            let in_flight = self.server.creating.get();
+            self.server.machine.observe(&Observation::CreateEnded { session, in_flight });
+        }
+    }
+}
+
+impl Drop for Creating {
+    fn drop(&mut self) {
+        self.report(None);
+    }
+}
+
+/// Sessions that are not idle.
+pub(super) fn status(server: &Inner) -> Answer {
+    let runs = server.runs.borrow();
+    let busy = runs.iter().filter(|(_, run)| run.is_busy());
+    let status: BTreeMap<_, _> = busy.map(|(id, _)| (id, json!({ "type": "busy" }))).collect();
+    answer::json(&status)
+}
+
+pub(super) fn get(server: &Inner, call: &Call) -> Answer {
+    let id = call.session()?;
+    let store = server.machine.store.borrow();
+    answer::json(store.get(id).ok_or_else(|| Problem::NoSession(id.into()))?)
+}
+
+/// Renames or archives. Neither counts as an update (measured): `time.updated` stays.
+pub(super) fn patch(server: &Inner, call: &Call) -> Answer {
+    let id = call.session()?;
+    call.require_json()?;
+    let body: Value = call.json().map_err(|_| Problem::BadRequest)?;
+    let title = input::optional(&body, "title")?;
+    let archived = body["time"]["archived"].as_u64();
+    let changed = server.machine.store.borrow_mut().update(id, |session| {
+        session.title = title.unwrap_or_else(|| session.title.clone());
+        session.time.archived = archived.or(session.time.archived);
+    });
+    let changed = changed.ok_or_else(|| Problem::NoSession(id.into()))?;
+    server.emit_session("session.updated", &changed);
+    answer::json(&changed)
+}
+
+/// Deletes a session at once. Its run is not stopped (measured): it stays busy until it ends by itself.
+pub(super) fn delete(server: &Inner, call: &Call) -> Answer {
+    let id = call.session()?;
+    let deleted = server.machine.store.borrow_mut().delete(id);
+    let deleted = deleted.ok_or_else(|| Problem::NoSession(id.into()))?;
+    server.emit_session("session.deleted", &deleted);
+    answer::json(&true)
+}
+
+pub(super) fn children(server: &Inner, call: &Call) -> Answer {
+    let id = call.session()?;
+    let store = server.machine.store.borrow();
+    store.get(id).ok_or_else(|| Problem::NoSession(id.into()))?;
+    answer::json(&store.children(id))
+}
+
+/// Always true, also for sessions that are idle or do not exist (measured).
+pub(super) fn abort(server: &Inner, call: &Call) -> Answer {
+    server.abort(call.session()?);
+    answer::json(&true)
+}
+
+impl Inner {
+    pub(super) fn directory(&self) -> &str {
+        &self.machine.options.directory
+    }
+}

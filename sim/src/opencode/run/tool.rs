@@ -1,0 +1,67 @@
+//! A call of the `bash` tool inside a step, with or without asking for permission.
+
+use serde_json::{Value, json};
+
+use super::{
+    super::{
+        ReplyOutcome, ToolCall,
+        server::pause,
+        wire::{Part, PartBody, Tokens},
+    },
+    step::{Step, StepEnd},
+};
+
+impl Step<'_> {
+    pub(super) async fn call_tool(&mut self, call: &ToolCall) -> StepEnd {
+        let call_id = format!("call_{}", self.plan.tools_done + 1);
+        let command = format!("echo {}", self.plan.tag());
+        let input = json!({ "command": command, "description": "say it" });
+        let pending = json!({ "status": "pending", "input": {}, "raw": "" });
+        self.open(PartBody::Tool { tool: "bash", call_id: call_id.clone(), state: pending });
+        let start = self.server.machine.now();
+        let running = json!({ "status": "running", "input": input, "time": { "start": start } });
+        self.tool_state(running.clone());
+        if call.asks && !self.server.ask(self.session, &self.info.id, &call_id, &command).await {
+            self.fail_tool("The user rejected permission to use this specific tool call.");
+            self.finish("tool-calls", Tokens::default());
+            self.ended(ReplyOutcome::PermissionRefused);
+            return StepEnd::Refused;
+        }
+        let output = format!("{}\n", self.plan.tag());
+        for seen in ["", &output] {
+            let mut state = running.clone();
+            state["metadata"] = json!({ "output": seen });
+            self.tool_state(state);
+            pause(call.runs_for / 2).await;
+        }
+        self.tool_state(json!({
+            "status": "completed", "input": input, "output": output, "title": command,
+            "metadata": { "output": output, "exit": 0, "truncated": false },
+            "time": { "start": start, "end": self.server.machine.now() },
+        }));
+        self.open = None;
+        self.plan.tools_done += 1;
+        self.finish("tool-calls", Tokens::default());
+        StepEnd::CalledTool
+    }
+
+    /// Tool states are stored as they come, unlike text.
+    fn tool_state(&mut self, new: Value) {
+        if let Some(Part { body: PartBody::Tool { state, .. }, .. }) = &mut self.open {
+            *state = new;
+        }
+        if let Some(part) = self.open.clone() {
+            self.store(part);
+        }
+    }
+
+    pub(super) fn fail_tool(&mut self, error: &str) {
+        let Some(Part { body: PartBody::Tool { state, .. }, .. }) = &self.open else { return };
+        let now = self.server.machine.now();
+        let start = state["time"]["start"].as_u64().unwrap_or(now);
+        let time = json!({ "start": start, "end": now });
+        let failed = json!({ "status": "error", "input": state["input"], "error": error, "time": time });
+        self.tool_state(failed);
+        self.open = None;
+    }
+}

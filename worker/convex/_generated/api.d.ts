@@ -1,0 +1,17 @@
+// What `npx convex codegen` derives; committed so that the functions type-check without a deployment.
+import type { ApiFromModules, FilterApi, FunctionReference } from "convex/server";
+import type * as chat from "../chat.js";
+import type * as cleanup from "../cleanup.js";
+import type * as crons from "../crons.js";
+import type * as workerModels from "../workerModels.js";
+import type * as workers from "../workers.js";
+
+declare const fullApi: ApiFromModules<{
+  chat: typeof chat;
+  cleanup: typeof cleanup;
+  crons: typeof crons;
+  workerModels: typeof workerModels;
+  workers: typeof workers;
+}>;
+export declare const api: FilterApi<typeof fullApi, FunctionReference<any, "public">>;
+export declare const internal: FilterApi<typeof fullApi, FunctionReference<any, "internal">>;

@@ -1,0 +1,307 @@
+/**
+ * Sessions and turns: what people do, and what a worker does for them.
+ */
+import { paginationOptsValidator } from "convex/server";
+import { v } from "convex/values";
+import type { Doc, Id } from "./_generated/dataModel.js";
+import { mutation, query, type MutationCtx } from "./_generated/server.js";
+import {
+  credentials,
+  refuse,
+  requireOwnWorker,
+  requirePerson,
+  requireSession,
+  requireWorker,
+} from "./lib/auth.js";
+import { countChunks, endTurn, expireTurn, refreshReady } from "./lib/queue.js";
+import { turnError } from "./schema.js";
+
+/** The longest message (characters): four bytes each still fit a document. */
+const MAX_MESSAGE = 200_000;
+/** The longest chunk (characters). */
+const MAX_CHUNK = 200_000;
+/** Pending turns that ending a session fails in one transaction. */
+const END_PAGE = 100;
+/** The most that the window shows, and that one call expires. */
+const MAX_WINDOW = 100;
+const MAX_EXPIRE = 1_000;
+
+// ── People ───────────────────────────────────────────────────────────────────
+
+/** Opens a session with a worker. */
+export const startSession = mutation({
+  args: { worker: v.id("workers"), title: v.optional(v.string()), model: v.optional(v.string()) },
+  handler: async (ctx, { worker: id, title, model }) => {
+    const worker = await requireOwnWorker(ctx, id);
+    return await ctx.db.insert("sessions", {
+      worker: worker._id,
+      ownerId: worker.ownerId,
+      title,
+      model,
+      state: "active",
+    });
+  },
+});
+
+/** Sends a message: a new turn, pending until the worker claims it. */
+export const sendMessage = mutation({
+  args: { session: v.id("sessions"), content: v.string(), model: v.optional(v.string()) },
+  handler: async (ctx, { session: id, content, model }) => {
+    const session = await requireSession(ctx, id);
+    if (session.state === "ended") throw refuse("session_ended", "This session has ended.");
+    if (content.length === 0) throw refuse("empty_message", "The message is empty.");
+    if (content.length > MAX_MESSAGE) {
+      throw refuse("message_too_long", `The message has ${content.length} characters; ${MAX_MESSAGE} are allowed.`);
+    }
+    const turn = await ctx.db.insert("turns", {
+      session: session._id,
+      worker: session.worker,
+      content,
+      model: model ?? session.model,
+      state: "pending",
+    });
+    await refreshReady(ctx, session._id, session.worker);
+    return turn;
+  },
+});
+
+/** Ends a session: waiting turns fail at once, a running one is stopped by the worker. */
+export const endSession = mutation({
+  args: { session: v.id("sessions") },
+  handler: async (ctx, args) => {
+    const session = await requireSession(ctx, args.session);
+    if (session.state === "active") await ctx.db.patch(session._id, { state: "ended" });
+    await cancelRunning(ctx, session._id);
+    return await failPending(ctx, session._id);
+  },
+});
+
+/** The caller's sessions, newest first. */
+export const listSessions = query({
+  args: { paginationOpts: paginationOptsValidator },
+  handler: async (ctx, { paginationOpts }) => {
+    const owner = await requirePerson(ctx);
+    return await ctx.db
+      .query("sessions")
+      .withIndex("by_owner", (q) => q.eq("ownerId", owner))
+      .order("desc")
+      .paginate(paginationOpts);
+  },
+});
+
+/** A session's turns, newest first. */
+export const listTurns = query({
+  args: { session: v.id("sessions"), paginationOpts: paginationOptsValidator },
+  handler: async (ctx, { session: id, paginationOpts }) => {
+    const session = await requireSession(ctx, id);
+    return await ctx.db
+      .query("turns")
+      .withIndex("by_session", (q) => q.eq("session", session._id))
+      .order("desc")
+      .paginate(paginationOpts);
+  },
+});
+
+/** A turn's reply, in order. */
+export const listChunks = query({
+  args: { turn: v.id("turns"), paginationOpts: paginationOptsValidator },
+  handler: async (ctx, { turn: id, paginationOpts }) => {
+    const turn = await ctx.db.get(id);
+    if (turn === null) throw refuse("not_found", "This turn does not exist.");
+    await requireSession(ctx, turn.session);
+    return await ctx.db
+      .query("chunks")
+      .withIndex("by_turn_and_sequence", (q) => q.eq("turn", turn._id))
+      .paginate(paginationOpts);
+  },
+});
+
+// ── The worker ───────────────────────────────────────────────────────────────
+
+/**
+ * The window: the sessions that are ready, oldest first, and the running turns that are to be stopped.
+ * A session with a turn in progress is not in it, so two hundred messages in one session take one row.
+ */
+export const subscribeToWorkerMessages = query({
+  args: { who: credentials, limit: v.number() },
+  handler: async (ctx, { who, limit }) => {
+    const worker = await requireWorker(ctx, who);
+    const count = Math.min(Math.max(1, limit), MAX_WINDOW);
+    const ready = await ctx.db
+      .query("readySessions")
+      .withIndex("by_worker_and_since", (q) => q.eq("worker", worker._id))
+      .take(count);
+    const cancelled = await ctx.db
+      .query("cancellations")
+      .withIndex("by_worker", (q) => q.eq("worker", worker._id))
+      .take(count);
+    return {
+      ready: ready.map(({ session, turn, since }) => ({ session, turn, since })),
+      cancelled: cancelled.map(({ turn }) => turn),
+    };
+  },
+});
+
+/** A page of the worker's active sessions, oldest first. */
+export const getActiveSessions = query({
+  args: { who: credentials, paginationOpts: paginationOptsValidator },
+  handler: async (ctx, { who, paginationOpts }) => {
+    const worker = await requireWorker(ctx, who);
+    const page = await ctx.db
+      .query("sessions")
+      .withIndex("by_worker_and_state", (q) => q.eq("worker", worker._id).eq("state", "active"))
+      .paginate(paginationOpts);
+    return { ...page, page: page.page.map(({ _id, title, opencodeSessionId }) => ({ _id, title, opencodeSessionId })) };
+  },
+});
+
+/** Takes a turn, once. Only a claimed turn may be prompted. A stale one is expired instead. */
+export const claim = mutation({
+  args: { who: credentials, turn: v.id("turns") },
+  handler: async (ctx, { who, turn: id }) => {
+    const worker = await requireWorker(ctx, who);
+    const turn = await ctx.db.get(id);
+    if (turn === null || turn.worker !== worker._id || turn.state !== "pending") {
+      return { status: "gone" as const };
+    }
+    if (turn._creationTime < worker.staleBefore) {
+      await expireTurn(ctx, turn);
+      return { status: "expired" as const };
+    }
+    const session = await ctx.db.get(turn.session);
+    if (session === null) return { status: "gone" as const };
+    const row = await ctx.db
+      .query("readySessions")
+      .withIndex("by_session", (q) => q.eq("session", turn.session))
+      .unique();
+    if (row === null || row.turn !== turn._id) return { status: "gone" as const };
+    await ctx.db.delete(row._id);
+    await ctx.db.patch(turn._id, { state: "claimed", epoch: worker.epoch });
+    return {
+      status: "claimed" as const,
+      content: turn.content,
+      model: turn.model ?? null,
+      title: session.title ?? null,
+      opencodeSessionId: session.opencodeSessionId ?? null,
+    };
+  },
+});
+
+/** Links a session to the OpenCode session that was made for it. */
+export const sessionReady = mutation({
+  args: { who: credentials, session: v.id("sessions"), opencodeSessionId: v.string() },
+  handler: async (ctx, { who, session: id, opencodeSessionId }) => {
+    const worker = await requireWorker(ctx, who);
+    const session = await ctx.db.get(id);
+    if (session === null || session.worker !== worker._id) {
+      throw refuse("not_found", "This session does not exist.");
+    }
+    if (session.opencodeSessionId !== opencodeSessionId) await ctx.db.patch(session._id, { opencodeSessionId });
+  },
+});
+
+/** Appends to a reply. `sequence` counts from 0; a repeated one changes nothing, a gap is an error. */
+export const writeChunk = mutation({
+  args: { who: credentials, turn: v.id("turns"), sequence: v.number(), text: v.string() },
+  handler: async (ctx, { who, turn: id, sequence, text }) => {
+    const turn = await runningTurn(ctx, await requireWorker(ctx, who), id);
+    if (turn === null) return { status: "ended" as const };
+    await append(ctx, turn._id, sequence, text);
+    return { status: "written" as const };
+  },
+});
+
+/** Ends a turn well. `text` is what is left of the reply; it may be empty. */
+export const completeMessage = mutation({
+  args: { who: credentials, turn: v.id("turns"), sequence: v.number(), text: v.string() },
+  handler: async (ctx, { who, turn: id, sequence, text }) => {
+    const turn = await runningTurn(ctx, await requireWorker(ctx, who), id);
+    if (turn === null) return { status: "ended" as const };
+    if (text !== "") await append(ctx, turn._id, sequence, text);
+    await endTurn(ctx, turn, { state: "completed" });
+    return { status: "completed" as const };
+  },
+});
+
+/** Ends a turn badly, with a text that helps the person who reads it. What was written stays. */
+export const failMessage = mutation({
+  args: { who: credentials, turn: v.id("turns"), error: turnError },
+  handler: async (ctx, { who, turn: id, error }) => {
+    const turn = await runningTurn(ctx, await requireWorker(ctx, who), id);
+    if (turn === null) return { status: "ended" as const };
+    await endTurn(ctx, turn, { state: "failed", error });
+    return { status: "failed" as const };
+  },
+});
+
+/**
+ * Expires one page of what an earlier epoch left behind: turns that it had claimed, and turns that are stale.
+ * A worker calls it until `isDone`, before its first claim.
+ */
+export const expireStale = mutation({
+  args: { who: credentials, limit: v.number() },
+  handler: async (ctx, { who, limit }) => {
+    const worker = await requireWorker(ctx, who);
+    const count = Math.min(Math.max(1, limit), MAX_EXPIRE);
+    const claimed = await ctx.db
+      .query("turns")
+      .withIndex("by_worker_and_state", (q) => q.eq("worker", worker._id).eq("state", "claimed"))
+      .take(count);
+    const abandoned = claimed.filter((turn) => turn.epoch !== worker.epoch);
+    const stale = await ctx.db
+      .query("turns")
+      .withIndex("by_worker_and_state", (q) =>
+        q.eq("worker", worker._id).eq("state", "pending").lt("_creationTime", worker.staleBefore),
+      )
+      .take(count);
+    const page = [...abandoned, ...stale].slice(0, count);
+    for (const turn of page) await expireTurn(ctx, turn);
+    return { expired: page.length, isDone: page.length < count };
+  },
+});
+
+// ── Shared ───────────────────────────────────────────────────────────────────
+
+/** The turn, if this epoch of the worker is running it. */
+async function runningTurn(
+  ctx: MutationCtx,
+  worker: Doc<"workers">,
+  id: Id<"turns">,
+): Promise<Doc<"turns"> | null> {
+  const turn = await ctx.db.get(id);
+  if (turn === null || turn.worker !== worker._id) throw refuse("not_found", "This turn does not exist.");
+  return turn.state === "claimed" && turn.epoch === worker.epoch ? turn : null;
+}
+
+async function append(ctx: MutationCtx, turn: Id<"turns">, sequence: number, text: string): Promise<void> {
+  if (text.length > MAX_CHUNK) {
+    throw refuse("chunk_too_long", `The chunk has ${text.length} characters; ${MAX_CHUNK} are allowed.`);
+  }
+  const next = await countChunks(ctx, turn);
+  if (sequence < next) return;
+  if (sequence > next) throw refuse("chunk_gap", `Chunk ${sequence} came where chunk ${next} was due.`);
+  await ctx.db.insert("chunks", { turn, sequence, text });
+}
+
+async function cancelRunning(ctx: MutationCtx, session: Id<"sessions">): Promise<void> {
+  const running = await ctx.db
+    .query("turns")
+    .withIndex("by_session_and_state", (q) => q.eq("session", session).eq("state", "claimed"))
+    .first();
+  if (running === null) return;
+  const asked = await ctx.db
+    .query("cancellations")
+    .withIndex("by_turn", (q) => q.eq("turn", running._id))
+    .unique();
+  if (asked === null) await ctx.db.insert("cancellations", { worker: running.worker, turn: running._id });
+}
+
+async function failPending(ctx: MutationCtx, session: Id<"sessions">): Promise<{ isDone: boolean }> {
+  const pending = await ctx.db
+    .query("turns")
+    .withIndex("by_session_and_state", (q) => q.eq("session", session).eq("state", "pending"))
+    .take(END_PAGE);
+  const error = { code: "session_ended", message: "The session was ended before this message was answered." };
+  for (const turn of pending) await endTurn(ctx, turn, { state: "failed", error });
+  return { isDone: pending.length < END_PAGE };
+}

@@ -1,0 +1,118 @@
+/**
+ * What is stored, and by which keys it is found.
+ *
+ * Two rules shape the tables. A document that is written often is never read by a subscription: heartbeats,
+ * chunks and the queue of ready sessions have tables of their own. And every list that the worker reads is an
+ * index range whose first rows are the answer, so that what it costs depends on neither history nor backlog.
+ */
+import { defineSchema, defineTable } from "convex/server";
+import { v } from "convex/values";
+
+/** `pending → claimed → completed | failed | expired`. */
+export const turnState = v.union(
+  v.literal("pending"),
+  v.literal("claimed"),
+  v.literal("completed"),
+  v.literal("failed"),
+  v.literal("expired"),
+);
+
+/** Why a turn did not complete: a code for programs, a sentence for the person who reads the chat. */
+export const turnError = v.object({ code: v.string(), message: v.string() });
+
+export default defineSchema({
+  machines: defineTable({
+    machineId: v.string(),
+    ownerId: v.string(),
+    name: v.string(),
+  })
+    .index("by_machine_id", ["machineId"])
+    .index("by_owner", ["ownerId"]),
+
+  /** Written at start, approval and stop only; every worker function reads it. */
+  workers: defineTable({
+    machineId: v.string(),
+    workerId: v.string(),
+    ownerId: v.string(),
+    secretHash: v.string(),
+    approval: v.union(v.literal("pending"), v.literal("approved"), v.literal("revoked")),
+    status: v.union(v.literal("offline"), v.literal("online")),
+    /** The incarnation: raised at every process start. Writes of an older one are refused. */
+    epoch: v.number(),
+    /** Turns created before this moment (ms) are stale for this epoch. */
+    staleBefore: v.number(),
+    /** When a person last asked this worker to connect (ms). */
+    connectRequestedAt: v.optional(v.number()),
+  })
+    .index("by_machine_and_worker", ["machineId", "workerId"])
+    .index("by_owner", ["ownerId"]),
+
+  /** One row a worker, patched every few seconds; no subscription of a worker reads it. */
+  workerHeartbeats: defineTable({
+    worker: v.id("workers"),
+    epoch: v.number(),
+    at: v.number(),
+  })
+    .index("by_worker", ["worker"])
+    .index("by_at", ["at"]),
+
+  workerModels: defineTable({
+    worker: v.id("workers"),
+    models: v.array(v.string()),
+  }).index("by_worker", ["worker"]),
+
+  sessions: defineTable({
+    worker: v.id("workers"),
+    ownerId: v.string(),
+    title: v.optional(v.string()),
+    model: v.optional(v.string()),
+    state: v.union(v.literal("active"), v.literal("ended")),
+    opencodeSessionId: v.optional(v.string()),
+  })
+    .index("by_owner", ["ownerId"])
+    .index("by_worker_and_state", ["worker", "state"])
+    .index("by_worker_and_opencode_id", ["worker", "opencodeSessionId"]),
+
+  turns: defineTable({
+    session: v.id("sessions"),
+    worker: v.id("workers"),
+    content: v.string(),
+    model: v.optional(v.string()),
+    state: turnState,
+    /** The epoch that claimed it. */
+    epoch: v.optional(v.number()),
+    endedAt: v.optional(v.number()),
+    /** How many chunks the reply has, once it has ended. */
+    chunks: v.optional(v.number()),
+    error: v.optional(turnError),
+  })
+    .index("by_session", ["session"])
+    .index("by_session_and_state", ["session", "state"])
+    .index("by_worker_and_state", ["worker", "state"]),
+
+  /** The reply, in order, gapless from 0. Long replies simply have more chunks. */
+  chunks: defineTable({
+    turn: v.id("turns"),
+    sequence: v.number(),
+    text: v.string(),
+  }).index("by_turn_and_sequence", ["turn", "sequence"]),
+
+  /** The queue: one row for each session that has a pending turn and none running. */
+  readySessions: defineTable({
+    worker: v.id("workers"),
+    session: v.id("sessions"),
+    /** The oldest pending turn, and when it was sent (ms). */
+    turn: v.id("turns"),
+    since: v.number(),
+  })
+    .index("by_worker_and_since", ["worker", "since"])
+    .index("by_session", ["session"]),
+
+  /** Running turns that a person wants stopped; the row goes when the turn ends. */
+  cancellations: defineTable({
+    worker: v.id("workers"),
+    turn: v.id("turns"),
+  })
+    .index("by_worker", ["worker"])
+    .index("by_turn", ["turn"]),
+});

@@ -1,0 +1,37 @@
+/**
+ * Which models a worker's OpenCode offers.
+ */
+import { v } from "convex/values";
+import { mutation, query } from "./_generated/server.js";
+import { credentials, requireOwnWorker, requireWorker } from "./lib/auth.js";
+
+/** More models than this are not stored. */
+const MAX_MODELS = 2_000;
+
+/** Replaces the list; writes nothing if it is the same. */
+export const updateModels = mutation({
+  args: { who: credentials, models: v.array(v.string()) },
+  handler: async (ctx, { who, models }) => {
+    const worker = await requireWorker(ctx, who);
+    const kept = models.slice(0, MAX_MODELS);
+    const row = await ctx.db
+      .query("workerModels")
+      .withIndex("by_worker", (q) => q.eq("worker", worker._id))
+      .unique();
+    if (row === null) await ctx.db.insert("workerModels", { worker: worker._id, models: kept });
+    else if (JSON.stringify(row.models) !== JSON.stringify(kept)) await ctx.db.patch(row._id, { models: kept });
+  },
+});
+
+/** The models that a person can choose from for this worker. */
+export const list = query({
+  args: { worker: v.id("workers") },
+  handler: async (ctx, args) => {
+    const worker = await requireOwnWorker(ctx, args.worker);
+    const row = await ctx.db
+      .query("workerModels")
+      .withIndex("by_worker", (q) => q.eq("worker", worker._id))
+      .unique();
+    return row?.models ?? [];
+  },
+});

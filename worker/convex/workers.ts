@@ -1,0 +1,161 @@
+/**
+ * Machines and workers: who they are, whether they may work, and whether they are there.
+ */
+import { v } from "convex/values";
+import type { Doc, Id } from "./_generated/dataModel.js";
+import { mutation, query, type MutationCtx } from "./_generated/server.js";
+import {
+  credentials,
+  findWorker,
+  hashSecret,
+  identity,
+  refuse,
+  requireOwnWorker,
+  requirePerson,
+  requireWorker,
+} from "./lib/auth.js";
+
+/** A person adds a machine; its id goes into the tokens of the workers there. */
+export const createMachine = mutation({
+  args: { name: v.string() },
+  handler: async (ctx, { name }) => {
+    const ownerId = await requirePerson(ctx);
+    const machineId = `machine_${crypto.randomUUID().replaceAll("-", "")}`;
+    await ctx.db.insert("machines", { machineId, ownerId, name });
+    return machineId;
+  },
+});
+
+/** The caller's workers, with what a list of them shows (at most 100). */
+export const list = query({
+  args: {},
+  handler: async (ctx) => {
+    const owner = await requirePerson(ctx);
+    const workers = await ctx.db
+      .query("workers")
+      .withIndex("by_owner", (q) => q.eq("ownerId", owner))
+      .take(100);
+    return workers.map(({ _id, machineId, workerId, approval, status }) => ({
+      _id,
+      machineId,
+      workerId,
+      approval,
+      status,
+    }));
+  },
+});
+
+/**
+ * A worker process starts: raises the epoch, so that nothing of an earlier process counts any more.
+ * The first registration of a worker on a known machine stores its secret's hash and waits for approval.
+ */
+export const register = mutation({
+  args: { who: identity, acceptUnclaimedWithinMs: v.number() },
+  handler: async (ctx, { who, acceptUnclaimedWithinMs }) => {
+    const known = await findWorker(ctx, who);
+    if (known?.approval === "revoked") throw refuse("revoked", "This worker's access was revoked.");
+    const staleBefore = Date.now() - Math.max(0, acceptUnclaimedWithinMs);
+    if (known !== null) {
+      const epoch = known.epoch + 1;
+      await ctx.db.patch(known._id, { epoch, staleBefore });
+      return { worker: known._id, epoch, staleBefore, approval: known.approval };
+    }
+    const machine = await ctx.db
+      .query("machines")
+      .withIndex("by_machine_id", (q) => q.eq("machineId", who.machineId))
+      .unique();
+    if (machine === null) throw refuse("unauthorized", "This machine is not known. Add it first.");
+    const worker = await ctx.db.insert("workers", {
+      machineId: who.machineId,
+      workerId: who.workerId,
+      ownerId: machine.ownerId,
+      secretHash: await hashSecret(who.secret),
+      approval: "pending",
+      status: "offline",
+      epoch: 1,
+      staleBefore,
+    });
+    return { worker, epoch: 1, staleBefore, approval: "pending" as const };
+  },
+});
+
+/** The worker's own record; a worker that waits for approval subscribes to it. */
+export const getByMachineAndWorker = query({
+  args: { who: identity },
+  handler: async (ctx, { who }) => {
+    const worker = await findWorker(ctx, who);
+    if (worker === null) return null;
+    const { approval, status, epoch, connectRequestedAt } = worker;
+    return { approval, status, epoch, connectRequestedAt: connectRequestedAt ?? null };
+  },
+});
+
+/** The machine's owner lets a worker work. */
+export const approve = mutation({
+  args: { worker: v.id("workers") },
+  handler: async (ctx, args) => {
+    const worker = await requireOwnWorker(ctx, args.worker);
+    await ctx.db.patch(worker._id, { approval: "approved" });
+  },
+});
+
+/** The machine's owner takes a worker's access away, at once and for good. */
+export const revoke = mutation({
+  args: { worker: v.id("workers") },
+  handler: async (ctx, args) => {
+    const worker = await requireOwnWorker(ctx, args.worker);
+    await ctx.db.patch(worker._id, { approval: "revoked", status: "offline" });
+  },
+});
+
+/** The machine's owner asks a worker to connect. */
+export const requestConnect = mutation({
+  args: { worker: v.id("workers") },
+  handler: async (ctx, args) => {
+    const worker = await requireOwnWorker(ctx, args.worker);
+    await ctx.db.patch(worker._id, { connectRequestedAt: Date.now() });
+  },
+});
+
+/** The worker is ready: stale turns are expired, the subscription stands. */
+export const markConnected = mutation({
+  args: { who: credentials },
+  handler: async (ctx, { who }) => {
+    const worker = await requireWorker(ctx, who);
+    await ctx.db.patch(worker._id, { status: "online" });
+    await beat(ctx, worker);
+  },
+});
+
+/** The worker lives. Touches the heartbeat's own row alone, so that no subscription runs again. */
+export const heartbeat = mutation({
+  args: { who: credentials },
+  handler: async (ctx, { who }) => {
+    await beat(ctx, await requireWorker(ctx, who));
+  },
+});
+
+/** The worker stops. */
+export const setOffline = mutation({
+  args: { who: credentials },
+  handler: async (ctx, { who }) => {
+    const worker = await requireWorker(ctx, who);
+    if (worker.status !== "offline") await ctx.db.patch(worker._id, { status: "offline" });
+    const row = await heartbeatRow(ctx, worker._id);
+    if (row !== null) await ctx.db.delete(row._id);
+  },
+});
+
+async function beat(ctx: MutationCtx, worker: Doc<"workers">): Promise<void> {
+  const row = await heartbeatRow(ctx, worker._id);
+  const fields = { worker: worker._id, epoch: worker.epoch, at: Date.now() };
+  if (row === null) await ctx.db.insert("workerHeartbeats", fields);
+  else await ctx.db.patch(row._id, fields);
+}
+
+function heartbeatRow(ctx: MutationCtx, worker: Id<"workers">) {
+  return ctx.db
+    .query("workerHeartbeats")
+    .withIndex("by_worker", (q) => q.eq("worker", worker))
+    .unique();
+}

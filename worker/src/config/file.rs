@@ -1,0 +1,239 @@
+//! The config file, and how flags, environment, file and defaults make one [`Config`].
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use super::{
+    Config, LifecycleSettings, OpencodeSettings, SessionSettings, Settings, Token, TokenError, TurnSettings,
+    UrlError,
+};
+
+/// The largest config or token file that is read (bytes).
+const MAX_FILE: u64 = 1 << 20;
+
+/// What a config file may say. Unknown keys are errors: a misspelled limit must not be ignored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ConfigFile {
+    convex_url: Option<String>,
+    token_file: Option<PathBuf>,
+    directory: Option<PathBuf>,
+    turns: TurnSettings,
+    sessions: SessionSettings,
+    opencode: OpencodeSettings,
+    lifecycle: LifecycleSettings,
+}
+
+/// What flags and environment say; they win over the file.
+#[derive(Debug, Default, Clone)]
+pub struct Overrides {
+    /// The deployment's URL.
+    pub convex_url: Option<String>,
+    /// The token itself: from the environment only, never from an argument.
+    pub token: Option<SecretString>,
+    /// The file that holds the token.
+    pub token_file: Option<PathBuf>,
+    /// The directory that OpenCode works in.
+    pub directory: Option<PathBuf>,
+    /// The OpenCode executable.
+    pub opencode: Option<PathBuf>,
+}
+
+/// Why there is no valid config.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("cannot read {what} `{}`: {source}", path.display())]
+    Read {
+        /// Which file.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is too large to be what it should be.
+    #[error("{what} `{}` has {found} bytes; at most {MAX_FILE} are read", path.display())]
+    TooLarge {
+        /// Which file.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// How large it is.
+        found: u64,
+    },
+    /// The config file is not valid; the message shows where.
+    #[error("the config file `{}` is not valid:\n{source}", path.display())]
+    Parse {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        source: Box<toml::de::Error>,
+    },
+    /// Something needed is not given.
+    #[error("no {what} is given; set {hint}")]
+    Missing {
+        /// What.
+        what: &'static str,
+        /// How to give it.
+        hint: &'static str,
+    },
+    /// The URL is not valid.
+    #[error("the Convex URL is not valid: {0}")]
+    Url(#[from] UrlError),
+    /// The token is not valid.
+    #[error("the token is not valid: {0}")]
+    Token(#[from] TokenError),
+    /// A number is out of range.
+    #[error("`{key}` is {found}; it must be {allowed}")]
+    Range {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        found: usize,
+        /// What it may be.
+        allowed: &'static str,
+    },
+    /// The directory is not one.
+    #[error("`{}` is not a directory that can be entered; create it or set `directory`", path.display())]
+    Directory {
+        /// The path.
+        path: PathBuf,
+    },
+}
+
+/// Reads and validates everything.
+pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<Config, ConfigError> {
+    let raw = match file {
+        Some(path) => parse(path)?,
+        None => ConfigFile::default(),
+    };
+    let url = overrides.convex_url.or(raw.convex_url).ok_or(ConfigError::Missing {
+        what: "Convex URL",
+        hint: "`--convex-url`, `CONVEX_URL` or `convex_url` in the config file",
+    })?;
+    let token_file = overrides.token_file.or(raw.token_file);
+    let token = token(overrides.token, token_file.as_deref())?;
+    let directory = overrides.directory.or(raw.directory).unwrap_or_else(|| PathBuf::from("."));
+    let directory = directory
+        .canonicalize()
+        .ok()
+        .filter(|path| path.is_dir())
+        .ok_or(ConfigError::Directory { path: directory })?;
+    let mut settings = Settings {
+        turns: raw.turns,
+        sessions: raw.sessions,
+        opencode: raw.opencode,
+        lifecycle: raw.lifecycle,
+    };
+    if let Some(binary) = overrides.opencode {
+        settings.opencode.binary = binary;
+    }
+    validate(&settings)?;
+    Ok(Config { convex_url: url.parse()?, token, directory, settings })
+}
+
+fn parse(path: &Path) -> Result<ConfigFile, ConfigError> {
+    let text = read("the config file", path)?;
+    toml::from_str(&text)
+        .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
+}
+
+fn token(given: Option<SecretString>, file: Option<&Path>) -> Result<Token, ConfigError> {
+    let text = match (given, file) {
+        (Some(text), _) => text,
+        (None, Some(path)) => read("the token file", path)?.into(),
+        (None, None) => {
+            return Err(ConfigError::Missing {
+                what: "token",
+                hint: "`WORKER_TOKEN`, `--token-file`, or `token_file` in the config file",
+            });
+        }
+    };
+    Ok(text.expose_secret().parse()?)
+}
+
+fn read(what: &'static str, path: &Path) -> Result<String, ConfigError> {
+    let failed = |source| ConfigError::Read { what, path: path.to_owned(), source };
+    let found = fs::metadata(path).map_err(failed)?.len();
+    if found > MAX_FILE {
+        return Err(ConfigError::TooLarge { what, path: path.to_owned(), found });
+    }
+    fs::read_to_string(path).map_err(failed)
+}
+
+/// The bounds that the types do not express.
+fn validate(settings: &Settings) -> Result<(), ConfigError> {
+    let turns = &settings.turns;
+    let sessions = &settings.sessions;
+    let within = |key, found: usize, range: std::ops::RangeInclusive<usize>, allowed| {
+        if range.contains(&found) { Ok(()) } else { Err(ConfigError::Range { key, found, allowed }) }
+    };
+    within("turns.max_concurrent", turns.max_concurrent, 1..=1_000, "1 to 1,000")?;
+    within("turns.window", turns.window, 1..=100, "1 to 100")?;
+    within("turns.expire_page", turns.expire_page, 1..=1_000, "1 to 1,000")?;
+    within("turns.coalesce_bytes", turns.coalesce_bytes, 1..=65_536, "1 to 65,536")?;
+    within("turns.max_reply_bytes", turns.max_reply_bytes, 1..=1 << 30, "1 to 1,073,741,824")?;
+    within("sessions.cache_capacity", sessions.cache_capacity, 1..=100_000, "1 to 100,000")?;
+    within("sessions.creates_in_flight", sessions.creates_in_flight, 1..=1_000, "1 to 1,000")?;
+    within("sessions.creates_per_second", sessions.creates_per_second, 1..=1_000, "1 to 1,000")?;
+    within("sessions.create_attempts", sessions.create_attempts, 1..=100, "1 to 100")?;
+    within("opencode.start_attempts", settings.opencode.start_attempts, 1..=100, "1 to 100")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "machine_m:worker_w:0123456789abcdef0123456789abcdef";
+
+    fn load_text(text: &str) -> Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("worker.toml");
+        fs::write(&path, text).unwrap();
+        let overrides = Overrides { token: Some(TOKEN.to_owned().into()), ..Overrides::default() };
+        let shown = path.display().to_string();
+        load(Some(&path), overrides).map_err(|error| error.to_string().replace(&shown, "worker.toml"))
+    }
+
+    #[test]
+    fn a_file_with_an_url_is_enough_and_the_rest_has_defaults() {
+        let config = load_text("convex_url = 'http://127.0.0.1:1'\n[turns]\nidle_timeout = '90s'").unwrap();
+        assert_eq!(config.settings.turns.idle_timeout.as_secs(), 90);
+        assert_eq!(config.settings.sessions, SessionSettings::default());
+    }
+
+    #[test]
+    fn an_unknown_key_is_shown_in_the_file() {
+        let error = load_text("convex_url = 'http://127.0.0.1:1'\n[turns]\nmax_concurent = 3\n").unwrap_err();
+        insta::assert_snapshot!(error, @r"
+        the config file `worker.toml` is not valid:
+        TOML parse error at line 3, column 1
+          |
+        3 | max_concurent = 3
+          | ^^^^^^^^^^^^^
+        unknown field `max_concurent`, expected one of `max_concurrent`, `window`, `idle_timeout`, `coalesce_interval`, `coalesce_bytes`, `max_reply_bytes`, `accept_unclaimed_within`, `expire_page`
+        ");
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_refused_with_the_range() {
+        let error =
+            load_text("convex_url = 'http://127.0.0.1:1'\n[turns]\nmax_concurrent = 0\n").unwrap_err();
+        assert_eq!(error, "`turns.max_concurrent` is 0; it must be 1 to 1,000");
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_the_ways_to_give_it() {
+        let error = load(None, Overrides::default()).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "no Convex URL is given; set `--convex-url`, `CONVEX_URL` or `convex_url` in the config file"
+        );
+    }
+}

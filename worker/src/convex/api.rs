@@ -1,0 +1,256 @@
+//! The backend's functions, as `worker/convex/*.ts` define them.
+
+use convex::Value;
+use serde::Deserialize;
+
+use super::{
+    driver::{ConvexClient, Subscription},
+    values::{Args, args, number, read},
+};
+use crate::{config::Token, error::CallError};
+
+/// A session's id in Convex.
+pub type SessionId = String;
+/// A turn's id in Convex.
+pub type TurnId = String;
+
+/// What `workers.register` returns.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Registration {
+    /// This process's incarnation.
+    pub epoch: f64,
+    /// Whether the worker may work.
+    pub approval: Approval,
+}
+
+/// Whether a worker may work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Approval {
+    /// Its owner has not decided yet.
+    Pending,
+    /// It may.
+    Approved,
+    /// It may no more.
+    Revoked,
+}
+
+/// What the worker subscribes to: the sessions that are ready, oldest first, and the turns to be stopped.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct Window {
+    /// At most as many as the subscription asked for.
+    pub ready: Vec<ReadySession>,
+    /// Running turns whose session a person has ended.
+    pub cancelled: Vec<TurnId>,
+}
+
+/// A session with a pending turn and none running.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct ReadySession {
+    /// The session.
+    pub session: SessionId,
+    /// Its oldest pending turn.
+    pub turn: TurnId,
+}
+
+/// What became of a claim.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+pub enum Claim {
+    /// The turn is this worker's now, and nobody else's ever.
+    #[serde(rename_all = "camelCase")]
+    Claimed {
+        /// What the person wrote.
+        content: String,
+        /// `provider/model`, if the person chose one.
+        model: Option<String>,
+        /// The session's title, if it has one.
+        title: Option<String>,
+        /// The OpenCode session that was made for it, if any.
+        opencode_session_id: Option<String>,
+    },
+    /// It was stale and has been marked so.
+    Expired,
+    /// It was not pending any more.
+    Gone,
+}
+
+/// What became of a write to a running turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+pub enum Written {
+    /// It is stored (now, or by an earlier copy of this call).
+    #[serde(alias = "completed", alias = "failed")]
+    Written,
+    /// The turn had ended meanwhile; nothing was stored.
+    Ended,
+}
+
+/// What `chat.expireStale` returns.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Expired {
+    /// Turns that this page marked.
+    pub expired: f64,
+    /// Whether it was the last page.
+    pub is_done: bool,
+}
+
+#[derive(Deserialize)]
+struct Record {
+    approval: Approval,
+}
+
+/// The backend as one incarnation of one worker sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Backend {
+    client: ConvexClient,
+    token: Token,
+    epoch: f64,
+}
+
+impl Backend {
+    /// Before registration: only [`Backend::register`] and [`Backend::watch_approval`] make sense.
+    pub fn new(client: ConvexClient, token: Token) -> Self {
+        Self { client, token, epoch: 0.0 }
+    }
+
+    /// The same worker, as the incarnation that `epoch` names.
+    pub fn with_epoch(&self, epoch: f64) -> Self {
+        Self { epoch, ..self.clone() }
+    }
+
+    /// Announces this process; earlier ones are fenced off from then on.
+    pub async fn register(&self, accept_unclaimed_within_ms: u64) -> Result<Registration, CallError> {
+        const PATH: &str = "workers:register";
+        let within = number(accept_unclaimed_within_ms);
+        let args = args([("who", self.identity()), ("acceptUnclaimedWithinMs", within)]);
+        read(PATH, self.client.mutation(PATH, args).await?)
+    }
+
+    /// Follows the worker's own record.
+    pub fn watch_approval(&self) -> ApprovalWatch {
+        ApprovalWatch(self.client.subscribe(ApprovalWatch::PATH, args([("who", self.identity())])))
+    }
+
+    /// Expires one page of what earlier incarnations left behind.
+    pub async fn expire_stale(&self, limit: usize) -> Result<Expired, CallError> {
+        const PATH: &str = "chat:expireStale";
+        read(PATH, self.client.mutation(PATH, self.args([("limit", number(limit as u64))])).await?)
+    }
+
+    /// Says that this worker is there.
+    pub async fn mark_connected(&self) -> Result<(), CallError> {
+        self.client.mutation("workers:markConnected", self.args([])).await.map(drop)
+    }
+
+    /// Says that this worker still lives.
+    pub async fn heartbeat(&self) -> Result<(), CallError> {
+        self.client.mutation("workers:heartbeat", self.args([])).await.map(drop)
+    }
+
+    /// Says that this worker stops.
+    pub async fn set_offline(&self) -> Result<(), CallError> {
+        self.client.mutation("workers:setOffline", self.args([])).await.map(drop)
+    }
+
+    /// Publishes the models that OpenCode offers.
+    pub async fn update_models(&self, models: Vec<String>) -> Result<(), CallError> {
+        let models = Value::Array(models.into_iter().map(Value::String).collect());
+        self.client.mutation("workerModels:updateModels", self.args([("models", models)])).await.map(drop)
+    }
+
+    /// Subscribes to at most `limit` ready sessions.
+    pub fn watch_window(&self, limit: usize) -> WindowWatch {
+        let args = self.args([("limit", number(limit as u64))]);
+        WindowWatch(self.client.subscribe(WindowWatch::PATH, args))
+    }
+
+    /// Takes a turn.
+    pub async fn claim(&self, turn: &str) -> Result<Claim, CallError> {
+        const PATH: &str = "chat:claim";
+        read(PATH, self.client.mutation(PATH, self.args([("turn", turn.into())])).await?)
+    }
+
+    /// Links a session to its OpenCode session.
+    pub async fn session_ready(&self, session: &str, opencode: &str) -> Result<(), CallError> {
+        let args = self.args([("session", session.into()), ("opencodeSessionId", opencode.into())]);
+        self.client.mutation("chat:sessionReady", args).await.map(drop)
+    }
+
+    /// Appends to a turn's reply.
+    pub async fn write_chunk(&self, turn: &str, sequence: u64, text: String) -> Result<Written, CallError> {
+        self.append("chat:writeChunk", turn, sequence, text).await
+    }
+
+    /// Appends what is left of a turn's reply, which may be nothing, and completes the turn.
+    pub async fn complete(&self, turn: &str, sequence: u64, text: String) -> Result<Written, CallError> {
+        self.append("chat:completeMessage", turn, sequence, text).await
+    }
+
+    /// Ends a turn with an error that a person reads.
+    pub async fn fail(&self, turn: &str, code: &str, message: &str) -> Result<Written, CallError> {
+        const PATH: &str = "chat:failMessage";
+        let error = Value::Object(args([("code", code.into()), ("message", message.into())]));
+        let args = self.args([("turn", turn.into()), ("error", error)]);
+        read(PATH, self.client.mutation(PATH, args).await?)
+    }
+
+    async fn append(
+        &self,
+        path: &'static str,
+        turn: &str,
+        sequence: u64,
+        text: String,
+    ) -> Result<Written, CallError> {
+        let sequence = number(sequence);
+        let args = self.args([("turn", turn.into()), ("sequence", sequence), ("text", text.into())]);
+        read(path, self.client.mutation(path, args).await?)
+    }
+
+    fn identity(&self) -> Value {
+        Value::Object(self.identity_fields())
+    }
+
+    fn identity_fields(&self) -> Args {
+        args([
+            ("machineId", self.token.machine_id.as_str().into()),
+            ("workerId", self.token.worker_id.as_str().into()),
+            ("secret", self.token.expose_secret().into()),
+        ])
+    }
+
+    /// Arguments of a function that only the current incarnation may call.
+    fn args<const N: usize>(&self, pairs: [(&str, Value); N]) -> Args {
+        let mut who = self.identity_fields();
+        who.insert("epoch".to_owned(), Value::Float64(self.epoch));
+        let mut all = args(pairs);
+        all.insert("who".to_owned(), Value::Object(who));
+        all
+    }
+}
+
+/// A subscription to the window.
+pub struct WindowWatch(Subscription);
+
+impl WindowWatch {
+    const PATH: &str = "chat:subscribeToWorkerMessages";
+
+    /// The window, as soon as it differs from the last one returned. Safe to drop and call again.
+    pub async fn next(&mut self) -> Result<Window, CallError> {
+        read(Self::PATH, self.0.next().await?)
+    }
+}
+
+/// A subscription to the worker's own approval.
+pub struct ApprovalWatch(Subscription);
+
+impl ApprovalWatch {
+    const PATH: &str = "workers:getByMachineAndWorker";
+
+    /// The approval, as soon as the record differs from the last one seen; pending if there is no record.
+    pub async fn next(&mut self) -> Result<Approval, CallError> {
+        let record: Option<Record> = read(Self::PATH, self.0.next().await?)?;
+        Ok(record.map_or(Approval::Pending, |record| record.approval))
+    }
+}

@@ -1,0 +1,178 @@
+//! The task that owns the connection: it reconnects, sends and receives, for as long as the worker runs.
+
+use std::time::Duration;
+
+use backon::BackoffBuilder;
+use convex::{FunctionResult, Value};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+use tokio_util::task::AbortOnDropHandle;
+use uuid::{Builder, Uuid};
+
+use super::{
+    protocol::{Latest, Protocol, outcome},
+    transport::{Socket, TransportError},
+    values::Args,
+};
+use crate::{config::ConvexUrl, env::Env, error::CallError};
+
+/// Calls that wait to be handed to the connection's task.
+const QUEUE: usize = 64;
+/// First pause before reconnecting; doubles up to [`BACKOFF_MAX`], with jitter.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(15);
+/// A connection that lived this long was good: the next pause is short again. Until then a server that accepts
+/// and closes at once (an optimistic-concurrency storm, say) is met with growing pauses.
+const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+
+enum Command {
+    Mutate { path: &'static str, args: Args, reply: oneshot::Sender<oneshot::Receiver<FunctionResult>> },
+    Subscribe { path: &'static str, args: Args, latest: watch::Sender<Latest> },
+}
+
+/// A handle to the connection's task. Cheap to clone.
+#[derive(Clone)]
+pub struct ConvexClient {
+    commands: mpsc::Sender<Command>,
+}
+
+/// The latest result of a query. Dropping it ends the subscription.
+pub struct Subscription {
+    path: &'static str,
+    commands: mpsc::Sender<Command>,
+    /// Not handed over yet.
+    subscribe: Option<Command>,
+    latest: watch::Receiver<Latest>,
+}
+
+impl ConvexClient {
+    /// Starts the connection's task; it ends when the returned handle is dropped.
+    pub fn start<E: Env>(env: &E, url: ConvexUrl) -> (Self, AbortOnDropHandle<()>) {
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let protocol = Protocol::new(new_session_id(env));
+        let driver = Driver { env: env.clone(), url, queue, protocol, connected_at: None };
+        (Self { commands }, AbortOnDropHandle::new(env.spawn(driver.run())))
+    }
+
+    /// Runs a mutation exactly once, however often the connection breaks meanwhile. Waits as long as it takes.
+    pub async fn mutation(&self, path: &'static str, args: Args) -> Result<Value, CallError> {
+        let (reply, answer) = oneshot::channel();
+        let closed = CallError::Closed { path };
+        self.commands.send(Command::Mutate { path, args, reply }).await.map_err(|_| closed.clone())?;
+        let result = answer.await.map_err(|_| closed.clone())?.await.map_err(|_| closed)?;
+        outcome(path, result)
+    }
+
+    /// Subscribes to a query: from the first call of [`Subscription::next`] on.
+    pub fn subscribe(&self, path: &'static str, args: Args) -> Subscription {
+        let (sender, latest) = watch::channel(None);
+        let subscribe = Command::Subscribe { path, args, latest: sender };
+        Subscription { path, commands: self.commands.clone(), subscribe: Some(subscribe), latest }
+    }
+}
+
+impl Subscription {
+    /// Waits for a result that was not returned before. Safe to drop and call again.
+    pub async fn next(&mut self) -> Result<Value, CallError> {
+        let closed = CallError::Closed { path: self.path };
+        if self.subscribe.is_some() {
+            let permit = self.commands.reserve().await.map_err(|_| closed.clone())?;
+            if let Some(subscribe) = self.subscribe.take() {
+                permit.send(subscribe);
+            }
+        }
+        loop {
+            self.latest.changed().await.map_err(|_| closed.clone())?;
+            if let Some(result) = self.latest.borrow_and_update().clone() {
+                return result;
+            }
+        }
+    }
+}
+
+/// The backend stores results under this id, so no other client may ever use it.
+fn new_session_id(env: &impl Env) -> Uuid {
+    let mut bytes = [0; 16];
+    env.random(&mut bytes);
+    Builder::from_random_bytes(bytes).into_uuid()
+}
+
+struct Driver<E> {
+    env: E,
+    url: ConvexUrl,
+    queue: mpsc::Receiver<Command>,
+    protocol: Protocol,
+    /// When the current connection stood; `None` while there is none.
+    connected_at: Option<Instant>,
+}
+
+impl<E: Env> Driver<E> {
+    /// Ends when every [`ConvexClient`] is gone.
+    async fn run(mut self) {
+        let mut pauses = self.backoff();
+        loop {
+            let Err(error) = self.connection().await else { return };
+            let reason = error.to_string();
+            if self.connected_at.take().is_some_and(|since| since.elapsed() >= GOOD_CONNECTION) {
+                pauses = self.backoff();
+            }
+            let pause = pauses.next().expect("the backoff has no end");
+            tracing::warn!(%reason, pause_ms = pause.as_millis() as u64, "Convex connection lost");
+            self.protocol.disconnected(reason);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One connection, from its opening to its end. `Ok` means that nobody needs it any more.
+    async fn connection(&mut self) -> Result<(), TransportError> {
+        let mut socket = Socket::open(&self.env, &self.url).await?;
+        let frames = self.protocol.connected(self.env.now()).await;
+        send_all(&mut socket, frames).await?;
+        self.connected_at = Some(Instant::now());
+        tracing::debug!(url = %self.url.address, "Convex connected");
+        loop {
+            tokio::select! {
+                frame = socket.receive() => {
+                    self.protocol.receive(&frame?).map_err(TransportError::Closed)?;
+                }
+                command = self.queue.recv() => match command {
+                    Some(command) => self.accept(command),
+                    None => return Ok(()),
+                }
+            }
+            self.protocol.drop_abandoned();
+            send_all(&mut socket, self.protocol.outgoing()).await?;
+        }
+    }
+
+    /// A caller that is gone by now loses nothing: a mutation that was asked for still runs.
+    fn accept(&mut self, command: Command) {
+        match command {
+            Command::Mutate { path, args, reply } => {
+                let _ = reply.send(self.protocol.mutate(path, args));
+            }
+            Command::Subscribe { path, args, latest } => self.protocol.subscribe(path, args, latest),
+        }
+    }
+
+    fn backoff(&self) -> backon::ExponentialBackoff {
+        let mut seed = [0; 8];
+        self.env.random(&mut seed);
+        backon::ExponentialBuilder::default()
+            .with_min_delay(BACKOFF_MIN)
+            .with_max_delay(BACKOFF_MAX)
+            .without_max_times()
+            .with_jitter()
+            .with_jitter_seed(u64::from_le_bytes(seed))
+            .build()
+    }
+}
+
+async fn send_all(socket: &mut Socket, frames: Vec<String>) -> Result<(), TransportError> {
+    for frame in frames {
+        socket.send(frame).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! The sync protocol's client side: frames in, frames and results out. No I/O.
+//!
+//! The state machine is the official crate's `BaseConvexClient`. What the crate leaves to its transport is here:
+//! the `Connect` message with **one session id for the client's whole life**, so that the backend recognises a
+//! resent mutation and answers from its record instead of running it again, and the handling of answers that
+//! arrive twice.
+
+use std::collections::BTreeMap;
+
+use convex::{
+    FunctionResult, Value,
+    base_client::{BaseConvexClient, SubscriberId},
+};
+use convex_sync_types::{ClientMessage, ServerMessage, SessionId, UdfPath};
+use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
+
+use super::values::{Args, refusal};
+use crate::error::CallError;
+
+/// What a subscription shows: nothing yet, or the latest result.
+pub(super) type Latest = Option<Result<Value, CallError>>;
+
+/// An answer to a resent mutation whose first answer had already been accepted. The crate reports it as an error;
+/// its state is untouched and the connection is fine.
+const ANSWERED_TWICE: &str = "Invalid request id from server";
+
+/// One client: outlives its connections.
+pub(super) struct Protocol {
+    client: BaseConvexClient,
+    session_id: Uuid,
+    connections: u32,
+    last_close_reason: String,
+    subscriptions: BTreeMap<SubscriberId, Watcher>,
+}
+
+struct Watcher {
+    path: &'static str,
+    latest: watch::Sender<Latest>,
+}
+
+impl Protocol {
+    pub(super) fn new(session_id: Uuid) -> Self {
+        Self {
+            client: BaseConvexClient::new(),
+            session_id,
+            connections: 0,
+            last_close_reason: "InitialConnect".to_owned(),
+            subscriptions: BTreeMap::new(),
+        }
+    }
+
+    /// A new connection stands: the frames that must be sent first.
+    pub(super) async fn connected(&mut self, now_ms: u64) -> Vec<String> {
+        let connect = ClientMessage::Connect {
+            session_id: SessionId::new(self.session_id),
+            connection_count: self.connections,
+            last_close_reason: self.last_close_reason.clone(),
+            max_observed_timestamp: self.client.max_observed_timestamp(),
+            client_ts: Some(now_ms),
+        };
+        if self.connections > 0 {
+            self.client.resend_ongoing_queries_mutations().await;
+        }
+        self.connections += 1;
+        let mut frames = vec![encode(connect)];
+        frames.extend(self.outgoing());
+        frames
+    }
+
+    /// The connection ended.
+    pub(super) fn disconnected(&mut self, reason: String) {
+        self.last_close_reason = reason;
+    }
+
+    /// The frames that wait to be sent.
+    pub(super) fn outgoing(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.client.pop_next_message()).map(encode).collect()
+    }
+
+    /// Starts a mutation. The answer outlives connections.
+    pub(super) fn mutate(&mut self, path: &'static str, args: Args) -> oneshot::Receiver<FunctionResult> {
+        self.client.mutation(udf_path(path), args)
+    }
+
+    /// Adds a subscription; its owner ends it by dropping all receivers of `latest`.
+    pub(super) fn subscribe(&mut self, path: &'static str, args: Args, latest: watch::Sender<Latest>) {
+        let id = self.client.subscribe(udf_path(path), args);
+        self.subscriptions.insert(id, Watcher { path, latest });
+    }
+
+    /// Ends the subscriptions that nobody looks at any more.
+    pub(super) fn drop_abandoned(&mut self) {
+        let client = &mut self.client;
+        self.subscriptions.retain(|id, watcher| {
+            let wanted = !watcher.latest.is_closed();
+            if !wanted {
+                client.unsubscribe(*id);
+            }
+            wanted
+        });
+    }
+
+    /// Takes in a frame. `Err` says why the connection must be given up. `Ok(true)`: a Transition was applied.
+    pub(super) fn receive(&mut self, frame: &str) -> Result<bool, String> {
+        let message: ServerMessage<Value> = serde_json::from_str::<serde_json::Value>(frame)
+            .map_err(|error| format!("MalformedFrame: {error}"))
+            .and_then(|json| {
+                ServerMessage::try_from(json).map_err(|error| format!("MalformedFrame: {error}"))
+            })?;
+        match self.client.receive_message(message) {
+            Ok(Some(results)) => {
+                for (id, watcher) in &self.subscriptions {
+                    if let Some(result) = results.get(id) {
+                        publish(watcher, result);
+                    }
+                }
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            Err(reason) if reason == ANSWERED_TWICE => Ok(false),
+            Err(reason) => Err(reason),
+        }
+    }
+}
+
+/// Wakes the subscription's owner if the result changed.
+fn publish(watcher: &Watcher, result: &FunctionResult) {
+    watcher.latest.send_if_modified(|latest| {
+        let result = Some(outcome(watcher.path, result.clone()));
+        let changed = *latest != result;
+        if changed {
+            *latest = result;
+        }
+        changed
+    });
+}
+
+/// A function's result as the worker sees it.
+pub(super) fn outcome(path: &'static str, result: FunctionResult) -> Result<Value, CallError> {
+    match result {
+        FunctionResult::Value(value) => Ok(value),
+        FunctionResult::ErrorMessage(message) => Err(CallError::Failed { path, message }),
+        FunctionResult::ConvexError(error) => Err(refusal(path, error)),
+    }
+}
+
+fn udf_path(path: &'static str) -> UdfPath {
+    path.parse().expect("function paths are constants of this crate")
+}
+
+fn encode(message: ClientMessage) -> String {
+    serde_json::Value::try_from(message).expect("the crate's own messages serialise").to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! The traps of the protocol, each with the frames that set it off. Frames are those that the real server and the
+//! official crate exchange.
+
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::convex::values::args;
+
+const T0: &str = "AAAAAAAAAAA=";
+const T10: &str = "CgAAAAAAAAA=";
+const T20: &str = "FAAAAAAAAAA=";
+
+fn protocol() -> Protocol {
+    Protocol::new(Uuid::from_u128(7))
+}
+
+/// The frames of a new connection, parsed.
+fn connect(protocol: &mut Protocol) -> Vec<Json> {
+    let connected = protocol.connected(1_000);
+    futures_util::FutureExt::now_or_never(connected).expect("nothing to wait for").iter().map(parse).collect()
+}
+
+fn parse(frame: impl AsRef<str>) -> Json {
+    serde_json::from_str(frame.as_ref()).unwrap()
+}
+
+fn transition(query_sets: (u32, u32), times: (&str, &str), modifications: Json) -> String {
+    json!({
+        "type": "Transition",
+        "startVersion": { "querySet": query_sets.0, "identity": 0, "ts": times.0 },
+        "endVersion": { "querySet": query_sets.1, "identity": 0, "ts": times.1 },
+        "modifications": modifications,
+    })
+    .to_string()
+}
+
+fn updated(value: Json) -> Json {
+    json!([{ "type": "QueryUpdated", "queryId": 0, "value": value, "logLines": [], "journal": null }])
+}
+
+fn success(request: u32, ts: &str) -> String {
+    json!({ "type": "MutationResponse", "requestId": request, "success": true, "result": "ok", "ts": ts, "logLines": [] })
+        .to_string()
+}
+
+fn mutate(protocol: &mut Protocol) -> oneshot::Receiver<FunctionResult> {
+    protocol.mutate("chat:claim", args([("turn", "t1".into())]))
+}
+
+#[test]
+fn every_connection_of_a_client_shows_the_same_session_and_resends_what_is_unanswered() {
+    let mut protocol = protocol();
+    let first = connect(&mut protocol);
+    let _answer = mutate(&mut protocol);
+    let sent: Vec<Json> = protocol.outgoing().iter().map(parse).collect();
+    protocol.disconnected("WebsocketConnectionError".into());
+    let second = connect(&mut protocol);
+
+    assert_eq!(first[0]["sessionId"], second[0]["sessionId"]);
+    assert_eq!((&first[0]["connectionCount"], &second[0]["connectionCount"]), (&json!(0), &json!(1)));
+    assert_eq!(second[0]["lastCloseReason"], "WebsocketConnectionError");
+    assert_eq!(second[1]["type"], "ModifyQuerySet");
+    assert_eq!(second[2]["requestId"], sent[0]["requestId"]);
+    assert_eq!(second[2]["args"], sent[0]["args"]);
+}
+
+#[test]
+fn a_frame_that_waited_for_a_lost_connection_is_not_sent_twice_on_the_next() {
+    let mut protocol = protocol();
+    connect(&mut protocol);
+    let _answer = mutate(&mut protocol);
+    protocol.disconnected("SlowSend".into());
+    let frames = connect(&mut protocol);
+    assert_eq!(frames.iter().filter(|frame| frame["type"] == "Mutation").count(), 1);
+    assert_eq!(protocol.outgoing().len(), 0);
+}
+
+#[test]
+fn an_answer_that_comes_twice_does_not_end_the_connection() {
+    let mut protocol = protocol();
+    connect(&mut protocol);
+    let mut answer = mutate(&mut protocol);
+    protocol.outgoing();
+    protocol.receive(&success(0, T10)).unwrap();
+    protocol.disconnected("WebsocketConnectionError".into());
+    connect(&mut protocol);
+    assert_eq!(protocol.receive(&transition((0, 1), (T0, T20), json!([]))), Ok(true));
+    assert!(matches!(answer.try_recv(), Ok(FunctionResult::Value(_))));
+    assert_eq!(protocol.receive(&success(0, T10)), Ok(false));
+}
+
+#[test]
+fn a_subscription_wakes_only_when_its_result_differs() {
+    let mut protocol = protocol();
+    let (sender, mut latest) = watch::channel(None);
+    protocol.subscribe("chat:subscribeToWorkerMessages", args([]), sender);
+    connect(&mut protocol);
+    protocol.receive(&transition((0, 1), (T0, T10), updated(json!([1])))).unwrap();
+    assert!(latest.has_changed().unwrap());
+    latest.borrow_and_update();
+    protocol.receive(&transition((1, 1), (T10, T20), updated(json!([1])))).unwrap();
+    assert!(!latest.has_changed().unwrap());
+}
+
+#[test]
+fn a_subscription_that_nobody_looks_at_is_removed() {
+    let mut protocol = protocol();
+    let (sender, latest) = watch::channel(None);
+    protocol.subscribe("chat:subscribeToWorkerMessages", args([]), sender);
+    connect(&mut protocol);
+    protocol.outgoing();
+    drop(latest);
+    protocol.drop_abandoned();
+    let frames: Vec<Json> = protocol.outgoing().iter().map(parse).collect();
+    assert_eq!(frames[0]["modifications"], json!([{ "type": "Remove", "queryId": 0 }]));
+}
+
+#[test]
+fn frames_that_make_no_sense_end_the_connection_and_say_why() {
+    let check = |frame: &str, reason: &str| {
+        let mut protocol = protocol();
+        connect(&mut protocol);
+        let error = protocol.receive(frame).unwrap_err();
+        assert!(error.starts_with(reason), "{error:?} for {frame}");
+    };
+    check("{", "MalformedFrame: EOF");
+    check("{\"type\":\"Surprise\"}", "MalformedFrame");
+    check(&transition((5, 6), (T10, T20), json!([])), "StartVersionMismatch");
+    check("{\"type\":\"FatalError\",\"error\":\"boom\"}", "FatalError: boom");
+}
+
+#[test]
+fn a_refusal_carries_the_backends_code_and_message() {
+    let mut protocol = protocol();
+    connect(&mut protocol);
+    let mut answer = mutate(&mut protocol);
+    let data = json!({ "code": "superseded", "message": "Epoch 1 was superseded by epoch 2." });
+    let response = json!({
+        "type": "MutationResponse", "requestId": 0, "success": false, "result": "Uncaught ConvexError",
+        "ts": null, "logLines": [], "errorData": data,
+    });
+    protocol.receive(&response.to_string()).unwrap();
+    assert!(answer.try_recv().is_err(), "the crate waits for the Transition that always follows");
+    protocol.receive(&transition((0, 0), (T0, T10), json!([]))).unwrap();
+    let error = outcome("chat:claim", answer.try_recv().unwrap()).unwrap_err();
+    assert_eq!(error.code(), Some("superseded"));
+    assert_eq!(error.to_string(), "chat:claim refused (superseded): Epoch 1 was superseded by epoch 2.");
+}

@@ -1,0 +1,369 @@
+//! The life of a worker as a table: state and event in, next state and actions out. No async, no clock.
+//!
+//! ```text
+//! Uninitialized ─► Registering ─► Connecting ─► Ready ─► Stopping ─► Stopped
+//!                      │  ▲           │ ▲         │
+//!                      ▼  │           ▼ │         ▼
+//!               WaitingApproval   Recovering ◄────┘      (a stop or a refusal leads out of any of them)
+//! ```
+
+use crate::{convex::api::Approval, error::CallError};
+
+/// Where a worker is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Phase {
+    /// It has not begun.
+    Uninitialized,
+    /// It announces itself; this raises the epoch.
+    Registering,
+    /// Its owner has not approved it yet.
+    WaitingApproval,
+    /// It expires what earlier incarnations left, and says that it is there.
+    Connecting,
+    /// It takes turns.
+    Ready,
+    /// Something failed; it pauses and tries again.
+    Recovering,
+    /// It takes no more turns and waits for those that run.
+    Stopping,
+    /// It is over.
+    Stopped,
+}
+
+impl Phase {
+    /// All phases, by their number.
+    pub const ALL: [Self; 8] = [
+        Self::Uninitialized,
+        Self::Registering,
+        Self::WaitingApproval,
+        Self::Connecting,
+        Self::Ready,
+        Self::Recovering,
+        Self::Stopping,
+        Self::Stopped,
+    ];
+
+    pub(crate) fn from_index(index: u8) -> Self {
+        Self::ALL[usize::from(index)]
+    }
+}
+
+/// What happens to a worker.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The process began.
+    Start,
+    /// Registration succeeded.
+    Registered {
+        /// The incarnation.
+        epoch: f64,
+        /// Whether it may work.
+        approval: Approval,
+    },
+    /// The worker's record shows this approval.
+    ApprovalSeen(Approval),
+    /// A page of stale turns is expired.
+    PageExpired {
+        /// Whether it was the last.
+        is_done: bool,
+    },
+    /// The backend knows that the worker is there.
+    Connected,
+    /// A call failed for good.
+    Failed(CallError),
+    /// The pause after a failure is over.
+    Recovered,
+    /// It is to stop.
+    StopRequested,
+    /// No turn runs any more, or the time for them is over.
+    Drained,
+    /// The last calls are done, or their time is over.
+    Closed,
+}
+
+/// What a worker has to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Call `workers.register`.
+    Register,
+    /// From now on act as this incarnation.
+    Adopt {
+        /// The incarnation.
+        epoch: f64,
+    },
+    /// Follow the worker's own record.
+    WatchApproval,
+    /// Expire one page.
+    ExpirePage,
+    /// Call `workers.markConnected`.
+    MarkConnected,
+    /// Subscribe to the window and begin to beat.
+    OpenWindow,
+    /// Drop the window and stop beating.
+    CloseWindow,
+    /// Pause for the `attempt`-th time in a row (from 0).
+    Pause {
+        /// How often it has paused already without having become ready.
+        attempt: u32,
+    },
+    /// Take no more turns; report [`Event::Drained`] when none runs.
+    Drain {
+        /// Whether those that run may go on for a while. Nothing that they write would be accepted otherwise.
+        patiently: bool,
+    },
+    /// Say goodbye, stop OpenCode; report [`Event::Closed`].
+    Close {
+        /// Whether the backend still listens to this incarnation.
+        set_offline: bool,
+    },
+    /// The worker is over.
+    Exit(Exit),
+}
+
+/// How a worker ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// It was asked to.
+    Stopped,
+    /// A newer process of the same worker has taken over.
+    Superseded,
+    /// The backend does not let it work: wrong secret, unknown machine, revoked.
+    Refused(CallError),
+}
+
+/// A worker's life.
+#[derive(Debug)]
+pub struct Lifecycle {
+    phase: Phase,
+    /// Pauses since it was last ready.
+    attempts: u32,
+    registered: bool,
+    exit: Exit,
+}
+
+impl Default for Lifecycle {
+    fn default() -> Self {
+        Self { phase: Phase::Uninitialized, attempts: 0, registered: false, exit: Exit::Stopped }
+    }
+}
+
+impl Lifecycle {
+    /// Where it is.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Takes in an event. An event that its state does not expect (the answer to a call that was given up, say)
+    /// changes nothing.
+    pub fn apply(&mut self, event: Event) -> Vec<Action> {
+        let (next, actions) = self.transition(event);
+        self.phase = next;
+        actions
+    }
+
+    fn transition(&mut self, event: Event) -> (Phase, Vec<Action>) {
+        use Phase::{
+            Connecting, Ready, Recovering, Registering, Stopped, Stopping, Uninitialized, WaitingApproval,
+        };
+        match (self.phase, event) {
+            (Uninitialized, Event::Start) => (Registering, vec![Action::Register]),
+            (Registering, Event::Registered { epoch, approval }) => {
+                self.registered = true;
+                let (next, mut actions) = self.approved(approval);
+                actions.insert(0, Action::Adopt { epoch });
+                (next, actions)
+            }
+            (WaitingApproval, Event::ApprovalSeen(Approval::Approved)) => {
+                (Connecting, vec![Action::ExpirePage])
+            }
+            (Connecting, Event::PageExpired { is_done: false }) => (Connecting, vec![Action::ExpirePage]),
+            (Connecting, Event::PageExpired { is_done: true }) => (Connecting, vec![Action::MarkConnected]),
+            (Connecting, Event::Connected) => {
+                self.attempts = 0;
+                (Ready, vec![Action::OpenWindow])
+            }
+            (Stopped | Stopping, Event::Failed(_)) => (self.phase, vec![]),
+            (_, Event::Failed(error)) => self.failed(error),
+            // The epoch is kept: it belongs to the process, and its turns may still be running.
+            (Recovering, Event::Recovered) if self.registered => (Connecting, vec![Action::ExpirePage]),
+            (Recovering, Event::Recovered) => (Registering, vec![Action::Register]),
+            (Stopped | Stopping, Event::StopRequested) => (self.phase, vec![]),
+            (_, Event::StopRequested) => (Stopping, vec![Action::Drain { patiently: true }]),
+            (Stopping, Event::Drained) => {
+                let set_offline = self.registered && self.exit == Exit::Stopped;
+                (Stopping, vec![Action::CloseWindow, Action::Close { set_offline }])
+            }
+            (Stopping, Event::Closed) => (Stopped, vec![Action::Exit(self.exit.clone())]),
+            (phase, _) => (phase, vec![]),
+        }
+    }
+
+    fn approved(&self, approval: Approval) -> (Phase, Vec<Action>) {
+        match approval {
+            Approval::Approved => (Phase::Connecting, vec![Action::ExpirePage]),
+            // The backend refuses to register a revoked worker, so only the pending ones are left.
+            Approval::Pending | Approval::Revoked => (Phase::WaitingApproval, vec![Action::WatchApproval]),
+        }
+    }
+
+    fn failed(&mut self, error: CallError) -> (Phase, Vec<Action>) {
+        match error.code() {
+            Some("superseded") => self.give_up(Exit::Superseded),
+            Some("unauthorized" | "revoked") => self.give_up(Exit::Refused(error)),
+            Some("not_approved") => {
+                (Phase::WaitingApproval, vec![Action::CloseWindow, Action::WatchApproval])
+            }
+            _ if self.phase == Phase::Recovering => (Phase::Recovering, vec![]),
+            _ => {
+                let attempt = self.attempts;
+                self.attempts += 1;
+                (Phase::Recovering, vec![Action::CloseWindow, Action::Pause { attempt }])
+            }
+        }
+    }
+
+    fn give_up(&mut self, exit: Exit) -> (Phase, Vec<Action>) {
+        self.exit = exit;
+        (Phase::Stopping, vec![Action::Drain { patiently: false }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn refusal(code: &str) -> CallError {
+        CallError::Refused { path: "chat:claim", code: code.into(), message: "no".into() }
+    }
+
+    fn registered(approval: Approval) -> Event {
+        Event::Registered { epoch: 3.0, approval }
+    }
+
+    /// Applies the events and returns the last phase and all actions.
+    fn live(events: impl IntoIterator<Item = Event>) -> (Phase, Vec<Action>) {
+        let mut life = Lifecycle::default();
+        let actions = events.into_iter().flat_map(|event| life.apply(event)).collect();
+        (life.phase(), actions)
+    }
+
+    fn until_ready() -> Vec<Event> {
+        vec![
+            Event::Start,
+            registered(Approval::Approved),
+            Event::PageExpired { is_done: false },
+            Event::PageExpired { is_done: true },
+            Event::Connected,
+        ]
+    }
+
+    #[test]
+    fn an_approved_worker_expires_page_by_page_before_it_opens_its_window() {
+        let (phase, actions) = live(until_ready());
+        assert_eq!(phase, Phase::Ready);
+        let expected = [
+            Action::Register,
+            Action::Adopt { epoch: 3.0 },
+            Action::ExpirePage,
+            Action::ExpirePage,
+            Action::MarkConnected,
+            Action::OpenWindow,
+        ];
+        assert_eq!(actions, expected);
+    }
+
+    #[test]
+    fn a_worker_that_waits_for_approval_goes_on_when_it_is_approved() {
+        let (phase, actions) = live([
+            Event::Start,
+            registered(Approval::Pending),
+            Event::ApprovalSeen(Approval::Pending),
+            Event::ApprovalSeen(Approval::Approved),
+        ]);
+        assert_eq!(phase, Phase::Connecting);
+        assert_eq!(actions[2..], [Action::WatchApproval, Action::ExpirePage]);
+    }
+
+    #[test]
+    fn a_superseded_worker_stops_and_does_not_touch_the_new_ones_status() {
+        let mut events = until_ready();
+        events.extend([Event::Failed(refusal("superseded")), Event::Drained, Event::Closed]);
+        let (phase, actions) = live(events);
+        assert_eq!(phase, Phase::Stopped);
+        assert!(actions.contains(&Action::Close { set_offline: false }));
+        assert_eq!(actions.last(), Some(&Action::Exit(Exit::Superseded)));
+    }
+
+    #[test]
+    fn a_wrong_secret_ends_the_worker_instead_of_being_tried_again() {
+        let (phase, actions) =
+            live([Event::Start, Event::Failed(refusal("unauthorized")), Event::Drained, Event::Closed]);
+        assert_eq!(phase, Phase::Stopped);
+        assert_eq!(actions.last(), Some(&Action::Exit(Exit::Refused(refusal("unauthorized")))));
+    }
+
+    #[test]
+    fn other_failures_are_tried_again_with_the_same_epoch_and_longer_pauses() {
+        let failure =
+            || Event::Failed(CallError::Failed { path: "chat:expireStale", message: "boom".into() });
+        let (phase, actions) =
+            live([Event::Start, registered(Approval::Approved), failure(), Event::Recovered, failure()]);
+        assert_eq!(phase, Phase::Recovering);
+        assert!(
+            actions.contains(&Action::Pause { attempt: 0 })
+                && actions.contains(&Action::Pause { attempt: 1 })
+        );
+        assert_eq!(actions.iter().filter(|action| **action == Action::Register).count(), 1);
+    }
+
+    fn any_event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            Just(Event::Start),
+            Just(registered(Approval::Approved)),
+            Just(registered(Approval::Pending)),
+            Just(Event::ApprovalSeen(Approval::Approved)),
+            any::<bool>().prop_map(|is_done| Event::PageExpired { is_done }),
+            Just(Event::Connected),
+            Just(Event::Failed(refusal("superseded"))),
+            Just(Event::Failed(refusal("not_approved"))),
+            Just(Event::Failed(refusal("something"))),
+            Just(Event::Recovered),
+            Just(Event::StopRequested),
+            Just(Event::Drained),
+            Just(Event::Closed),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_a_window_is_open_only_between_connected_and_its_end(
+            events in prop::collection::vec(any_event(), 0..60),
+        ) {
+            let mut life = Lifecycle::default();
+            let mut exited = false;
+            for event in events {
+                let actions = life.apply(event);
+                prop_assert!(!exited || actions.is_empty(), "something was done after the exit");
+                let opens = actions.contains(&Action::OpenWindow);
+                prop_assert!(!opens || life.phase() == Phase::Ready);
+                exited |= actions.iter().any(|action| matches!(action, Action::Exit(_)));
+                prop_assert_eq!(exited, life.phase() == Phase::Stopped);
+            }
+        }
+
+        #[test]
+        fn from_anywhere_a_stop_leads_to_the_end(events in prop::collection::vec(any_event(), 0..60)) {
+            let mut life = Lifecycle::default();
+            for event in events {
+                life.apply(event);
+            }
+            for event in [Event::StopRequested, Event::Drained, Event::Closed] {
+                life.apply(event);
+            }
+            prop_assert_eq!(life.phase(), Phase::Stopped);
+        }
+    }
+}

@@ -1,0 +1,454 @@
+//! One worker, wired: the only place where its parts meet. The same function runs in production and in simulation.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use backon::BackoffBuilder;
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::{
+    config::Config,
+    convex::{
+        Backend, ConvexClient, ReadySession, Window,
+        api::{ApprovalWatch, SessionId, TurnId, WindowWatch},
+    },
+    env::Env,
+    error::CallError,
+    lifecycle::{
+        heartbeat::next_pause,
+        state::{Action, Event, Exit, Lifecycle},
+    },
+    opencode::Server,
+    session::creator::Gate,
+    telemetry::Status,
+    turns::{
+        driver::{self, Control, Shared},
+        inbox::{self, Inbox},
+    },
+};
+
+/// First pause after a failure; doubles up to `lifecycle.recovery_cap`, with jitter.
+const RECOVERY_MIN: Duration = Duration::from_secs(1);
+/// How long turns may take to end after their grace period: an abort, and the last writes.
+const LAST_WRITES: Duration = Duration::from_secs(10);
+/// How long the goodbye to the backend may take.
+const GOODBYE: Duration = Duration::from_secs(3);
+/// How long OpenCode may take to end by itself.
+const SERVER_GRACE: Duration = Duration::from_secs(5);
+
+/// How a worker is asked to end.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// Take no more turns; let those that run end within the grace period.
+    pub gracefully: CancellationToken,
+    /// Do not wait for turns.
+    pub now: CancellationToken,
+}
+
+/// Runs one worker until it is asked to stop or may not work any more.
+pub async fn run<E: Env>(env: E, config: Config, stop: Stop, status: Arc<Status>) -> Exit {
+    let (client, _connection) = ConvexClient::start(&env, config.convex_url.clone());
+    let backend = Backend::new(client, config.token.clone());
+    let mut worker = Worker::new(env, config, backend, stop, status);
+    let mut actions = worker.apply(Event::Start);
+    loop {
+        for action in actions {
+            if let Action::Exit(exit) = action {
+                return exit;
+            }
+            worker.perform(action);
+        }
+        let input = worker.next_input().await;
+        actions = worker.handle(input);
+    }
+}
+
+/// Everything that can happen to a worker.
+enum Input {
+    Lifecycle(Event),
+    Window(Window),
+    TurnEnded(SessionId, Result<(), CallError>),
+    /// The turns that still run have used up their grace period, or the time after it.
+    PatienceOver,
+}
+
+/// A call whose end concerns the worker's life, or nobody.
+type Call = BoxFuture<'static, Option<Event>>;
+
+struct Running {
+    turn: TurnId,
+    cancel: CancellationToken,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// How long the turns that run may still take.
+#[derive(Clone, Copy)]
+enum Patience {
+    Unlimited,
+    Grace { until: Instant },
+    LastWrites { until: Instant },
+}
+
+struct Worker<E: Env> {
+    env: E,
+    config: Config,
+    stop: Stop,
+    status: Arc<Status>,
+    backend: Backend,
+    server: Server,
+    lifecycle: Lifecycle,
+    inbox: Inbox,
+    shared: Option<Arc<Shared<E>>>,
+    /// At most `turns.max_concurrent`.
+    turns: BTreeMap<SessionId, Running>,
+    stop_turns: CancellationToken,
+    patience: Patience,
+    ended: mpsc::Receiver<(SessionId, Result<(), CallError>)>,
+    report_end: mpsc::Sender<(SessionId, Result<(), CallError>)>,
+    /// At most one call of the lifecycle at a time, and once per start the publication of the models.
+    calls: FuturesUnordered<Call>,
+    window: Option<WindowWatch>,
+    approval: Option<ApprovalWatch>,
+    /// Beats for ever; ends with an error.
+    heart: Option<BoxFuture<'static, CallError>>,
+    models_published: bool,
+}
+
+impl<E: Env> Worker<E> {
+    fn new(env: E, config: Config, backend: Backend, stop: Stop, status: Arc<Status>) -> Self {
+        let settings = &config.settings;
+        let (report_end, ended) = mpsc::channel(settings.turns.max_concurrent.max(1));
+        let server = Server::new(
+            env.clone(),
+            config.directory.clone(),
+            settings.opencode.clone(),
+            status.server.clone(),
+            None,
+        );
+        Self {
+            inbox: Inbox::new(settings.turns.max_concurrent.max(1)),
+            env,
+            config,
+            stop,
+            status,
+            backend,
+            server,
+            lifecycle: Lifecycle::default(),
+            shared: None,
+            turns: BTreeMap::new(),
+            stop_turns: CancellationToken::new(),
+            patience: Patience::Unlimited,
+            ended,
+            report_end,
+            calls: FuturesUnordered::new(),
+            window: None,
+            approval: None,
+            heart: None,
+            models_published: false,
+        }
+    }
+
+    /// Waits for whatever comes next.
+    async fn next_input(&mut self) -> Input {
+        let stopping = self.inbox.is_closed();
+        tokio::select! {
+            () = self.stop.gracefully.cancelled(), if !stopping => Input::Lifecycle(Event::StopRequested),
+            () = self.stop.now.cancelled(), if matches!(self.patience, Patience::Grace { .. }) => Input::PatienceOver,
+            () = patience_over(self.patience) => Input::PatienceOver,
+            Some(event) = next_event(&mut self.calls) => Input::Lifecycle(event),
+            Some((session, result)) = self.ended.recv() => Input::TurnEnded(session, result),
+            error = or_pending(self.heart.as_mut()) => Input::Lifecycle(Event::Failed(error)),
+            window = async { or_pending(self.window.as_mut().map(|w| Box::pin(w.next()))).await } => match window {
+                Ok(window) => Input::Window(window),
+                Err(error) => Input::Lifecycle(Event::Failed(error)),
+            },
+            approval = async { or_pending(self.approval.as_mut().map(|a| Box::pin(a.next()))).await } => {
+                Input::Lifecycle(approval.map_or_else(Event::Failed, Event::ApprovalSeen))
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) -> Vec<Action> {
+        match input {
+            Input::Lifecycle(event) => self.apply(event),
+            Input::Window(window) => {
+                let actions = self.inbox.window_changed(window);
+                self.perform_all(actions);
+                Vec::new()
+            }
+            Input::TurnEnded(session, result) => self.turn_ended(&session, result),
+            Input::PatienceOver => self.lose_patience(),
+        }
+    }
+
+    fn apply(&mut self, event: Event) -> Vec<Action> {
+        if let Event::Failed(error) = &event {
+            tracing::warn!(%error, phase = ?self.lifecycle.phase(), "a call failed");
+        }
+        let before = self.lifecycle.phase();
+        let actions = self.lifecycle.apply(event);
+        let after = self.lifecycle.phase();
+        if before != after {
+            tracing::info!(from = ?before, to = ?after, "phase");
+            self.status.set_phase(after);
+        }
+        actions
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Register => self.register(),
+            Action::Adopt { epoch } => self.adopt(epoch),
+            Action::WatchApproval => self.watch_approval(),
+            Action::ExpirePage => self.expire_page(),
+            Action::MarkConnected => {
+                self.approval = None;
+                self.call(|backend| async move { backend.mark_connected().await.map(|()| Event::Connected) });
+            }
+            Action::OpenWindow => self.open_window(),
+            Action::CloseWindow => {
+                self.window = None;
+                self.heart = None;
+            }
+            Action::Pause { attempt } => self.pause(attempt),
+            Action::Drain { patiently } => self.drain(patiently),
+            Action::Close { set_offline } => self.close(set_offline),
+            Action::Exit(_) => unreachable!("an exit ends the loop before it is performed"),
+        }
+    }
+
+    /// Starts a call; its failure is an event too.
+    fn call<F>(&self, call: impl FnOnce(Backend) -> F)
+    where
+        F: Future<Output = Result<Event, CallError>> + Send + 'static,
+    {
+        let call = call(self.backend.clone());
+        self.calls.push(Box::pin(async move { Some(call.await.unwrap_or_else(Event::Failed)) }));
+    }
+
+    fn register(&self) {
+        let within = self.config.settings.turns.accept_unclaimed_within;
+        let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).min(1 << 50);
+        self.call(move |backend| async move {
+            let registration = backend.register(within).await?;
+            Ok(Event::Registered { epoch: registration.epoch, approval: registration.approval })
+        });
+    }
+
+    fn adopt(&mut self, epoch: f64) {
+        self.backend = self.backend.with_epoch(epoch);
+        let settings = self.config.settings.clone();
+        let sessions = &settings.sessions;
+        self.shared = Some(Arc::new(Shared {
+            env: self.env.clone(),
+            backend: self.backend.clone(),
+            server: self.server.clone(),
+            gate: Gate::new(sessions.creates_in_flight.max(1), sessions.creates_per_second.max(1)),
+            cache: Shared::<E>::new_cache(&settings),
+            status: self.status.clone(),
+            settings,
+        }));
+    }
+
+    fn watch_approval(&mut self) {
+        self.approval = Some(self.backend.watch_approval());
+    }
+
+    fn expire_page(&self) {
+        let limit = self.config.settings.turns.expire_page;
+        let status = self.status.clone();
+        self.call(move |backend| async move {
+            let page = backend.expire_stale(limit).await?;
+            status.add_expired(page.expired);
+            Ok(Event::PageExpired { is_done: page.is_done })
+        });
+    }
+
+    fn open_window(&mut self) {
+        self.window = Some(self.backend.watch_window(self.config.settings.turns.window));
+        self.heart = Some(Box::pin(beat(
+            self.env.clone(),
+            self.backend.clone(),
+            self.config.settings.lifecycle.heartbeat,
+        )));
+    }
+
+    fn pause(&self, attempt: u32) {
+        let mut seed = [0; 8];
+        self.env.random(&mut seed);
+        let pauses = backon::ExponentialBuilder::default()
+            .with_min_delay(RECOVERY_MIN)
+            .with_max_delay(self.config.settings.lifecycle.recovery_cap)
+            .without_max_times()
+            .with_jitter()
+            .with_jitter_seed(u64::from_le_bytes(seed))
+            .build();
+        let pause = pauses.skip(attempt.min(32) as usize).next().unwrap_or(RECOVERY_MIN);
+        self.calls.push(Box::pin(async move {
+            sleep(pause).await;
+            Some(Event::Recovered)
+        }));
+    }
+
+    fn perform_all(&mut self, actions: Vec<inbox::Action>) {
+        for action in actions {
+            match action {
+                inbox::Action::Start(row) => self.start_turn(row),
+                inbox::Action::Cancel(turn) => {
+                    self.turns
+                        .values()
+                        .filter(|running| running.turn == turn)
+                        .for_each(|r| r.cancel.cancel());
+                }
+            }
+        }
+        self.status.set_turns_running(self.inbox.running());
+    }
+
+    fn start_turn(&mut self, row: ReadySession) {
+        let shared = self.shared.clone().expect("the window opens after registration");
+        let report = self.report_end.clone();
+        let control = Control { cancel: CancellationToken::new(), stop: self.stop_turns.clone() };
+        let cancel = control.cancel.clone();
+        let (session, turn) = (row.session.clone(), row.turn.clone());
+        let task = self.env.spawn(async move {
+            let result = driver::run(&*shared, &row, &control).await;
+            // The receiver lives as long as the worker.
+            let _ = report.send((row.session, result)).await;
+        });
+        self.turns.insert(session, Running { turn, cancel, _task: AbortOnDropHandle::new(task) });
+    }
+
+    fn turn_ended(&mut self, session: &str, result: Result<(), CallError>) -> Vec<Action> {
+        if self.turns.remove(session).is_none() {
+            return Vec::new();
+        }
+        let actions = self.inbox.ended(session);
+        self.perform_all(actions);
+        self.publish_models();
+        let mut actions = match result {
+            Ok(()) => Vec::new(),
+            Err(error) => self.apply(Event::Failed(error)),
+        };
+        actions.extend(self.drained());
+        actions
+    }
+
+    /// Once per start, when a turn has shown that the server runs.
+    fn publish_models(&mut self) {
+        if self.models_published || self.inbox.is_closed() || self.status.server.generation() == 0 {
+            return;
+        }
+        self.models_published = true;
+        let (server, backend) = (self.server.clone(), self.backend.clone());
+        self.calls.push(Box::pin(async move {
+            let result = publish_models(&server, &backend).await;
+            if let Err(error) = result {
+                tracing::warn!(%error, "the models are not published");
+            }
+            None
+        }));
+    }
+
+    fn drain(&mut self, patiently: bool) {
+        self.inbox.close();
+        let until = Instant::now() + self.config.settings.lifecycle.stop_grace;
+        self.patience = Patience::Grace { until };
+        if !patiently {
+            // Nothing that they write would be accepted.
+            self.turns.clear();
+        }
+        if self.turns.is_empty() {
+            self.calls.push(Box::pin(std::future::ready(Some(Event::Drained))));
+        }
+    }
+
+    fn drained(&mut self) -> Vec<Action> {
+        let is_drained = self.inbox.is_closed() && self.turns.is_empty();
+        if is_drained { self.apply(Event::Drained) } else { Vec::new() }
+    }
+
+    fn lose_patience(&mut self) -> Vec<Action> {
+        match self.patience {
+            Patience::Unlimited => Vec::new(),
+            Patience::Grace { .. } => {
+                self.stop_turns.cancel();
+                self.patience = Patience::LastWrites { until: Instant::now() + LAST_WRITES };
+                Vec::new()
+            }
+            Patience::LastWrites { .. } => {
+                tracing::warn!(
+                    turns = self.turns.len(),
+                    "turns did not end in time; the next start expires them"
+                );
+                self.patience = Patience::Unlimited;
+                self.turns.clear();
+                self.drained()
+            }
+        }
+    }
+
+    fn close(&mut self, set_offline: bool) {
+        self.patience = Patience::Unlimited;
+        let (server, backend) = (self.server.clone(), self.backend.clone());
+        self.calls.push(Box::pin(async move {
+            if set_offline {
+                match tokio::time::timeout(GOODBYE, backend.set_offline()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "cannot say goodbye"),
+                    Err(_) => tracing::warn!("the goodbye took too long"),
+                }
+            }
+            server.shutdown(SERVER_GRACE).await;
+            Some(Event::Closed)
+        }));
+    }
+}
+
+/// Beats until a beat fails. A beat that waits for a connection delays the next one instead of piling up.
+async fn beat<E: Env>(env: E, backend: Backend, interval: Duration) -> CallError {
+    loop {
+        let mut random = [0; 4];
+        env.random(&mut random);
+        sleep(next_pause(interval, u32::from_le_bytes(random))).await;
+        if let Err(error) = backend.heartbeat().await {
+            return error;
+        }
+    }
+}
+
+async fn publish_models(server: &Server, backend: &Backend) -> anyhow::Result<()> {
+    let lease = server.acquire().await?;
+    let models = lease.client().models().await?;
+    Ok(backend.update_models(models.iter().map(ToString::to_string).collect()).await?)
+}
+
+async fn patience_over(patience: Patience) {
+    match patience {
+        Patience::Unlimited => std::future::pending().await,
+        Patience::Grace { until } | Patience::LastWrites { until } => sleep_until(until).await,
+    }
+}
+
+/// The next event among the calls; `None` (which a select ignores) if there are no calls or one ended without.
+async fn next_event(calls: &mut FuturesUnordered<Call>) -> Option<Event> {
+    loop {
+        match calls.next().await {
+            Some(Some(event)) => return Some(event),
+            Some(None) => {}
+            None => return None,
+        }
+    }
+}
+
+/// The future's output, or never.
+async fn or_pending<F: Future + Unpin>(future: Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}

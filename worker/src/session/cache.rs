@@ -1,0 +1,77 @@
+//! Which OpenCode session belongs to which session, for the sessions that were used last.
+//!
+//! Nothing is loaded at start. A session enters when its first turn is prompted and leaves when it is the least
+//! recently used one. Forgetting costs nothing: the backend has the link, and a running turn holds its own copy.
+
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
+
+use crate::{convex::api::SessionId, opencode::OpencodeSessionId};
+
+/// A bounded cache; its memory does not depend on how many sessions exist.
+pub struct SessionCache {
+    entries: LruCache<SessionId, OpencodeSessionId>,
+}
+
+impl SessionCache {
+    /// Remembers at most `capacity` sessions.
+    pub fn new(capacity: NonZeroUsize) -> Self {
+        Self { entries: LruCache::new(capacity) }
+    }
+
+    /// The session's OpenCode session, which counts as a use.
+    pub fn get(&mut self, session: &str) -> Option<&OpencodeSessionId> {
+        self.entries.get(session)
+    }
+
+    /// Remembers a link. Beyond capacity the least recently used session is forgotten.
+    pub fn insert(&mut self, session: SessionId, opencode: OpencodeSessionId) {
+        self.entries.put(session, opencode);
+    }
+
+    /// Forgets a session: its OpenCode session is gone.
+    pub fn forget(&mut self, session: &str) {
+        self.entries.pop(session);
+    }
+
+    /// How many sessions are remembered.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache_of(capacity: usize, sessions: &[&str]) -> SessionCache {
+        let mut cache = SessionCache::new(NonZeroUsize::new(capacity).unwrap());
+        for session in sessions {
+            cache.insert((*session).into(), OpencodeSessionId::new(&format!("ses_{session}")).unwrap());
+        }
+        cache
+    }
+
+    #[test]
+    fn the_least_recently_used_session_is_forgotten_first() {
+        let mut cache = cache_of(2, &["a", "b"]);
+        cache.get("a");
+        cache.insert("c".into(), OpencodeSessionId::new("ses_c").unwrap());
+        assert_eq!(cache.get("b"), None);
+        assert_eq!(cache.get("a").map(OpencodeSessionId::as_str), Some("ses_a"));
+        assert_eq!(cache.len(), 2);
+    }
+
+    #[test]
+    fn a_thousand_sessions_take_no_more_room_than_the_capacity() {
+        let names: Vec<String> = (0..1_000).map(|n| n.to_string()).collect();
+        let cache = cache_of(8, &names.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(cache.len(), 8);
+    }
+}

@@ -1,0 +1,409 @@
+//! From the parts of a reply to the chunks that are stored. No async, no clock: moments are passed in.
+//!
+//! OpenCode sends a text part as deltas and, when the part ends, once more as a whole. It keeps no deltas: after a
+//! lost event stream, what was missed of an open part only comes with its end. So a part that has a gap is
+//! *detached*: its further deltas are dropped and its whole text, which must begin with what was already taken,
+//! supplies the rest. The reply's text is that of its text parts, in order, with an empty line between them.
+
+use std::{
+    hash::{DefaultHasher, Hasher},
+    time::Duration,
+};
+
+use crate::config::TurnSettings;
+
+/// Between two text parts of one reply.
+pub const PART_SEPARATOR: &str = "\n\n";
+/// The largest chunk (bytes). The backend accepts 200,000 characters.
+const MAX_CHUNK: usize = 64 * 1024;
+/// What a reply that was cut ends with.
+pub const CUT_MARKER: &str = "\n\n[The reply was cut here: it is longer than this worker accepts.]";
+
+/// One piece of a reply, ready to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Counts from 0 within the turn.
+    pub sequence: u64,
+    /// What it adds.
+    pub text: String,
+}
+
+/// A part's whole text does not begin with the deltas that came before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "part {part} ended with a text that does not begin with the {taken} bytes already taken from its deltas"
+)]
+pub struct Diverged {
+    /// The part.
+    pub part: String,
+    /// How much of it had been taken.
+    pub taken: usize,
+}
+
+/// A reply that is being received. Holds only what is not stored yet.
+#[derive(Debug)]
+pub struct Reply {
+    parts: Vec<TextPart>,
+    pending: String,
+    /// When the oldest pending byte came.
+    pending_since: Duration,
+    sequence: u64,
+    writing: bool,
+    /// Bytes taken so far, stored or pending.
+    length: usize,
+    cut: bool,
+    /// Some text is known to be missing until a part's end or a re-read supplies it.
+    incomplete: bool,
+    limits: Limits,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    interval: Duration,
+    bytes: usize,
+    total: usize,
+}
+
+#[derive(Debug)]
+struct TextPart {
+    id: String,
+    /// Bytes taken, and their hash, so that the whole text can be compared without keeping it.
+    taken: usize,
+    hash: DefaultHasher,
+    detached: bool,
+    ended: bool,
+}
+
+impl Reply {
+    /// An empty reply.
+    pub fn new(settings: &TurnSettings) -> Self {
+        let limits = Limits {
+            interval: settings.coalesce_interval,
+            bytes: settings.coalesce_bytes.min(MAX_CHUNK),
+            total: settings.max_reply_bytes,
+        };
+        Self {
+            parts: Vec::new(),
+            pending: String::new(),
+            pending_since: Duration::ZERO,
+            sequence: 0,
+            writing: false,
+            length: 0,
+            cut: false,
+            incomplete: false,
+            limits,
+        }
+    }
+
+    /// A text part has begun. Parts come one after the other; one that begins before the last has ended waits for
+    /// its whole text, so that the order stays right.
+    pub fn begin(&mut self, id: &str) {
+        if self.find(id).is_none() {
+            let detached = self.parts.last().is_some_and(|part| !part.ended);
+            self.incomplete |= detached;
+            self.push(id, detached);
+        }
+    }
+
+    /// Text was appended to a part. Ignored if the part is unknown (not text, or begun unseen) or detached.
+    pub fn delta(&mut self, id: &str, text: &str, now: Duration) {
+        let Some(index) = self.find(id) else { return };
+        if !self.parts[index].detached && !self.parts[index].ended {
+            self.take(index, text, now);
+        }
+    }
+
+    /// A text part has ended with this whole text.
+    pub fn end(&mut self, id: &str, whole: &str, now: Duration) -> Result<(), Diverged> {
+        self.begin(id);
+        let index = self.find(id).expect("it was just begun");
+        if self.parts[index].ended {
+            return Ok(());
+        }
+        if self.parts[..index].iter().any(|earlier| !earlier.ended) {
+            self.incomplete = true;
+            return Ok(());
+        }
+        let part = &self.parts[index];
+        let diverged = || Diverged { part: part.id.clone(), taken: part.taken };
+        let prefix = whole.get(..part.taken).ok_or_else(diverged)?;
+        if hash_of(prefix) != part.hash.finish() {
+            return Err(diverged());
+        }
+        self.take(index, &whole[prefix.len()..], now);
+        self.parts[index].ended = true;
+        Ok(())
+    }
+
+    /// Events were lost: nothing more is taken from the deltas of a part that was open.
+    pub fn gap(&mut self) {
+        self.incomplete = true;
+        for part in self.parts.iter_mut().filter(|part| !part.ended) {
+            part.detached = true;
+        }
+    }
+
+    /// Takes in the whole reply as it was re-read: its text parts in order, with their text if they have ended.
+    pub fn reread<'a>(
+        &mut self,
+        parts: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+        now: Duration,
+    ) -> Result<(), Diverged> {
+        self.incomplete = false;
+        for (id, whole) in parts {
+            match whole {
+                Some(whole) => self.end(id, whole, now)?,
+                None if self.find(id).is_none() => self.push(id, true),
+                None => {}
+            }
+        }
+        self.incomplete = self.parts.iter().any(|part| !part.ended);
+        Ok(())
+    }
+
+    /// Whether a re-read may bring text that no event brought.
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete
+    }
+
+    /// The next chunk, if one is due and none is being written. Tell [`Reply::written`] when it is stored.
+    pub fn due(&mut self, now: Duration) -> Option<Chunk> {
+        let is_due = self.due_at().is_some_and(|due| now >= due);
+        if is_due { self.next_chunk(now) } else { None }
+    }
+
+    /// When [`Reply::due`] will have a chunk, if nothing else happens.
+    pub fn due_at(&self) -> Option<Duration> {
+        if self.writing || self.pending.is_empty() {
+            None
+        } else if self.pending.len() >= self.limits.bytes {
+            Some(self.pending_since)
+        } else {
+            Some(self.pending_since + self.limits.interval)
+        }
+    }
+
+    /// The chunk that was handed out is stored.
+    pub fn written(&mut self) {
+        assert!(self.writing, "a chunk was stored that was not handed out");
+        self.writing = false;
+    }
+
+    /// Whether a chunk is being written.
+    pub fn is_writing(&self) -> bool {
+        self.writing
+    }
+
+    /// The reply is over: the next chunk of what is pending. `(chunk, true)`: it is the last, and may be empty.
+    pub fn finish(&mut self, now: Duration) -> (Chunk, bool) {
+        let chunk = self.next_chunk(now);
+        let last = self.pending.is_empty();
+        (chunk.unwrap_or(Chunk { sequence: self.sequence, text: String::new() }), last)
+    }
+
+    /// Bytes of the reply so far.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    fn next_chunk(&mut self, now: Duration) -> Option<Chunk> {
+        assert!(!self.writing, "at most one chunk is written at a time");
+        if self.pending.is_empty() {
+            return None;
+        }
+        let rest = self.pending.split_off(floor_char_boundary(&self.pending, MAX_CHUNK));
+        let text = std::mem::replace(&mut self.pending, rest);
+        self.pending_since = now;
+        self.sequence += 1;
+        self.writing = true;
+        Some(Chunk { sequence: self.sequence - 1, text })
+    }
+
+    fn find(&self, id: &str) -> Option<usize> {
+        self.parts.iter().rposition(|part| part.id == id)
+    }
+
+    fn push(&mut self, id: &str, detached: bool) {
+        let hash = DefaultHasher::new();
+        self.parts.push(TextPart { id: id.to_owned(), taken: 0, hash, detached, ended: false });
+    }
+
+    fn take(&mut self, index: usize, text: &str, now: Duration) {
+        if text.is_empty() {
+            return;
+        }
+        if self.parts[index].taken == 0 && self.length > 0 {
+            self.append(PART_SEPARATOR, now);
+        }
+        let part = &mut self.parts[index];
+        part.taken += text.len();
+        part.hash.write(text.as_bytes());
+        self.append(text, now);
+    }
+
+    fn append(&mut self, text: &str, now: Duration) {
+        if self.cut {
+            return;
+        }
+        if self.pending.is_empty() {
+            self.pending_since = now;
+        }
+        let room = self.limits.total - self.length;
+        let fits = floor_char_boundary(text, room);
+        self.pending.push_str(&text[..fits]);
+        self.length += fits;
+        if fits < text.len() {
+            self.pending.push_str(CUT_MARKER);
+            self.cut = true;
+        }
+    }
+}
+
+fn hash_of(text: &str) -> u64 {
+    let mut hash = DefaultHasher::new();
+    hash.write(text.as_bytes());
+    hash.finish()
+}
+
+/// The largest char boundary of `text` that is at most `limit`.
+fn floor_char_boundary(text: &str, limit: usize) -> usize {
+    (0..=limit.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).expect("0 is a boundary")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn reply() -> Reply {
+        Reply::new(&TurnSettings::default())
+    }
+
+    /// Everything that is left, as the backend would store it.
+    fn drain(reply: &mut Reply) -> String {
+        let mut text = String::new();
+        loop {
+            if reply.is_writing() {
+                reply.written();
+            }
+            let (chunk, last) = reply.finish(ms(0));
+            text += &chunk.text;
+            if last {
+                return text;
+            }
+        }
+    }
+
+    #[test]
+    fn deltas_are_collected_until_the_interval_has_passed() {
+        let mut reply = reply();
+        reply.begin("p");
+        reply.delta("p", "Hel", ms(0));
+        assert_eq!(reply.due(ms(249)), None);
+        reply.delta("p", "lo", ms(249));
+        assert_eq!(reply.due(ms(250)), Some(Chunk { sequence: 0, text: "Hello".into() }));
+    }
+
+    #[test]
+    fn many_bytes_do_not_wait_for_the_interval() {
+        let mut reply = reply();
+        reply.begin("p");
+        reply.delta("p", &"x".repeat(4_096), ms(0));
+        assert_eq!(reply.due(ms(0)).map(|chunk| chunk.text.len()), Some(4_096));
+    }
+
+    #[test]
+    fn nothing_is_handed_out_while_a_chunk_is_being_written() {
+        let mut reply = reply();
+        reply.begin("p");
+        reply.delta("p", "a", ms(0));
+        assert!(reply.due(ms(250)).is_some());
+        reply.delta("p", "b", ms(251));
+        assert_eq!(reply.due_at(), None);
+        reply.written();
+        assert_eq!(reply.due(ms(501)), Some(Chunk { sequence: 1, text: "b".into() }));
+    }
+
+    #[test]
+    fn after_a_gap_the_whole_text_supplies_the_rest_and_stray_deltas_are_dropped() {
+        let mut reply = reply();
+        reply.begin("p");
+        reply.delta("p", "one ", ms(0));
+        reply.gap();
+        reply.delta("p", "four", ms(1));
+        assert!(reply.is_incomplete());
+        reply.end("p", "one two three four", ms(2)).unwrap();
+        assert_eq!(drain(&mut reply), "one two three four");
+    }
+
+    #[test]
+    fn a_whole_text_that_contradicts_its_deltas_is_refused() {
+        let mut reply = reply();
+        reply.begin("p");
+        reply.delta("p", "one", ms(0));
+        assert_eq!(reply.end("p", "two three", ms(1)), Err(Diverged { part: "p".into(), taken: 3 }));
+        assert_eq!(reply.end("p", "on", ms(1)), Err(Diverged { part: "p".into(), taken: 3 }));
+    }
+
+    #[test]
+    fn text_parts_are_separated_by_an_empty_line_and_keep_their_order() {
+        let mut reply = reply();
+        reply.begin("p1");
+        reply.delta("p1", "first", ms(0));
+        reply.begin("p2");
+        reply.delta("p2", "sec", ms(0));
+        reply.end("p2", "second", ms(1)).unwrap();
+        assert!(reply.is_incomplete(), "the second part ended before the first");
+        reply.reread([("p1", Some("first!")), ("p2", Some("second"))].into_iter(), ms(2)).unwrap();
+        assert!(!reply.is_incomplete());
+        assert_eq!(drain(&mut reply), "first!\n\nsecond");
+    }
+
+    #[test]
+    fn a_reply_that_is_too_long_is_cut_at_a_character_with_a_marker() {
+        let mut reply = Reply::new(&TurnSettings { max_reply_bytes: 5, ..TurnSettings::default() });
+        reply.begin("p");
+        reply.delta("p", "abcdé", ms(0));
+        reply.delta("p", "more", ms(0));
+        assert_eq!(drain(&mut reply), format!("abcd{CUT_MARKER}"));
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_concatenate_to_the_reply_wherever_the_stream_breaks(
+            words in prop::collection::vec("[a-zé☃ ]{0,9}", 0..60),
+            gap_at in 0_usize..80,
+            written_every in 1_usize..5,
+        ) {
+            let whole = words.concat();
+            let mut reply = reply();
+            let mut stored = String::new();
+            let mut expected_sequence = 0;
+            reply.begin("p");
+            for (index, word) in words.iter().enumerate() {
+                let now = ms(100 * index as u64);
+                if index == gap_at {
+                    reply.gap();
+                }
+                reply.delta("p", word, now);
+                if let Some(chunk) = reply.due(now) {
+                    prop_assert_eq!(chunk.sequence, expected_sequence);
+                    expected_sequence += 1;
+                    stored += &chunk.text;
+                    prop_assert!(whole.starts_with(&stored));
+                }
+                if reply.is_writing() && index % written_every == 0 {
+                    reply.written();
+                }
+            }
+            reply.end("p", &whole, ms(60_000)).unwrap();
+            stored += &drain(&mut reply);
+            prop_assert_eq!(stored, whole);
+        }
+    }
+}

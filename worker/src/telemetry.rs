@@ -1,0 +1,59 @@
+//! What a running worker shows of itself: a few numbers that anybody may read at any time.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+};
+
+use crate::lifecycle::state::Phase;
+
+/// A running worker's numbers. Written by the worker, read by metrics, health checks and the simulator.
+#[derive(Debug, Default)]
+pub struct Status {
+    phase: AtomicU8,
+    /// Sessions in the cache.
+    pub sessions_cached: AtomicUsize,
+    /// Turns being run.
+    pub turns_running: AtomicUsize,
+    /// Turns that were claimed since the start.
+    pub turns_claimed: AtomicU64,
+    /// Turns that ended with a whole reply since the start.
+    pub turns_completed: AtomicU64,
+    /// Turns that ended without one since the start.
+    pub turns_failed: AtomicU64,
+    /// Stale turns that were expired since the start.
+    pub turns_expired: AtomicU64,
+    /// OpenCode sessions that were created since the start.
+    pub sessions_created: AtomicU64,
+    /// The OpenCode server's own numbers.
+    pub server: Arc<crate::opencode::ServerStats>,
+}
+
+impl Status {
+    /// Where the worker is in its life.
+    pub fn phase(&self) -> Phase {
+        Phase::from_index(self.phase.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_sessions_cached(&self, sessions: usize) {
+        self.sessions_cached.store(sessions, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_turns_running(&self, turns: usize) {
+        self.turns_running.store(turns, Ordering::Relaxed);
+    }
+
+    /// `expired` comes from the backend, where every number is a double.
+    pub(crate) fn add_expired(&self, expired: f64) {
+        self.turns_expired.fetch_add(expired.max(0.0) as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+}
+
+/// Counts one.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

@@ -1,0 +1,346 @@
+//! Runs one turn: claim, server, session, prompt, reply, end.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use backon::Retryable;
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    failure::{Failure, Reason},
+    state::{Action, Ending, Event, Turn},
+};
+use crate::{
+    config::Settings,
+    convex::{Backend, Claim, ReadySession, api::Written},
+    env::Env,
+    error::CallError,
+    opencode::{
+        ApiError, EventReceiver, Lease, ModelRef, OpencodeSessionId, PermissionReply, Server, prompt_id,
+    },
+    session::{cache::SessionCache, creator::Gate},
+    stream::Reply,
+    telemetry::{Status, count},
+};
+
+/// Messages that a re-read asks for: the prompt and its answers, one per step.
+const REREAD: usize = 64;
+/// First pause before another attempt to create a session; doubles, with jitter.
+const CREATE_BACKOFF: Duration = Duration::from_millis(500);
+
+/// What all turns of one worker share.
+pub struct Shared<E> {
+    /// The world.
+    pub env: E,
+    /// The settings.
+    pub settings: Settings,
+    /// The backend, as this incarnation.
+    pub backend: Backend,
+    /// The OpenCode server, started on the first need.
+    pub server: Server,
+    /// Through which every session creation passes.
+    pub gate: Gate,
+    /// Which OpenCode sessions are known. Never held across an await.
+    pub cache: Mutex<SessionCache>,
+    /// What the outside sees.
+    pub status: Arc<Status>,
+}
+
+impl<E> Shared<E> {
+    /// The cache.
+    pub fn cache(&self) -> MutexGuard<'_, SessionCache> {
+        // Nothing here panics half-way through a change.
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An empty cache of the configured size, at least one session for each turn that may run.
+    pub fn new_cache(settings: &Settings) -> Mutex<SessionCache> {
+        let capacity = settings.sessions.cache_capacity.max(settings.turns.max_concurrent);
+        Mutex::new(SessionCache::new(NonZeroUsize::new(capacity).unwrap_or(NonZeroUsize::MIN)))
+    }
+}
+
+/// How a turn is asked to end early.
+#[derive(Debug, Clone)]
+pub struct Control {
+    /// A person ended the session.
+    pub cancel: CancellationToken,
+    /// The worker stops, and the grace period is over.
+    pub stop: CancellationToken,
+}
+
+/// Runs the session's head turn to its end. `Err`: a call failed in a way that concerns the whole worker.
+pub async fn run<E: Env>(shared: &Shared<E>, row: &ReadySession, control: &Control) -> Result<(), CallError> {
+    let claim = shared.backend.claim(&row.turn).await?;
+    let Claim::Claimed { content, model, title, opencode_session_id } = claim else {
+        tracing::debug!(turn = %row.turn, ?claim, "not claimed");
+        return Ok(());
+    };
+    count(&shared.status.turns_claimed);
+    let linked = opencode_session_id.and_then(|id| OpencodeSessionId::new(&id).ok());
+    let known = shared.cache().get(&row.session).cloned();
+    let driver = Driver { shared, row, control, reply: Reply::new(&shared.settings.turns) };
+    match driver.drive(content, model, title.unwrap_or_default(), known.or(linked)).await {
+        // One reply that cannot be stored, not a worker that cannot work: the turn must end all the same.
+        Err(error) if !error.concerns_worker() => {
+            let failure = Failure::not_stored(&error);
+            shared.backend.fail(&row.turn, failure.code, &failure.message).await.map(drop)
+        }
+        result => result,
+    }
+}
+
+struct Driver<'a, E> {
+    shared: &'a Shared<E>,
+    row: &'a ReadySession,
+    control: &'a Control,
+    /// What is not stored yet when the turn ends before its reply has begun.
+    reply: Reply,
+}
+
+/// A prompt that OpenCode has, perhaps.
+struct Prompted {
+    lease: Lease,
+    session: OpencodeSessionId,
+    events: EventReceiver,
+    turn: Turn,
+    started: Instant,
+}
+
+/// What a call that runs beside the events leads to.
+type Call<'a> = BoxFuture<'a, Result<Option<Event>, CallError>>;
+
+impl<E: Env> Driver<'_, E> {
+    async fn drive(
+        mut self,
+        content: String,
+        model: Option<String>,
+        title: String,
+        session: Option<OpencodeSessionId>,
+    ) -> Result<(), CallError> {
+        let model = match model.as_deref().map(str::parse::<ModelRef>).transpose() {
+            Ok(model) => model,
+            Err(error) => return self.end(Failure::model_name(&error).into()).await,
+        };
+        match self.prompt(&content, model.as_ref(), &title, session).await? {
+            Ok(prompted) => {
+                drop(content);
+                let (ending, reply) = self.follow(prompted).await?;
+                self.reply = reply;
+                self.end(ending).await
+            }
+            Err(failure) => self.end(failure.into()).await,
+        }
+    }
+
+    /// Hands the prompt over, in a session that exists. A session that OpenCode does not know any more is made anew.
+    async fn prompt(
+        &self,
+        content: &str,
+        model: Option<&ModelRef>,
+        title: &str,
+        session: Option<OpencodeSessionId>,
+    ) -> Result<Result<Prompted, Failure>, CallError> {
+        let lease = match self.unless_ended(self.shared.server.acquire()).await {
+            Ok(Ok(lease)) => lease,
+            Ok(Err(error)) => return Ok(Err(Failure::server_start(&error))),
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let mut may_be_missing = session.is_some();
+        let mut session = session;
+        loop {
+            let id = match session.take() {
+                Some(id) => id,
+                None => match self.create(&lease, title, model).await? {
+                    Ok(id) => id,
+                    Err(failure) => return Ok(Err(failure)),
+                },
+            };
+            self.remember(&id);
+            let events = lease.events(&id);
+            let prompt = prompt_id::new(&self.shared.env);
+            let started = Instant::now();
+            let turn = Turn::new(prompt.clone(), &self.shared.settings.turns, Duration::ZERO);
+            match lease.client().prompt_async(&id, &prompt, content, model).await {
+                Err(error) if error.is_not_found() && may_be_missing => {
+                    tracing::info!(session = %self.row.session, opencode = %id, "OpenCode lost the session");
+                    self.shared.cache().forget(&self.row.session);
+                    may_be_missing = false;
+                }
+                // It may have been taken all the same: the events tell. It is never sent a second time.
+                Err(error) if !error.may_have_happened() => return Ok(Err(Failure::prompt(&error))),
+                _ => return Ok(Ok(Prompted { lease, session: id, events, turn, started })),
+            }
+        }
+    }
+
+    /// Makes an OpenCode session, through the throttle, and links it.
+    async fn create(
+        &self,
+        lease: &Lease,
+        title: &str,
+        model: Option<&ModelRef>,
+    ) -> Result<Result<OpencodeSessionId, Failure>, CallError> {
+        let attempts = self.shared.settings.sessions.create_attempts.max(1);
+        let mut seed = [0; 8];
+        self.shared.env.random(&mut seed);
+        let backoff = backon::ExponentialBuilder::default()
+            .with_min_delay(CREATE_BACKOFF)
+            .with_max_times(attempts - 1)
+            .with_jitter()
+            .with_jitter_seed(u64::from_le_bytes(seed));
+        let attempt = || async {
+            let _permit = self.shared.gate.enter().await;
+            lease.client().create_session(title, model).await
+        };
+        let created = attempt.retry(backoff).when(ApiError::is_retryable);
+        match self.unless_ended(async { created.await }).await {
+            Ok(Ok(session)) => {
+                count(&self.shared.status.sessions_created);
+                self.shared.backend.session_ready(&self.row.session, session.id.as_str()).await?;
+                Ok(Ok(session.id))
+            }
+            Ok(Err(error)) => Ok(Err(Failure::create(&error))),
+            Err(failure) => Ok(Err(failure)),
+        }
+    }
+
+    fn remember(&self, id: &OpencodeSessionId) {
+        let mut cache = self.shared.cache();
+        cache.insert(self.row.session.clone(), id.clone());
+        self.shared.status.set_sessions_cached(cache.len());
+    }
+
+    /// Waits for `work` unless the turn is to end before.
+    async fn unless_ended<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        let idle_timeout = self.shared.settings.turns.idle_timeout;
+        tokio::select! {
+            biased;
+            () = self.control.cancel.cancelled() => Err(Failure::of(Reason::Cancelled, idle_timeout)),
+            () = self.control.stop.cancelled() => Err(Failure::of(Reason::Stopping, idle_timeout)),
+            result = work => Ok(result),
+        }
+    }
+
+    /// Follows the reply until its end, and stores what comes.
+    async fn follow(&self, prompted: Prompted) -> Result<(Ending, Reply), CallError> {
+        let Prompted { lease, session, mut events, mut turn, started } = prompted;
+        let mut calls: FuturesUnordered<Call<'_>> = FuturesUnordered::new();
+        let (mut cancelled, mut stopped) = (false, false);
+        loop {
+            let deadline = turn.deadline();
+            let wake = tokio::time::sleep_until(started + deadline.unwrap_or_default());
+            let event = tokio::select! {
+                Some(done) = calls.next() => match done? {
+                    Some(event) => event,
+                    None => continue,
+                },
+                event = events.recv() => Event::Opencode(event),
+                () = wake, if deadline.is_some() => Event::Tick,
+                () = self.control.cancel.cancelled(), if !cancelled => {
+                    cancelled = true;
+                    Event::Cancel
+                }
+                () = self.control.stop.cancelled(), if !stopped => {
+                    stopped = true;
+                    Event::Stop
+                }
+            };
+            for action in turn.apply(event, started.elapsed()) {
+                match action {
+                    Action::End(ending) => {
+                        self.settle(&mut calls, &mut turn).await?;
+                        return Ok((ending, turn.reply));
+                    }
+                    action => calls.push(self.call(&lease, &session, action)),
+                }
+            }
+        }
+    }
+
+    /// Waits until the chunk that is being written is stored.
+    async fn settle(&self, calls: &mut FuturesUnordered<Call<'_>>, turn: &mut Turn) -> Result<(), CallError> {
+        while turn.reply.is_writing() {
+            if let Some(Event::Written(_)) = calls.next().await.expect("a write is under way")? {
+                turn.reply.written();
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts what an action asks for. At most one write, one re-read and one abort run at a time, and one answer
+    /// to each question that the turn asks.
+    fn call<'a>(&'a self, lease: &'a Lease, session: &'a OpencodeSessionId, action: Action) -> Call<'a> {
+        Box::pin(async move {
+            Ok(match action {
+                Action::Write(chunk) => {
+                    let backend = &self.shared.backend;
+                    let written = backend.write_chunk(&self.row.turn, chunk.sequence, chunk.text).await?;
+                    Some(Event::Written(written))
+                }
+                Action::Reread => {
+                    let messages = lease.client().messages(session, REREAD).await;
+                    Some(Event::Reread(messages.map_err(|error| error.to_string())))
+                }
+                Action::Abort => {
+                    report("abort", lease.client().abort(session).await);
+                    None
+                }
+                Action::RejectPermission(id) => {
+                    let reply = PermissionReply::Reject;
+                    report("reject a permission", lease.client().reply_permission(&id, reply).await);
+                    None
+                }
+                Action::End(_) => None,
+            })
+        })
+    }
+
+    /// Stores what is left and ends the turn.
+    async fn end(&mut self, ending: Ending) -> Result<(), CallError> {
+        let (backend, turn) = (&self.shared.backend, &self.row.turn);
+        match ending {
+            Ending::Gone => {}
+            Ending::Completed => {
+                count(&self.shared.status.turns_completed);
+                let last = self.store_all_but_last().await?;
+                backend.complete(turn, last.sequence, last.text).await?;
+            }
+            Ending::Failed(failure) => {
+                count(&self.shared.status.turns_failed);
+                tracing::info!(%turn, code = failure.code, message = %failure.message, "turn failed");
+                let last = self.store_all_but_last().await?;
+                if !last.text.is_empty() {
+                    backend.write_chunk(turn, last.sequence, last.text).await?;
+                }
+                backend.fail(turn, failure.code, &failure.message).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn store_all_but_last(&mut self) -> Result<crate::stream::Chunk, CallError> {
+        loop {
+            let (chunk, is_last) = self.reply.finish(Duration::ZERO);
+            if is_last {
+                return Ok(chunk);
+            }
+            let written = self.shared.backend.write_chunk(&self.row.turn, chunk.sequence, chunk.text).await?;
+            self.reply.written();
+            if written == Written::Ended {
+                tracing::debug!(turn = %self.row.turn, "ended by somebody else");
+            }
+        }
+    }
+}
+
+fn report(what: &str, result: Result<(), ApiError>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "cannot {what}");
+    }
+}

@@ -1,0 +1,272 @@
+use std::time::Duration;
+
+use super::*;
+use crate::opencode::{Event as OpencodeEvent, OpencodeSessionId};
+
+const PROMPT: &str = "msg_1";
+const ANSWER: &str = "msg_2";
+
+fn session() -> OpencodeSessionId {
+    OpencodeSessionId::new("ses_1").unwrap()
+}
+
+fn event(kind: EventKind) -> Event {
+    Event::Opencode(SessionEvent::Event(OpencodeEvent { session: Some(session()), kind }))
+}
+
+fn busy() -> Event {
+    event(EventKind::Status(Status::Busy))
+}
+
+fn idle() -> Event {
+    event(EventKind::Idle)
+}
+
+fn info(completed: bool, error: Option<&str>) -> MessageInfo {
+    MessageInfo {
+        id: ANSWER.into(),
+        session: session(),
+        role: Role::Assistant,
+        parent: Some(PROMPT.into()),
+        created: 1,
+        completed: completed.then_some(2),
+        finish: None,
+        error: error.map(remote_error),
+    }
+}
+
+fn remote_error(message: &str) -> RemoteError {
+    RemoteError { name: "APIError".into(), message: message.into(), status: Some(400), retryable: false }
+}
+
+fn answer(completed: bool) -> Event {
+    event(EventKind::Message(info(completed, None)))
+}
+
+fn text_part(text: &str, ended: bool) -> Part {
+    let kind = PartKind::Text { text: text.into(), ended, synthetic: false };
+    Part { id: "prt_1".into(), message: ANSWER.into(), session: session(), kind }
+}
+
+fn part(text: &str, ended: bool) -> Event {
+    event(EventKind::Part(text_part(text, ended)))
+}
+
+fn delta(text: &str) -> Event {
+    event(EventKind::Delta(crate::opencode::events::Delta {
+        message: ANSWER.into(),
+        part: "prt_1".into(),
+        field: "text".into(),
+        delta: text.into(),
+    }))
+}
+
+fn user_message() -> Message {
+    let info = MessageInfo { id: PROMPT.into(), role: Role::User, parent: None, ..info(true, None) };
+    Message { info, parts: vec![] }
+}
+
+/// A turn under test; `now` is in milliseconds.
+struct Test {
+    turn: Turn,
+    now: u64,
+}
+
+impl Test {
+    fn new() -> Self {
+        Self { turn: Turn::new(PROMPT.into(), &TurnSettings::default(), Duration::ZERO), now: 0 }
+    }
+
+    fn after(events: impl IntoIterator<Item = Event>) -> Self {
+        let mut test = Self::new();
+        for event in events {
+            assert_eq!(test.send(event), [], "while the turn is prepared");
+        }
+        test
+    }
+
+    fn send(&mut self, event: Event) -> Vec<Action> {
+        self.now += 1;
+        self.turn.apply(event, Duration::from_millis(self.now))
+    }
+
+    /// Lets time pass until the turn's own deadline.
+    fn wait(&mut self) -> Vec<Action> {
+        let deadline = self.turn.deadline().expect("the turn waits for nothing");
+        self.now = u64::try_from(deadline.as_millis()).unwrap();
+        self.turn.apply(Event::Tick, deadline)
+    }
+
+    fn rest(&mut self) -> String {
+        let (chunk, last) = self.turn.reply.finish(Duration::ZERO);
+        assert!(last);
+        chunk.text
+    }
+}
+
+fn failed(actions: &[Action]) -> &'static str {
+    match actions.last() {
+        Some(Action::End(Ending::Failed(failure))) => failure.code,
+        other => panic!("the turn did not fail but: {other:?}"),
+    }
+}
+
+const COMPLETED: Action = Action::End(Ending::Completed);
+
+#[test]
+fn a_turn_completes_when_its_last_message_is_complete_and_the_session_idle() {
+    let mut test = Test::after([busy(), answer(false), part("", false), delta("Hi"), part("Hi!", true)]);
+    assert_eq!(test.send(answer(true)), []);
+    assert_eq!(test.send(idle()), [COMPLETED]);
+    assert_eq!(test.rest(), "Hi!");
+}
+
+#[test]
+fn idleness_before_any_work_belongs_to_an_earlier_turn() {
+    let mut test = Test::after([idle(), idle(), busy(), answer(false), part("ok", true), answer(true)]);
+    assert_eq!(test.send(idle()), [COMPLETED]);
+}
+
+#[test]
+fn messages_that_answer_another_prompt_are_ignored() {
+    let stranger = MessageInfo { parent: Some("msg_0".into()), ..info(true, Some("old")) };
+    let mut test =
+        Test::after([event(EventKind::Message(stranger)), part("old", true), busy(), answer(false)]);
+    test.send(part("new", true));
+    test.send(answer(true));
+    assert_eq!(test.send(idle()), [COMPLETED]);
+    assert_eq!(test.rest(), "new");
+}
+
+#[test]
+fn a_models_error_ends_the_turn_when_the_last_message_tells_it_after_the_idleness() {
+    let mut test = Test::after([busy(), answer(false), part("", false), delta("par")]);
+    assert_eq!(test.send(event(EventKind::Error(remote_error("overloaded")))), []);
+    assert_eq!(test.send(idle()), []);
+    assert_eq!(test.send(part("part", true)), []);
+    let actions = test.send(event(EventKind::Message(info(true, Some("overloaded")))));
+    assert_eq!(failed(&actions), "model_error");
+    assert_eq!(test.rest(), "part");
+}
+
+#[test]
+fn an_unknown_model_fails_the_turn_though_no_message_ever_comes() {
+    let mut test = Test::after([event(EventKind::Error(remote_error("Model not found: x")))]);
+    assert_eq!(failed(&test.send(idle())), "model_error");
+}
+
+#[test]
+fn a_prompt_that_shows_no_effect_is_looked_after_and_failed_if_it_is_not_there() {
+    let mut test = Test::new();
+    assert_eq!(test.wait(), [Action::Reread]);
+    assert_eq!(failed(&test.send(Event::Reread(Ok(vec![])))), "prompt_lost");
+}
+
+#[test]
+fn a_prompt_whose_events_were_lost_is_found_and_its_reply_completed() {
+    let mut test = Test::new();
+    assert_eq!(test.wait(), [Action::Reread]);
+    let reply = Message { info: info(true, None), parts: vec![text_part("whole", true)] };
+    assert_eq!(test.send(Event::Reread(Ok(vec![user_message(), reply]))), [COMPLETED]);
+    assert_eq!(test.rest(), "whole");
+}
+
+#[test]
+fn after_a_gap_the_reread_and_the_parts_end_supply_what_was_missed() {
+    let mut test = Test::after([busy(), answer(false), part("", false), delta("one ")]);
+    assert_eq!(test.send(Event::Opencode(SessionEvent::Gap)), [Action::Reread]);
+    test.send(delta("four"));
+    let live = Message { info: info(false, None), parts: vec![text_part("", false)] };
+    assert_eq!(test.send(Event::Reread(Ok(vec![user_message(), live]))), []);
+    assert_eq!(test.send(part("one two three four", true)), []);
+    test.send(answer(true));
+    let actions = test.send(idle());
+    let actions = if actions == [Action::Reread] {
+        let whole = Message { info: info(true, None), parts: vec![text_part("one two three four", true)] };
+        test.send(Event::Reread(Ok(vec![user_message(), whole])))
+    } else {
+        actions
+    };
+    assert_eq!(actions, [COMPLETED]);
+    assert_eq!(test.rest(), "one two three four");
+}
+
+#[test]
+fn a_lost_idle_event_does_not_leave_the_turn_waiting_for_ever() {
+    let mut test = Test::after([busy(), answer(false), part("all", true), answer(true)]);
+    let mut actions = test.wait();
+    for _ in 0..4 {
+        if actions.contains(&COMPLETED) {
+            break;
+        }
+        actions = match actions.first() {
+            Some(Action::Reread) => {
+                let whole = Message { info: info(true, None), parts: vec![text_part("all", true)] };
+                test.send(Event::Reread(Ok(vec![user_message(), whole])))
+            }
+            Some(Action::Write(_)) => test.send(Event::Written(Written::Written)),
+            _ => test.wait(),
+        };
+    }
+    assert_eq!(actions, [COMPLETED]);
+    assert!(test.now < 60_000, "it took {} ms", test.now);
+}
+
+#[test]
+fn a_silent_session_is_aborted_and_the_turn_failed() {
+    let mut test = Test::after([busy(), answer(false)]);
+    let mut actions = test.wait();
+    while actions.is_empty() {
+        actions = test.wait();
+    }
+    assert_eq!(actions, [Action::Abort]);
+    assert!(test.now >= 300_000, "after {} ms", test.now);
+    assert_eq!(failed(&test.wait()), "idle_timeout");
+}
+
+#[test]
+fn a_cancelled_turn_keeps_what_came_and_tells_why_it_ended() {
+    let mut test = Test::after([busy(), answer(false), part("", false), delta("some")]);
+    assert_eq!(test.send(Event::Cancel), [Action::Abort]);
+    test.send(idle());
+    test.send(part("some more", true));
+    assert_eq!(failed(&test.send(event(EventKind::Message(info(true, Some("Aborted")))))), "session_ended");
+    assert_eq!(test.rest(), "some more");
+}
+
+#[test]
+fn an_abort_that_is_ignored_has_a_deadline() {
+    let mut test = Test::after([busy(), answer(false)]);
+    assert_eq!(test.send(Event::Stop), [Action::Abort]);
+    assert_eq!(failed(&test.wait()), "worker_stopped");
+    assert_eq!(test.now, 3 + 5_000);
+}
+
+#[test]
+fn a_turn_that_somebody_else_ended_is_aborted_and_not_written_to() {
+    let mut test = Test::after([busy(), answer(false), part("", false), delta("x")]);
+    assert!(matches!(test.wait()[..], [Action::Write(_)]));
+    assert_eq!(test.send(Event::Written(Written::Ended)), [Action::Abort]);
+    assert_eq!(test.wait(), [Action::End(Ending::Gone)]);
+}
+
+#[test]
+fn a_crash_of_the_server_fails_the_turn_at_once() {
+    let mut test = Test::after([busy()]);
+    let lost = SessionEvent::ServerLost { reason: "killed by signal 9".into() };
+    assert_eq!(failed(&test.send(Event::Opencode(lost))), "opencode_lost");
+}
+
+#[test]
+fn a_permission_question_is_refused_so_that_it_never_hangs_a_turn() {
+    let mut test = Test::after([busy()]);
+    let asked = crate::opencode::events::PermissionAsked {
+        id: "per_1".into(),
+        permission: "bash".into(),
+        patterns: vec![],
+    };
+    assert_eq!(
+        test.send(event(EventKind::PermissionAsked(asked))),
+        [Action::RejectPermission("per_1".into())]
+    );
+}
