@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use convex::Value;
-use convex_sync_types::{ClientMessage, QueryId, ServerMessage};
+use convex_sync_types::{ClientMessage, ServerMessage};
 use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
@@ -35,7 +35,7 @@ use tokio_tungstenite::{
 use super::{
     Convex, Identity, Observation,
     executor::{Call, Committed, MutationError},
-    subscriptions::Subscription,
+    subscriptions::{Subscription, take_invalid},
     sync_protocol::{Action, Connection, Event, Mutation, Present, QueryRequest, QueryResult},
 };
 
@@ -207,7 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
                 let parsed =
                     parsed.and_then(|json| ClientMessage::try_from(json).map_err(|why| why.to_string()));
                 self.announce(&parsed);
-                self.handle(parsed.map_or_else(Event::Garbage, Event::Message));
+                self.handle(parsed.map_or_else(Event::Garbage, |message| Event::Message(Box::new(message))));
             }
             Message::Binary(_) => self.handle(Event::Binary),
             // The answers to these are queued by the WebSocket itself and leave with the next flush.
@@ -233,8 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
     fn handle(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let hit = self.subscriptions.extract_if(.., |_, subscription| subscription.is_invalid());
-            let invalidated = hit.map(|(id, _)| QueryId::new(id)).collect();
+            let invalidated = take_invalid(&mut self.subscriptions);
             let present = Present { invalidated, ..self.convex.present() };
             for action in self.connection.handle(event, &present) {
                 events.extend(self.perform(action));

@@ -217,7 +217,7 @@ impl Store {
     }
 
     /// An index by its id, which must come from this store.
-    pub fn index(&self, id: IndexId) -> &Index {
+    pub fn index_by_id(&self, id: IndexId) -> &Index {
         &self.tables[&id.0].indexes[usize::from(id.1)]
     }
 
@@ -266,11 +266,11 @@ impl Store {
         for (index, place) in table.indexes.iter_mut().zip(0..) {
             let old = write.old.as_ref().map(|document| index.key(document));
             let new = write.new.as_ref().map(|document| (index.key(document), document.clone()));
-            if let Some(old) = old {
-                if new.as_ref().is_none_or(|(key, _)| *key != old) {
-                    index.entries.remove(&old);
-                    keys.push((IndexId(number, place), old));
-                }
+            if let Some(old) = old
+                && new.as_ref().is_none_or(|(key, _)| *key != old)
+            {
+                index.entries.remove(&old);
+                keys.push((IndexId(number, place), old));
             }
             if let Some((key, document)) = new {
                 keys.push((IndexId(number, place), key.clone()));

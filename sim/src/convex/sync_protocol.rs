@@ -61,7 +61,7 @@ pub struct Present {
 #[derive(Debug)]
 pub enum Event {
     /// The client sent something.
-    Message(ClientMessage),
+    Message(Box<ClientMessage>),
     /// The client sent a text that is no message.
     Garbage(String),
     /// The client sent a binary frame.
@@ -234,7 +234,7 @@ impl Connection {
         }
         present.invalidated.iter().for_each(|id| self.invalidated(*id));
         match event {
-            Event::Message(message) => self.message(message, present),
+            Event::Message(message) => self.message(*message, present),
             Event::Garbage(why) => self.fatal(format!("Received Invalid JSON on websocket: {why}")),
             Event::Binary => self.internal_error(),
             Event::MutationDone(outcome) => self.mutation_done(outcome),
@@ -486,11 +486,11 @@ impl Connection {
         if self.closed {
             return;
         }
-        if self.running.is_none() {
-            if let Some(mutation) = self.mutations.pop_front() {
-                self.running = Some(mutation.request_id);
-                self.actions.push(Action::Mutate(mutation));
-            }
+        if self.running.is_none()
+            && let Some(mutation) = self.mutations.pop_front()
+        {
+            self.running = Some(mutation.request_id);
+            self.actions.push(Action::Mutate(mutation));
         }
         if self.update && self.computing.is_none() && self.unsent < UNSENT_TRANSITIONS {
             self.update = false;

@@ -12,7 +12,7 @@ use super::*;
 use crate::convex::{
     Convex,
     executor::Call,
-    subscriptions::Subscription,
+    subscriptions::{Subscription, take_invalid},
     tests::{START, deploy, fixture::*, simulate},
 };
 
@@ -79,12 +79,11 @@ impl Link {
 
     fn message(&mut self, message: ClientMessage) {
         let json = serde_json::Value::try_from(message).unwrap();
-        self.event(Event::Message(ClientMessage::try_from(json).unwrap()));
+        self.event(said(ClientMessage::try_from(json).unwrap()));
     }
 
     fn event(&mut self, event: Event) {
-        let hit = self.subscriptions.extract_if(.., |_, subscription| subscription.is_invalid());
-        let invalidated = hit.map(|(id, _)| QueryId::new(id)).collect();
+        let invalidated = take_invalid(&mut self.subscriptions);
         let actions = self.connection.handle(event, &Present { invalidated, ..self.convex.present() });
         for action in actions {
             match action {
@@ -184,6 +183,10 @@ impl Link {
     fn take_log(&mut self) -> String {
         std::mem::take(&mut self.log).join("\n")
     }
+}
+
+fn said(message: ClientMessage) -> Event {
+    Event::Message(Box::new(message))
 }
 
 /// A message in one line; timestamps are left out.
@@ -337,17 +340,17 @@ fn protocol_errors_close_as_the_table_says() {
         });
         format!("{} {:?}", seen.0.join(" "), seen.1)
     };
-    insta::assert_snapshot!(closed(|_| Event::Message(ClientMessage::ModifyQuerySet { base_version: 5, new_version: 6, modifications: vec![] })), @r#"{"type":"FatalError","error":"Base version 5 passed up doesn't match the current version 1"} Some(None)"#);
-    insta::assert_snapshot!(closed(|_| Event::Message(ClientMessage::ModifyQuerySet { base_version: 1, new_version: 1, modifications: vec![] })), @r#" Some(Some((1011, "InternalServerError")))"#);
-    insta::assert_snapshot!(closed(|_| Event::Message(ClientMessage::ModifyQuerySet { base_version: 1, new_version: 2, modifications: vec![QuerySetModification::Remove { query_id: QueryId::new(9) }] })), @r#" Some(Some((1011, "InternalServerError")))"#);
+    insta::assert_snapshot!(closed(|_| said(ClientMessage::ModifyQuerySet { base_version: 5, new_version: 6, modifications: vec![] })), @r#"{"type":"FatalError","error":"Base version 5 passed up doesn't match the current version 1"} Some(None)"#);
+    insta::assert_snapshot!(closed(|_| said(ClientMessage::ModifyQuerySet { base_version: 1, new_version: 1, modifications: vec![] })), @r#" Some(Some((1011, "InternalServerError")))"#);
+    insta::assert_snapshot!(closed(|_| said(ClientMessage::ModifyQuerySet { base_version: 1, new_version: 2, modifications: vec![QuerySetModification::Remove { query_id: QueryId::new(9) }] })), @r#" Some(Some((1011, "InternalServerError")))"#);
     insta::assert_snapshot!(closed(|_| Event::Garbage("expected value".into())), @r#"{"type":"FatalError","error":"Received Invalid JSON on websocket: expected value"} Some(None)"#);
     insta::assert_snapshot!(closed(|_| Event::Binary), @r#" Some(Some((1011, "InternalServerError")))"#);
-    insta::assert_snapshot!(closed(|_| Event::Message(ClientMessage::Authenticate { base_version: 0, token: AuthenticationToken::User("jwt".into()) })), @r#"{"type":"AuthError","error":"Could not parse as JWT: a token has three parts separated by dots","baseVersion":0,"authUpdateAttempted":true} Some(None)"#);
+    insta::assert_snapshot!(closed(|_| said(ClientMessage::Authenticate { base_version: 0, token: AuthenticationToken::User("jwt".into()) })), @r#"{"type":"AuthError","error":"Could not parse as JWT: a token has three parts separated by dots","baseVersion":0,"authUpdateAttempted":true} Some(None)"#);
     insta::assert_snapshot!(closed(|_| Event::IdentityExpired), @r#"{"type":"AuthError","error":"Token expired","baseVersion":0,"authUpdateAttempted":false} Some(None)"#);
     insta::assert_snapshot!(closed(|link| {
         let ahead = Some(Timestamp::try_from(link.convex.present().last_ts + 1).unwrap());
         let session_id = SessionId::new(Uuid::nil());
-        Event::Message(ClientMessage::Connect { session_id, connection_count: 0, last_close_reason: String::new(), max_observed_timestamp: ahead, client_ts: None })
+        said(ClientMessage::Connect { session_id, connection_count: 0, last_close_reason: String::new(), max_observed_timestamp: ahead, client_ts: None })
     }), @r#" Some(Some((1011, "InternalServerError")))"#);
 }
 

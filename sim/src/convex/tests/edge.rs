@@ -90,8 +90,7 @@ fn the_server_pings_and_drops_a_client_that_is_silent() {
         let (began, mut socket) = (Instant::now(), sync_socket(&convex).await);
         // What the client's WebSocket answers to pings is only sent when it is written to: it stays silent.
         let mut seen = Vec::new();
-        while let Some(Ok(message)) = timeout(Duration::from_secs(300), socket.get_mut().read_u8()).await.ok()
-        {
+        while let Ok(Ok(message)) = timeout(Duration::from_secs(300), socket.get_mut().read_u8()).await {
             seen.push((began.elapsed().as_secs(), message));
         }
         let first = seen.iter().find(|(_, byte)| *byte == 0x89).map(|(at, _)| *at);
