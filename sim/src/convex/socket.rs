@@ -50,6 +50,11 @@ const MUTATION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Transitions above this size are sent in parts to the clients that can put them together.
 const CHUNK_BYTES: usize = 5_000_000;
 
+/// Messages that may wait for a client that does not read; beyond them nothing is read from it either.
+const OUTBOX: usize = 1_000;
+/// How long a client may take to take the close frame.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
 /// What a client can do.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Client {
@@ -84,10 +89,9 @@ struct Socket<S> {
     wake: Rc<Notify>,
     mutation: Option<Running>,
     computation: Option<Computation>,
-    /// Bounded by what the protocol produces: two Transitions, one response a mutation in progress, pings.
     outbox: VecDeque<(Message, bool)>,
     unflushed: bool,
-    closing: bool,
+    closing: Option<Instant>,
     last_inbound: Instant,
     last_outbound: Instant,
     received: u64,
@@ -115,7 +119,7 @@ where
         computation: None,
         outbox: VecDeque::new(),
         unflushed: false,
-        closing: false,
+        closing: None,
         last_inbound: Instant::now(),
         last_outbound: Instant::now(),
         received: 0,
@@ -143,23 +147,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
         let mut disconnects = self.convex.0.disconnects.subscribe();
         loop {
             let wake = self.next(&mut pings, &mut disconnects).await;
-            let silent = self.last_inbound.elapsed() > INACTIVITY;
-            if silent {
+            if self.last_inbound.elapsed() > INACTIVITY {
                 self.close(Some((1000, "ClientDisconnected")));
             }
-            if self.apply(wake).is_break() || (self.closing && self.outbox.is_empty() && !self.unflushed) {
+            if self.apply(wake).is_break() || self.is_closed() {
                 return;
             }
         }
     }
 
+    /// Whether the close frame has left, or the client took too long to take it.
+    fn is_closed(&self) -> bool {
+        let Some(since) = self.closing else { return false };
+        (self.outbox.is_empty() && !self.unflushed) || since.elapsed() > CLOSE_GRACE
+    }
+
     async fn next(&mut self, pings: &mut Interval, disconnects: &mut watch::Receiver<u64>) -> Wake {
         let quiet = self.last_outbound + QUIET;
+        let reading = self.closing.is_none() && self.outbox.len() < OUTBOX;
         let expiry = self.connection.expires_at().map(|at| self.convex.until(at));
         tokio::select! {
             biased;
             _ = disconnects.changed() => Wake::Lost,
-            message = self.stream.next(), if !self.closing => match message {
+            message = self.stream.next(), if reading => match message {
                 Some(Ok(message)) => Wake::Inbound(message),
                 Some(Err(_)) | None => Wake::Lost,
             },
@@ -214,7 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
             Message::Ping(_) => self.unflushed = true,
             Message::Close(_) => {
                 self.unflushed = true;
-                self.closing = true;
+                self.closing = Some(Instant::now());
             }
             Message::Pong(_) | Message::Frame(_) => {}
         }
@@ -308,7 +318,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
     }
 
     fn close(&mut self, frame: Option<(u16, &'static str)>) {
-        if !std::mem::replace(&mut self.closing, true) {
+        if self.closing.is_none() {
+            self.closing = Some(Instant::now());
             let frame =
                 frame.map(|(code, reason)| CloseFrame { code: CloseCode::from(code), reason: reason.into() });
             self.outbox.push_back((Message::Close(frame), false));

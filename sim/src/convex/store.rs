@@ -169,8 +169,8 @@ impl Read {
 }
 
 /// Commits are at least this far apart, in nanoseconds. In simulation time can stand still over many commits; they
-/// differ by so much that `_creationTime` (a float of milliseconds) still tells one mutation from the next.
-const COMMIT_STEP: u64 = 1_000;
+/// differ by so much that `_creationTime`, a float of milliseconds, still tells one mutation from the next.
+const COMMIT_STEP: u64 = 256;
 
 /// The committed state of a deployment.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use ::convex::base_client::{BaseConvexClient, FunctionResult, SubscriberId};
-use convex_sync_types::SessionId;
+use convex_sync_types::{QuerySetModification, SessionId};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use tokio::sync::{Notify, oneshot};
