@@ -1,4 +1,24 @@
 //! The simulator: the unchanged worker crate in a deterministic network, against a fake Convex and a fake OpenCode.
+//!
+//! ```text
+//! cli ── world ─┬─ determinism   seed and clock for everything on the run's thread
+//!               ├─ memory        who holds how much heap
+//!               ├─ network       the only way between hosts
+//!               ├─ run           phases: safety, liveness, closing
+//!               └─ observe ──── facts ──┬─ trace      in order, hashed
+//!                                       ├─ oracles    what must hold
+//!                                       └─ report     figures, for people and programs
+//! hosts ── worker, opencode, convex with the people        scenario ── what happens to them
+//! ```
 
+pub mod cli;
 pub mod convex;
+pub mod hosts;
 pub mod opencode;
+pub mod oracles;
+pub mod plant;
+pub mod report;
+pub mod scenario;
+pub mod seed;
+pub mod trace;
+pub mod world;

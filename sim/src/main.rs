@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! The simulator's command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sim::cli::main()
+}

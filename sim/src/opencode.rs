@@ -25,10 +25,13 @@
 //! * Model errors are never retried. The real server retries some; that was not measured.
 //!
 //! # Assumed, because it was not measured
-//! Permission flow (shapes from the API description; a rejection ends the turn); reasoning parts; a tool that is
-//! aborted ends as `error`; prompts that were queued when a run is aborted or fails stay unanswered; a deleted
-//! session's run goes on and publishes deltas only; aborting a session that does not exist publishes idle;
-//! `before` without `limit`; a reader 65,536 events behind is cut off.
+//! * The permission flow: shapes are those of the API description; a refusal ends the turn.
+//! * Reasoning parts; and that a tool which is aborted ends as `error`.
+//! * Prompts that were queued when a run is aborted or fails stay unanswered.
+//! * A deleted session's run goes on and publishes deltas only.
+//! * Aborting a session that does not exist publishes idle, as for one that is idle.
+//! * Messages are ordered by arrival, also when a prompt brings a `messageID` that sorts elsewhere.
+//! * `before` without `limit`; a reader that is 65,536 events behind is cut off (and reported as refused).
 
 use std::{cell::RefCell, fmt, rc::Rc, time::Duration};
 

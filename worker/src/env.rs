@@ -4,6 +4,11 @@
 //! the wall clock, randomness and tasks. Production and simulation differ in the `Env` alone. Timers are not part
 //! of it: `tokio::time` is already under the control of whoever built the runtime.
 
+pub mod system;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::{fmt, future::Future, io, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
@@ -103,6 +108,16 @@ pub enum LaunchError {
         status: String,
         /// The last lines that it printed, at most 2 KiB.
         output: String,
+    },
+    /// It listens where others can reach it.
+    #[error(
+        "`{binary}` listens on {address}, not on loopback; remove `server.hostname` from OpenCode's configuration"
+    )]
+    NotLoopback {
+        /// The executable that was tried.
+        binary: String,
+        /// Where it listens.
+        address: Address,
     },
     /// No ready line came in time.
     #[error("`{binary}` printed no ready line within {}s", waited.as_secs())]

@@ -15,7 +15,7 @@ pub enum Observation<'a> {
         /// Replies that were under way and are lost.
         lost_replies: usize,
     },
-    /// A request was answered.
+    /// A request was answered. One whose client goes away first is not reported; what it began goes on.
     Request {
         /// Such as `GET`.
         method: &'a str,

@@ -186,7 +186,7 @@ fn generate(tag: &str, index: u32, at_least: usize) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
-    use proptest::prelude::*;
+    use proptest::{prelude::*, test_runner::RngSeed};
 
     use super::*;
 
@@ -222,6 +222,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
         #[test]
         fn generated_deltas_are_distinct_and_large_enough(tag in "[a-zA-Z0-9]{4,8}", bytes in 1_usize..200) {
             let content = Content::Generated { deltas: 300, delta_bytes: bytes };

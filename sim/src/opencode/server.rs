@@ -79,7 +79,9 @@ impl Server {
 
     /// Resolves when the start-up time is over: then it listens and prints its ready line.
     pub async fn ready(&self) {
-        tokio::time::sleep_until(self.inner.ready_at).await;
+        if self.inner.ready_at > Instant::now() {
+            tokio::time::sleep_until(self.inner.ready_at).await;
+        }
     }
 
     /// Serves one connection (HTTP/1, keep-alive) until either side ends it. The future does not keep the server

@@ -9,8 +9,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_util::{client::legacy, rt::TokioTimer};
 use secrecy::{ExposeSecret, SecretString};
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     connection::{Connector, Tasks},
@@ -50,7 +49,7 @@ struct Call {
     operation: &'static str,
     method: Method,
     path: String,
-    body: Option<Value>,
+    body: Option<Bytes>,
     /// Whether the answer may hold keys, so that no error may show any of it.
     secret: bool,
 }
@@ -64,9 +63,53 @@ impl Call {
         Self::new(operation, Method::GET, path)
     }
 
-    fn post(operation: &'static str, path: impl Into<String>, body: Value) -> Self {
-        Self { body: Some(body), ..Self::new(operation, Method::POST, path) }
+    fn post(operation: &'static str, path: impl Into<String>, body: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(body).expect("our own requests are JSON");
+        Self { body: Some(body.into()), ..Self::new(operation, Method::POST, path) }
     }
+}
+
+#[derive(Serialize)]
+struct CreateBody<'a> {
+    title: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<CreateModel<'a>>,
+}
+
+/// This route calls the model's field `id`; prompts call it `modelID` (measured).
+#[derive(Serialize)]
+struct CreateModel<'a> {
+    #[serde(rename = "providerID")]
+    provider: &'a str,
+    id: &'a str,
+}
+
+#[derive(Serialize)]
+struct PromptBody<'a> {
+    #[serde(rename = "messageID")]
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<PromptModel<'a>>,
+    parts: [PromptPart<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct PromptModel<'a> {
+    #[serde(rename = "providerID")]
+    provider: &'a str,
+    #[serde(rename = "modelID")]
+    model: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum PromptPart<'a> {
+    Text { text: &'a str },
+}
+
+#[derive(Serialize)]
+struct ReplyBody {
+    reply: PermissionReply,
 }
 
 impl Client {
@@ -93,12 +136,13 @@ impl Client {
 
     /// Creates a session. A title keeps OpenCode from asking the model for one; the model is not checked (measured).
     pub async fn create_session(&self, title: &str, model: Option<&ModelRef>) -> Result<Session, ApiError> {
-        let mut body = json!({ "title": title });
-        if let Some(model) = model {
-            // This route calls the model's field `id`; prompts call it `modelID`.
-            body["model"] = json!({ "providerID": model.provider, "id": model.model });
-        }
-        self.json(Call::post("create a session", "/session", body)).await
+        let model = model.map(|m| CreateModel { provider: &m.provider, id: &m.model });
+        self.json(Call::post("create a session", "/session", &CreateBody { title, model })).await
+    }
+
+    /// The `limit` sessions that were used last. OpenCode itself stops at 100 if it is not told a limit (measured).
+    pub async fn sessions(&self, limit: usize) -> Result<Vec<Session>, ApiError> {
+        self.json(Call::get("list the sessions", format!("/session?limit={limit}"))).await
     }
 
     /// One session; [`ApiError::NotFound`] if OpenCode does not have it.
@@ -111,7 +155,8 @@ impl Client {
     /// [`Client::messages`]. On an error for which [`ApiError::may_have_happened`] holds, never repeat it.
     ///
     /// `message` becomes the id of the user's message ([`prompt_id`](super::prompt_id)), by which the answers to this
-    /// prompt are told from all others. A model given here sticks to the session, so an unknown one spoils it until a valid one is given.
+    /// prompt are told from all others. A model given here sticks to the session, so an unknown one spoils it until
+    /// a valid one is given.
     pub async fn prompt_async(
         &self,
         id: &OpencodeSessionId,
@@ -119,11 +164,11 @@ impl Client {
         text: &str,
         model: Option<&ModelRef>,
     ) -> Result<(), ApiError> {
-        let mut body = json!({ "messageID": message, "parts": [{ "type": "text", "text": text }] });
-        if let Some(model) = model {
-            body["model"] = json!({ "providerID": model.provider, "modelID": model.model });
-        }
-        self.send(&Call::post("send the prompt", format!("/session/{id}/prompt_async"), body)).await.map(drop)
+        let model = model.map(|m| PromptModel { provider: &m.provider, model: &m.model });
+        let body = PromptBody { message, model, parts: [PromptPart::Text { text }] };
+        self.send(&Call::post("send the prompt", format!("/session/{id}/prompt_async"), &body))
+            .await
+            .map(drop)
     }
 
     /// Asks OpenCode to stop what the session does. Succeeds for idle and unknown sessions too, and does not say when
@@ -158,7 +203,7 @@ impl Client {
         let operation = "answer the permission question";
         let path =
             format!("/permission/{}/reply", checked(operation, "a permission request id", "per", request)?);
-        self.json::<bool>(Call::post(operation, path, json!({ "reply": reply }))).await.map(drop)
+        self.json::<bool>(Call::post(operation, path, &ReplyBody { reply })).await.map(drop)
     }
 
     /// Refuses a question of the model's (`que…`, from [`EventKind::QuestionAsked`](super::EventKind::QuestionAsked)).
@@ -241,7 +286,7 @@ impl Client {
         if call.body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        let body = call.body.as_ref().map_or_else(Bytes::new, |value| value.to_string().into());
+        let body = call.body.clone().unwrap_or_default();
         let request = request.body(Full::new(body)).expect("identifiers are checked, so the URI is valid");
         inner.http.request(request).await.map_err(|error| transport_error(call.operation, &error))
     }
@@ -310,3 +355,6 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.last().map(ToString::to_string).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -398,10 +398,7 @@ impl Turn {
 
 /// A text part's id, and its text if it is final.
 fn text_of(part: &Part) -> Option<(&str, Option<&str>)> {
-    match &part.kind {
-        PartKind::Text { text, ended, .. } => Some((&part.id, ended.then_some(text.as_str()))),
-        _ => None,
-    }
+    matches!(part.kind, PartKind::Text { .. }).then(|| (part.id.as_str(), part.text()))
 }
 
 #[cfg(test)]

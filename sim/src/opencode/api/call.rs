@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, header};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
 
@@ -28,7 +28,11 @@ impl Call {
     pub(super) async fn read(route: Found, request: Request<Incoming>) -> Result<Self, Problem> {
         let (head, body) = request.into_parts();
         let body = Limited::new(body, MAX_BODY).collect().await;
-        let body = body.map_err(|_| Problem::NotModelled("a body over 8 MiB, or one that breaks off"))?;
+        let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+            Some(_) => Problem::NotModelled("a body over 8 MiB"),
+            // The client went away in the middle: nobody will read the answer.
+            None => Problem::BadRequest,
+        })?;
         let query = head.uri.query().unwrap_or_default();
         Ok(Self {
             method: head.method,

@@ -5,9 +5,10 @@ use http::{Request, header};
 use http_body_util::Full;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::world::{run, run_with};
-use crate::opencode::Latencies;
+use super::world::{EPOCH, run, run_with};
+use crate::opencode::{Latencies, OpenCode, Options};
 
 #[derive(Deserialize)]
 struct Recorded {
@@ -55,6 +56,52 @@ fn what_is_not_modelled_is_refused_loudly() {
         assert_eq!(reply.status, 501);
         assert_eq!(world.heard("Refused").len(), 4);
         assert!(world.heard("Request").iter().all(|line| !line.contains("ses_")), "templates, not paths");
+    });
+}
+
+#[test]
+fn a_body_that_is_too_large_is_refused_and_one_that_breaks_off_is_not() {
+    run(async |world| {
+        let large = serde_json::Value::String("x".repeat(9 << 20));
+        assert_eq!(world.call("POST", "/session", Some(&large)).await.status, 501);
+        assert_eq!(world.heard("Refused").len(), 1);
+
+        let (mut near, far) = tokio::io::duplex(1024);
+        let connection = world.server.borrow().as_ref().unwrap().serve_connection(far);
+        let head = b"POST /session HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{\"ti";
+        near.write_all(head).await.unwrap();
+        drop(near);
+        connection.await;
+        assert_eq!(world.heard("Refused").len(), 1);
+        assert!(world.machine.session_ids().is_empty());
+    });
+}
+
+#[test]
+fn it_serves_on_real_loopback_too() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let mut options = Options::new(1, std::rc::Rc::new(|| EPOCH));
+        options.latencies = Latencies::NONE;
+        let server = OpenCode::new(options).start(None);
+        server.ready().await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        tokio::task::spawn_local(server.serve_connection(stream));
+        let request = b"GET /global/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        insta::assert_snapshot!(answer.replace('\r', ""), @r#"
+        HTTP/1.1 200 OK
+        content-type: application/json
+        vary: Origin
+        connection: close
+        content-length: 36
+
+        {"healthy":true,"version":"1.18.33"}
+        "#);
     });
 }
 

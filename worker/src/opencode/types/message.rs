@@ -166,6 +166,16 @@ pub struct Part {
     pub kind: PartKind,
 }
 
+impl Part {
+    /// Its text, if it is one of the reply's texts and final.
+    pub fn text(&self) -> Option<&str> {
+        match &self.kind {
+            PartKind::Text { text, ended: true, .. } => Some(text),
+            _ => None,
+        }
+    }
+}
+
 /// What a part holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PartKind {

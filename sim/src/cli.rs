@@ -1,0 +1,149 @@
+//! The command line: what may be asked, and what the exit code says.
+
+mod determinism;
+mod list;
+mod run;
+mod terminal;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{plant::Plant, report::Verdict, seed::Seed};
+
+/// Runs the worker in a deterministic world, and checks what it does there.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sim",
+    version,
+    arg_required_else_help = true,
+    subcommand_negates_reqs = true,
+    args_conflicts_with_subcommands = true,
+    after_help = "Exit codes: 0 passed, 1 internal error, 2 wrong usage or scenario, 10 something forbidden happened, \
+                  11 something promised did not happen in time, 12 two runs of one seed differed, 130 interrupted."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists the scenarios and what they show.
+    List {
+        /// Where to look.
+        #[arg(default_value = "scenarios")]
+        directory: PathBuf,
+    },
+}
+
+/// How to run a scenario.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The scenario's file, such as scenarios/smoke.toml.
+    #[arg(required = true, value_name = "SCENARIO")]
+    scenario: Option<PathBuf>,
+    /// The root seed, decimal or hexadecimal (0x…); otherwise the scenario's, otherwise a random one.
+    #[arg(long)]
+    seed: Option<Seed>,
+    /// Run twice in fresh processes and compare the traces byte by byte.
+    #[arg(long)]
+    check_determinism: bool,
+    /// Write every fact to this file, one line of JSON each.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Where the report goes.
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    report: PathBuf,
+    /// Print nothing but errors.
+    #[arg(long, short)]
+    quiet: bool,
+    /// Plant a bug, to see that it is caught (may be given several times).
+    #[arg(long, value_name = "BUG")]
+    plant: Vec<Plant>,
+}
+
+/// What the exit code says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well.
+    Passed = 0,
+    /// The simulator itself failed.
+    Internal = 1,
+    /// It was asked for something that makes no sense.
+    Usage = 2,
+    /// Something forbidden happened.
+    Safety = 10,
+    /// Something promised did not happen in time.
+    Liveness = 11,
+    /// Two runs of one seed differed.
+    Nondeterminism = 12,
+    /// Stopped by Ctrl-C.
+    Interrupted = 130,
+}
+
+impl From<Verdict> for Exit {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Passed => Self::Passed,
+            Verdict::Safety => Self::Safety,
+            Verdict::Liveness => Self::Liveness,
+            Verdict::Interrupted => Self::Interrupted,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Does what the command line asks.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Some(Command::List { directory }) => list::list(&directory),
+        None if cli.run.check_determinism => determinism::check(&cli.run),
+        None => run::run(&cli.run),
+    };
+    done.unwrap_or_else(|error| {
+        terminal::complain(&format!("error: {error:#}"));
+        Exit::Internal
+    })
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_scenario_is_run_and_a_command_is_a_command() {
+        let run = Cli::parse_from(["sim", "scenarios/smoke.toml", "--seed", "0x2a", "--plant", "claim-off"]);
+        assert_eq!((run.run.seed, run.run.plant), (Some(Seed(42)), vec![Plant::ClaimOff]));
+        assert!(matches!(Cli::parse_from(["sim", "list"]).command, Some(Command::List { .. })));
+    }
+
+    #[test]
+    fn wrong_flags_are_refused() {
+        for arguments in [
+            &["sim"][..],
+            &["sim", "--seed", "1"],
+            &["sim", "a.toml", "--seed", "x"],
+            &["sim", "a.toml", "--oops"],
+        ] {
+            assert!(Cli::try_parse_from(arguments).is_err(), "{arguments:?}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The only place that writes to the terminal.
+
+use std::io::{self, IsTerminal, Write};
+
+/// Prints to standard output. A reader that has gone away is no error.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// Prints to standard error.
+pub(super) fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Whether standard output takes colours: a terminal, and nobody has asked for none (<https://no-color.org>).
+pub(super) fn is_styled() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !refused
+}
+
+/// The same, for standard error.
+pub(super) fn is_error_styled() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stderr().is_terminal() && !refused
+}

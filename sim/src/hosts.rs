@@ -1,0 +1,119 @@
+//! Who lives in the simulated world: the backend with the people, and for each worker its machine.
+
+pub mod backend;
+pub mod env;
+pub mod launcher;
+pub mod opencode;
+pub mod replies;
+pub mod users;
+pub mod worker;
+
+use std::rc::Rc;
+
+use ::worker::config::{Config, ConvexUrl};
+use ::worker::env::Address;
+use turmoil::Sim;
+
+use crate::{
+    opencode::{OpenCode, Options},
+    scenario::{Kind, Plan, Scenario},
+    seed::Seed,
+    trace::{Exit, Name},
+    world::{Order, RunError, observe, recorder::Recorder},
+};
+use backend::Backend;
+use env::unix_millis;
+use launcher::Launcher;
+use users::People;
+use worker::{Boot, Program, WorkerHost};
+
+/// Settles all hosts in the network and returns the workers'.
+///
+/// # Errors
+/// If the backend's functions cannot be loaded.
+pub fn populate(
+    sim: &mut Sim<'static>,
+    order: &Order,
+    recorder: &Recorder,
+) -> Result<Vec<Rc<WorkerHost>>, RunError> {
+    let Order { scenario, seed, .. } = order;
+    let backend = Backend::load(*seed, recorder)?;
+    let mut people = Vec::new();
+    let mut machines = Vec::new();
+    for index in 0..scenario.workers {
+        let host = recorder.name(&format!("opencode-{}", index + 1));
+        let machine = machine(scenario, *seed, index, recorder, &host);
+        let plan = Plan::draw(scenario, *seed, index);
+        let sessions = backend.seed(index, scenario, &plan, &machine);
+        people.push(People::new(backend.clone(), recorder.clone(), plan, sessions));
+        machines.push((host, machine));
+    }
+    settle_backend(sim, backend, Rc::new(people));
+    let settle = |(index, (host, machine))| settle_worker(sim, order, recorder, index, host, machine);
+    Ok(machines.into_iter().enumerate().map(settle).collect())
+}
+
+fn settle_backend(sim: &mut Sim<'static>, backend: Backend, people: Rc<Vec<People>>) {
+    sim.host(backend::HOST, move || backend.clone().run(Rc::clone(&people)));
+}
+
+/// A worker's machine is two hosts: its own and its OpenCode's.
+fn settle_worker(
+    sim: &mut Sim<'static>,
+    order: &Order,
+    recorder: &Recorder,
+    index: usize,
+    host: Name,
+    machine: OpenCode,
+) -> Rc<WorkerHost> {
+    let scenario = &order.scenario;
+    let launcher = Launcher::default();
+    settle_opencode(sim, host, machine, launcher.clone());
+    let config = config(scenario, &backend::token(index));
+    let worker = WorkerHost::new(index, program(scenario.kind), config, launcher, order.seed, recorder);
+    let worker = Rc::new(worker);
+    let running = Rc::clone(&worker);
+    sim.host(&*worker.name, move || Rc::clone(&running).run());
+    worker
+}
+
+fn machine(scenario: &Scenario, seed: Seed, index: usize, recorder: &Recorder, host: &Name) -> OpenCode {
+    let options = Options::new(seed.derive(&format!("opencode/{index}")), Rc::new(unix_millis));
+    OpenCode::new(Options {
+        script: replies::script(scenario.replies.clone(), seed),
+        observer: observe::opencode_observer(recorder.clone(), Name::clone(host)),
+        ..options
+    })
+}
+
+fn settle_opencode(sim: &mut Sim<'static>, host: Name, machine: OpenCode, launcher: Launcher) {
+    let name = Name::clone(&host);
+    sim.host(&*host, move || opencode::run(Name::clone(&name), machine.clone(), launcher.clone()));
+}
+
+fn program(kind: Kind) -> Program {
+    match kind {
+        Kind::Worker | Kind::Legacy => |boot| Box::pin(ours(boot)),
+    }
+}
+
+/// The worker's own entry point, as in production.
+async fn ours(Boot { env, config, stop, status }: Boot) -> Exit {
+    use ::worker::lifecycle::state::Exit as Ended;
+    match ::worker::run(env, config, stop, status).await {
+        Ended::Stopped => Exit::Stopped,
+        other => Exit::Failed(format!("{other:?}")),
+    }
+}
+
+fn config(scenario: &Scenario, token: &str) -> Config {
+    Config {
+        convex_url: ConvexUrl {
+            address: Address { host: backend::HOST.into(), port: backend::PORT },
+            tls: false,
+        },
+        token: token.parse().expect("made by ourselves"),
+        directory: "/srv/project".into(),
+        settings: scenario.settings.clone(),
+    }
+}

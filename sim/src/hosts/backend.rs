@@ -1,0 +1,270 @@
+//! The backend's host: a deployment with its history, that answers whoever connects.
+
+use std::{collections::BTreeMap, path::Path, rc::Rc};
+
+use convex::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::task::JoinSet;
+
+use super::users::People;
+use crate::{
+    convex::{Convex, Options, SyncOptions, auth::Identity, sources},
+    opencode::OpenCode,
+    scenario::{Plan, Scenario},
+    seed::Seed,
+    trace::Name,
+    world::{
+        RunError,
+        determinism::{EPOCH, elapsed},
+        network::Listener,
+        observe::BackendFacts,
+        recorder::Recorder,
+    },
+};
+
+/// Its name in the network.
+pub const HOST: &str = "convex";
+/// Where it listens.
+pub const PORT: u16 = 3210;
+/// The functions that production deploys.
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../worker/convex");
+/// The machine that all workers of a world are on, as the backend knows it.
+const MACHINE: &str = "machine_simulated";
+/// How long a function takes.
+const EXECUTION: std::time::Duration = std::time::Duration::from_millis(2);
+/// The history begins so many milliseconds before the run.
+const PAST: f64 = 30.0 * 24.0 * 3_600_000.0;
+
+/// A deployment and what is known about it.
+#[derive(Clone)]
+pub struct Backend {
+    convex: Convex,
+    facts: Rc<BackendFacts>,
+    name: Name,
+}
+
+/// The person who owns everything in a world.
+#[must_use]
+pub fn owner() -> Identity {
+    Identity::new("https://people.example", "owner")
+}
+
+/// The token of worker number `index`: fixed, so that the same worker is known to every run.
+#[must_use]
+pub fn token(index: usize) -> String {
+    format!("{MACHINE}:worker_{}:{}", index + 1, secret(index))
+}
+
+fn secret(index: usize) -> String {
+    format!("not-a-secret-of-simulated-worker-{:04}", index + 1)
+}
+
+impl Backend {
+    /// Loads the functions into an empty deployment.
+    ///
+    /// # Errors
+    /// If they cannot be read or do not load.
+    pub fn load(seed: Seed, recorder: &Recorder) -> Result<Self, RunError> {
+        let name = recorder.name(HOST);
+        let sources = sources::read_directory(Path::new(SOURCES))
+            .map_err(|error| RunError::Backend(format!("{SOURCES}: {error}")))?;
+        let facts = Rc::new(BackendFacts::new(recorder.clone(), Name::clone(&name)));
+        let observer = Rc::clone(&facts);
+        let options = Options {
+            seed: seed.derive("convex"),
+            clock: Rc::new(|| {
+                u64::try_from((EPOCH + elapsed()).as_nanos()).expect("simulations end before 2554")
+            }),
+            execution_latency: EXECUTION,
+            sync: SyncOptions::default(),
+            observer: Rc::new(move |observation| observer.observe(observation)),
+        };
+        let convex = Convex::load(&sources, options).map_err(|error| RunError::Backend(error.to_string()))?;
+        Ok(Self { convex, facts, name })
+    }
+
+    /// The deployment.
+    #[must_use]
+    pub fn convex(&self) -> &Convex {
+        &self.convex
+    }
+
+    /// Gives worker number `index` its history, here and in OpenCode. Returns the ids of its sessions.
+    #[must_use]
+    pub fn seed(&self, index: usize, scenario: &Scenario, plan: &Plan, machine: &OpenCode) -> Vec<String> {
+        self.convex.seed(|seeder| {
+            let mut insert = |table: &str, created: f64, fields: BTreeMap<String, Value>| {
+                seeder
+                    .insert(table, fields, created)
+                    .unwrap_or_else(|error| panic!("seeding `{table}`: {error}"))
+            };
+            let mut history =
+                History { backend: self, insert: &mut insert, clock: EPOCH.as_millis() as f64 - PAST };
+            history.worker(index, scenario, plan, machine)
+        })
+    }
+
+    /// Runs the host for ever: answers connections, runs scheduled functions, and lets `people` act.
+    ///
+    /// # Errors
+    /// If the port is taken.
+    pub async fn run(self, people: Rc<Vec<People>>) -> turmoil::Result {
+        let listener = Listener::bind(PORT).await?;
+        let mut tasks = JoinSet::new();
+        let scheduler = self.convex.clone();
+        tasks.spawn_local(async move { scheduler.run_scheduler().await });
+        for person in people.iter() {
+            tasks.spawn_local(person.clone().live());
+        }
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => {
+                    let (stream, peer) = accepted?;
+                    let convex = self.convex.clone();
+                    tasks.spawn_local(async move { convex.serve_connection(stream, &peer).await });
+                }
+                Some(ended) = tasks.join_next() => ended?,
+            }
+        }
+    }
+
+    /// The host's name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+}
+
+/// Writes what was before the run, in order of time.
+struct History<'a, I> {
+    backend: &'a Backend,
+    insert: &'a mut I,
+    /// Unix time in ms of what was written last.
+    clock: f64,
+}
+
+impl<I: FnMut(&str, f64, BTreeMap<String, Value>) -> String> History<'_, I> {
+    fn write<const N: usize>(&mut self, table: &str, fields: [(&str, Value); N]) -> String {
+        self.clock += 1.0;
+        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        (self.insert)(table, self.clock, fields)
+    }
+
+    fn worker(&mut self, index: usize, scenario: &Scenario, plan: &Plan, machine: &OpenCode) -> Vec<String> {
+        let owner = Value::from(owner().token_identifier());
+        if index == 0 {
+            let fields =
+                [("machineId", MACHINE.into()), ("ownerId", owner.clone()), ("name", "simulated".into())];
+            self.write("machines", fields);
+        }
+        let worker = self.write(
+            "workers",
+            [
+                ("machineId", MACHINE.into()),
+                ("workerId", format!("worker_{}", index + 1).into()),
+                ("ownerId", owner.clone()),
+                ("secretHash", hash(&secret(index)).into()),
+                ("approval", "approved".into()),
+                ("status", "offline".into()),
+                ("epoch", 1.0.into()),
+                ("staleBefore", self.clock.into()),
+            ],
+        );
+        self.backend.facts.know_worker(&worker, &format!("worker-{}", index + 1), 1);
+        let sessions: Vec<_> = (0..plan.in_opencode.len())
+            .map(|n| self.session(n, &worker, &owner, plan.in_opencode[n], machine))
+            .collect();
+        for n in 0..scenario.population.only_in_opencode {
+            machine.seed_session(&format!("only here {n}"), self.clock as u64);
+        }
+        for session in &sessions {
+            (0..scenario.population.old_messages_per_session)
+                .for_each(|n| self.old_turn(n, session, &worker));
+        }
+        self.stale(index, &worker, &sessions, plan);
+        sessions
+    }
+
+    /// A session that OpenCode does not know has no link, or one to a session that is lost.
+    fn session(&mut self, n: usize, worker: &str, owner: &Value, known: bool, machine: &OpenCode) -> String {
+        let title = format!("session {n}");
+        let link = match (known, n % 2) {
+            (true, _) => Some(machine.seed_session(&title, self.clock as u64)),
+            (false, 0) => None,
+            (false, _) => Some(format!("ses_lost{n:018}")),
+        };
+        self.clock += 1.0;
+        let mut fields = BTreeMap::from([
+            ("worker".to_owned(), worker.into()),
+            ("ownerId".to_owned(), owner.clone()),
+            ("title".to_owned(), title.into()),
+            ("state".to_owned(), "active".into()),
+        ]);
+        fields.extend(link.map(|link| ("opencodeSessionId".to_owned(), link.into())));
+        (self.insert)("sessions", self.clock, fields)
+    }
+
+    fn old_turn(&mut self, n: u64, session: &str, worker: &str) {
+        let turn = self.write(
+            "turns",
+            [
+                ("session", session.into()),
+                ("worker", worker.into()),
+                ("content", format!("old message {n}").into()),
+                ("state", "completed".into()),
+                ("epoch", 1.0.into()),
+                ("endedAt", self.clock.into()),
+                ("chunks", 1.0.into()),
+            ],
+        );
+        let text = "An answer from long ago. ".repeat(8);
+        self.write("chunks", [("turn", turn.into()), ("sequence", 0.0.into()), ("text", text.into())]);
+    }
+
+    /// What the end of an earlier process left behind: turns that it had claimed, and turns that nobody had.
+    fn stale(&mut self, index: usize, worker: &str, sessions: &[String], plan: &Plan) {
+        for &n in &plan.stale_claimed {
+            self.stale_turn(&format!("claimed before {index}.{n}"), worker, &sessions[n], true);
+        }
+        let mut ready: BTreeMap<usize, (String, f64)> = BTreeMap::new();
+        for (count, &n) in plan.stale_pending.iter().enumerate() {
+            let turn =
+                self.stale_turn(&format!("unclaimed before {index}.{count}"), worker, &sessions[n], false);
+            ready.entry(n).or_insert((turn, self.clock));
+        }
+        for (n, (turn, since)) in ready {
+            if plan.stale_claimed.contains(&n) {
+                continue;
+            }
+            let session = sessions[n].as_str().into();
+            let fields = [
+                ("worker", worker.into()),
+                ("session", session),
+                ("turn", turn.into()),
+                ("since", since.into()),
+            ];
+            self.write("readySessions", fields);
+        }
+    }
+
+    fn stale_turn(&mut self, text: &str, worker: &str, session: &str, claimed: bool) -> String {
+        self.clock += 1.0;
+        let mut fields = BTreeMap::from([
+            ("session".to_owned(), session.into()),
+            ("worker".to_owned(), worker.into()),
+            ("content".to_owned(), text.into()),
+            ("state".to_owned(), if claimed { "claimed" } else { "pending" }.into()),
+        ]);
+        if claimed {
+            fields.insert("epoch".to_owned(), 1.0.into());
+        }
+        let turn = (self.insert)("turns", self.clock, fields);
+        self.backend.facts.know_stale_turn(&turn, session, worker, self.clock, text, claimed);
+        turn
+    }
+}
+
+/// As the backend's `hashSecret`.
+fn hash(secret: &str) -> String {
+    Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect()
+}

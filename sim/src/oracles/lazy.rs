@@ -1,0 +1,102 @@
+//! **lazy**: nothing is started or asked for before it is needed.
+//!
+//! - No OpenCode server starts before its worker, in its current start, has claimed a turn.
+//! - The models are listed at most once for each start of the worker.
+
+use std::collections::BTreeMap;
+
+use super::{Oracle, Verdict, worker_of};
+use crate::trace::{Event, Fact, Name, TurnState};
+
+/// See the file's comment.
+#[derive(Default)]
+pub(super) struct Lazy {
+    workers: BTreeMap<String, Start>,
+}
+
+#[derive(Default)]
+struct Start {
+    claims: u64,
+    listings: u64,
+}
+
+impl Lazy {
+    fn of(&mut self, host: &Name) -> Option<(String, &mut Start)> {
+        let worker = worker_of(host)?;
+        Some((worker.clone(), self.workers.entry(worker).or_default()))
+    }
+}
+
+impl Oracle for Lazy {
+    fn id(&self) -> &'static str {
+        "lazy"
+    }
+
+    fn observe(&mut self, fact: &Fact, verdict: &mut Verdict) {
+        let host = &fact.host;
+        match &fact.event {
+            Event::WorkerStarted { worker, .. } => {
+                self.workers.insert(worker.to_string(), Start::default());
+            }
+            Event::TurnChanged { worker, to: TurnState::Claimed, .. } => {
+                self.workers.entry(worker.to_string()).or_default().claims += 1;
+            }
+            Event::ServerStarted => {
+                let Some((worker, start)) = self.of(host) else { return };
+                if start.claims == 0 {
+                    let message = format!("{host} was started before {worker} had claimed a turn");
+                    verdict.violation(message, &[host, &Name::from(worker)]);
+                }
+            }
+            Event::ModelsListed => {
+                let Some((worker, start)) = self.of(host) else { return };
+                start.listings += 1;
+                let times = start.listings;
+                if times > 1 {
+                    let message = format!("{worker} listed the models {times} times since it started");
+                    verdict.violation(message, &[host, &Name::from(worker)]);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::testing::{claimed, judge, started},
+        *,
+    };
+
+    #[track_caller]
+    fn check(events: &[Event], expected: &[&str]) {
+        assert_eq!(judge(Lazy::default(), (0..).zip(events.iter().cloned())), expected);
+    }
+
+    #[test]
+    fn a_server_for_a_claimed_turn_and_one_listing_a_start_are_fine() {
+        let start = [claimed("t1"), Event::ServerStarted, Event::ModelsListed];
+        check(&[&[started(1)][..], &start, &[started(2)], &start].concat(), &[]);
+    }
+
+    #[test]
+    fn a_server_before_the_first_claim_of_a_start_is_seen() {
+        check(
+            &[started(1), Event::ServerStarted],
+            &["opencode-1 was started before worker-1 had claimed a turn"],
+        );
+        check(
+            &[started(1), claimed("t1"), started(2), Event::ServerStarted],
+            &["opencode-1 was started before worker-1 had claimed a turn"],
+        );
+    }
+
+    #[test]
+    fn a_second_listing_is_seen() {
+        check(
+            &[started(1), Event::ModelsListed, Event::ModelsListed],
+            &["worker-1 listed the models 2 times since it started"],
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! What a run came to: its figures, its verdict, as JSON and as text.
+
+mod figures;
+mod json;
+mod text;
+
+use serde::Serialize;
+
+pub use figures::{Figures, FunctionFigures, Latency};
+pub use json::write;
+pub use text::{header, summary};
+
+use crate::{
+    oracles::{Class, Violation},
+    plant::Plant,
+    scenario::Scenario,
+    seed::Seed,
+};
+
+/// The shape of the JSON report; raised whenever a reader would have to change.
+pub const SCHEMA: u32 = 1;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Nothing forbidden happened, and everything promised did.
+    Passed,
+    /// Something forbidden happened.
+    Safety,
+    /// Something promised did not happen in time.
+    Liveness,
+    /// Someone stopped the run.
+    Interrupted,
+}
+
+/// Everything known about a finished run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The shape of this report.
+    pub schema: u32,
+    /// The scenario's name.
+    pub scenario: String,
+    /// What it shows.
+    pub description: String,
+    /// The root seed.
+    pub seed: Seed,
+    /// Bugs planted on purpose.
+    pub plants: Vec<Plant>,
+    /// What was run, one name and one value each.
+    pub options: Vec<(&'static str, String)>,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Violations of each oracle, none included.
+    pub oracles: Vec<(&'static str, u64)>,
+    /// The first violations with their stories.
+    pub violations: Vec<Violation>,
+    /// Exact numbers: they repeat to the last digit.
+    pub figures: figures::Summary,
+    /// The trace.
+    pub trace: TraceSummary,
+    /// The command that runs it again.
+    pub replay: String,
+    /// What depends on the machine; nothing else here does.
+    pub engine: Engine,
+}
+
+/// The trace in short.
+#[derive(Debug, Clone, Serialize)]
+pub struct TraceSummary {
+    /// How many facts there are.
+    pub facts: u64,
+    /// The SHA-256 over them.
+    pub hash: String,
+}
+
+/// How fast the simulation was.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Engine {
+    /// Steps of the network.
+    pub steps: u64,
+    /// Simulated seconds.
+    pub simulated: f64,
+    /// Real seconds.
+    pub wall: f64,
+}
+
+impl Verdict {
+    /// The verdict that follows from what was found.
+    #[must_use]
+    pub fn of(violations: &[Violation], interrupted: bool) -> Self {
+        if violations.iter().any(|violation| violation.class == Class::Safety) {
+            return Self::Safety;
+        }
+        match (violations.is_empty(), interrupted) {
+            (false, _) => Self::Liveness,
+            (true, true) => Self::Interrupted,
+            (true, false) => Self::Passed,
+        }
+    }
+}
+
+/// What a scenario runs with, for people: drawn and fixed options alike.
+#[must_use]
+pub fn options(scenario: &Scenario) -> Vec<(&'static str, String)> {
+    use crate::scenario::Time;
+    let (population, workload, replies) = (&scenario.population, &scenario.workload, &scenario.replies);
+    let ends: Vec<_> = scenario.planned_restarts().iter().map(text::restart).collect();
+    let network =
+        format!("tick {}, latency {} to {}", Time(scenario.tick), scenario.latency.min, scenario.latency.max);
+    let sessions = format!(
+        "{}, {} missing in OpenCode, {} only there, {} old messages each",
+        population.sessions,
+        population.missing_in_opencode.get_ref(),
+        population.only_in_opencode,
+        population.old_messages_per_session,
+    );
+    let stale = format!(
+        "{} pending, {} claimed",
+        population.stale_pending.get_ref(),
+        population.stale_claimed.get_ref()
+    );
+    let turns = format!(
+        "{} from {} to {}, {:?} over time, {:?} over sessions",
+        workload.turns,
+        workload.from.get_ref(),
+        Time(scenario.workload_until),
+        workload.arrival,
+        workload.spread,
+    );
+    let said = format!(
+        "{} to {} deltas, {} to {}, first after {} to {}, then every {} to {}, {} fail",
+        replies.deltas.min,
+        replies.deltas.max,
+        replies.bytes.min,
+        replies.bytes.max,
+        replies.first_token.min,
+        replies.first_token.max,
+        replies.pace.min,
+        replies.pace.max,
+        text::percent(replies.model_errors.0),
+    );
+    vec![
+        ("duration", Time(scenario.duration).to_string()),
+        ("network", network),
+        ("workers", format!("{} ({:?})", scenario.workers, scenario.kind)),
+        ("sessions", sessions),
+        ("stale turns", stale),
+        ("turns", turns),
+        ("replies", said),
+        ("restarts", if ends.is_empty() { "none".into() } else { ends.join(", ") }),
+    ]
+}

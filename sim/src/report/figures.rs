@@ -1,0 +1,409 @@
+//! Counts what a run did. All of it is exact: the same run gives the same numbers.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::trace::{Caller, Event, Fact, Micros, Name, TurnState};
+
+/// Collects figures from facts.
+pub struct Figures {
+    turns: BTreeMap<&'static str, u64>,
+    open: BTreeMap<Name, Times>,
+    by_text: BTreeMap<Name, Name>,
+    sent: u64,
+    ended: u64,
+    chunks: u64,
+    latencies: Latencies,
+    creates: Rate,
+    functions: BTreeMap<Name, FunctionFigures>,
+    worker_calls: u64,
+    peak_heap: BTreeMap<Name, i64>,
+    up: i64,
+    counts: Counts,
+}
+
+/// Simple counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Workers killed.
+    pub kills: u64,
+    /// Workers asked to stop.
+    pub stops: u64,
+    /// Starts of worker processes.
+    pub worker_starts: u64,
+    /// Starts of OpenCode servers.
+    pub server_starts: u64,
+    /// Event streams opened.
+    pub event_streams: u64,
+    /// WebSockets opened.
+    pub connections: u64,
+    /// Prompts accepted by OpenCode.
+    pub prompts: u64,
+    /// Sessions linked with an OpenCode session.
+    pub links: u64,
+}
+
+/// The moments of a turn that are not over yet.
+struct Times {
+    sent: Micros,
+    claimed: Option<Micros>,
+    prompted: Option<Micros>,
+    first_chunk: Option<Micros>,
+}
+
+/// How long the stages of a turn took, in µs.
+struct Latencies {
+    sent_to_claimed: Histogram<u64>,
+    claimed_to_prompted: Histogram<u64>,
+    prompted_to_first_chunk: Histogram<u64>,
+    first_chunk_to_completed: Histogram<u64>,
+    sent_to_completed: Histogram<u64>,
+}
+
+/// What one backend function cost over the run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct FunctionFigures {
+    /// Runs by request.
+    pub calls: u64,
+    /// Runs because the data of a subscription changed.
+    pub reruns: u64,
+    /// Runs that ended with an error.
+    pub errors: u64,
+    /// Attempts thrown away because of conflicts.
+    pub conflicts: u64,
+    /// Documents read.
+    pub documents_read: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Documents written.
+    pub documents_written: u64,
+    /// Bytes written.
+    pub bytes_written: u64,
+}
+
+/// How often something happened, and how often at most within a second.
+#[derive(Default)]
+struct Rate {
+    count: u64,
+    most_at_once: u64,
+    most_per_second: usize,
+    last_second: VecDeque<Micros>,
+}
+
+/// The distribution of one latency.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Latency {
+    /// From what to what.
+    pub stage: &'static str,
+    /// How many were measured.
+    pub count: u64,
+    /// Median, in ms.
+    pub p50: f64,
+    /// 90 of 100 took no longer, in ms.
+    pub p90: f64,
+    /// 99 of 100 took no longer, in ms.
+    pub p99: f64,
+    /// The longest, in ms.
+    pub max: f64,
+}
+
+/// The figures of a finished run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// Turns by how they ended (or `open`).
+    pub turns: BTreeMap<&'static str, u64>,
+    /// Chunks stored.
+    pub chunks: u64,
+    /// Latencies by stage.
+    pub latencies: Vec<Latency>,
+    /// OpenCode sessions created.
+    pub creates: u64,
+    /// The most being created at once at one server.
+    pub creates_at_once: u64,
+    /// The most begun within any one second, all servers together.
+    pub creates_per_second: usize,
+    /// Backend functions by name.
+    pub functions: BTreeMap<Name, FunctionFigures>,
+    /// Calls and reruns for workers, for each turn that ended.
+    pub worker_calls_per_turn: f64,
+    /// The most heap that each worker held, in bytes.
+    pub peak_heap: BTreeMap<Name, i64>,
+    /// Simple counts.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        Self {
+            turns: BTreeMap::new(),
+            open: BTreeMap::new(),
+            by_text: BTreeMap::new(),
+            sent: 0,
+            ended: 0,
+            chunks: 0,
+            latencies: Latencies::new(),
+            creates: Rate::default(),
+            functions: BTreeMap::new(),
+            worker_calls: 0,
+            peak_heap: BTreeMap::new(),
+            up: 0,
+            counts: Counts::default(),
+        }
+    }
+}
+
+impl Latencies {
+    fn new() -> Self {
+        /// Three digits are exact enough to compare, and small.
+        fn histogram() -> Histogram<u64> {
+            Histogram::new(3).expect("three digits are allowed")
+        }
+        Self {
+            sent_to_claimed: histogram(),
+            claimed_to_prompted: histogram(),
+            prompted_to_first_chunk: histogram(),
+            first_chunk_to_completed: histogram(),
+            sent_to_completed: histogram(),
+        }
+    }
+
+    fn completed(&mut self, times: &Times, at: Micros) {
+        let mut since = |histogram: fn(&mut Self) -> &mut Histogram<u64>,
+                         from: Option<Micros>,
+                         to: Option<Micros>| {
+            if let (Some(from), Some(to)) = (from, to) {
+                histogram(self).record(to.saturating_sub(from)).expect("the histogram grows with its values");
+            }
+        };
+        since(|all| &mut all.sent_to_claimed, Some(times.sent), times.claimed);
+        since(|all| &mut all.claimed_to_prompted, times.claimed, times.prompted);
+        since(|all| &mut all.prompted_to_first_chunk, times.prompted, times.first_chunk);
+        since(|all| &mut all.first_chunk_to_completed, times.first_chunk, Some(at));
+        since(|all| &mut all.sent_to_completed, Some(times.sent), Some(at));
+    }
+
+    fn summary(&self) -> Vec<Latency> {
+        let stages = [
+            ("sent → claimed", &self.sent_to_claimed),
+            ("claimed → prompted", &self.claimed_to_prompted),
+            ("prompted → first chunk", &self.prompted_to_first_chunk),
+            ("first chunk → completed", &self.first_chunk_to_completed),
+            ("sent → completed", &self.sent_to_completed),
+        ];
+        stages.into_iter().map(|(stage, histogram)| Latency::of(stage, histogram)).collect()
+    }
+}
+
+impl Latency {
+    fn of(stage: &'static str, histogram: &Histogram<u64>) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 µs")]
+        let millis = |micros: u64| micros as f64 / 1000.0;
+        let quantile = |share| millis(histogram.value_at_quantile(share));
+        Self {
+            stage,
+            count: histogram.len(),
+            p50: quantile(0.5),
+            p90: quantile(0.9),
+            p99: quantile(0.99),
+            max: millis(histogram.max()),
+        }
+    }
+}
+
+impl Rate {
+    fn add(&mut self, at: Micros, at_once: u64) {
+        const SECOND: Micros = 1_000_000;
+        self.count += 1;
+        self.most_at_once = self.most_at_once.max(at_once);
+        while self.last_second.front().is_some_and(|first| at.saturating_sub(*first) >= SECOND) {
+            self.last_second.pop_front();
+        }
+        self.last_second.push_back(at);
+        self.most_per_second = self.most_per_second.max(self.last_second.len());
+    }
+}
+
+impl Figures {
+    /// Counts a fact.
+    pub fn observe(&mut self, fact: &Fact) {
+        match &fact.event {
+            Event::Sent { turn, text, .. } => self.sent(fact.at, turn, text),
+            Event::TurnChanged { turn, to, .. } => self.changed(fact.at, turn, *to),
+            Event::Prompted { text, .. } => self.prompted(fact.at, text),
+            Event::ChunkWritten { turn, .. } => {
+                self.chunks += 1;
+                if let Some(times) = self.open.get_mut(turn) {
+                    times.first_chunk.get_or_insert(fact.at);
+                }
+            }
+            Event::CreateStarted { in_flight } => self.creates.add(fact.at, *in_flight),
+            Event::Executed { .. } => self.executed(&fact.event),
+            Event::Heap { worker, peak, .. } => {
+                let most = self.peak_heap.entry(Name::clone(worker)).or_default();
+                *most = (*most).max(*peak);
+            }
+            other => self.count(other),
+        }
+    }
+
+    fn count(&mut self, event: &Event) {
+        let counts = &mut self.counts;
+        match event {
+            Event::WorkerStarted { .. } => {
+                counts.worker_starts += 1;
+                self.up += 1;
+            }
+            Event::Killed { .. } => {
+                counts.kills += 1;
+                self.up -= 1;
+            }
+            Event::Exited { .. } => self.up -= 1,
+            Event::StopAsked { .. } => counts.stops += 1,
+            Event::ServerStarted => counts.server_starts += 1,
+            Event::EventStreamOpened => counts.event_streams += 1,
+            Event::Connected => counts.connections += 1,
+            Event::SessionLinked { .. } => counts.links += 1,
+            _ => {}
+        }
+    }
+
+    fn sent(&mut self, at: Micros, turn: &Name, text: &Name) {
+        self.sent += 1;
+        self.by_text.insert(Name::clone(text), Name::clone(turn));
+        let times = Times { sent: at, claimed: None, prompted: None, first_chunk: None };
+        self.open.insert(Name::clone(turn), times);
+    }
+
+    fn prompted(&mut self, at: Micros, text: &Name) {
+        self.counts.prompts += 1;
+        if let Some(times) = self.by_text.get(text).and_then(|turn| self.open.get_mut(turn)) {
+            times.prompted.get_or_insert(at);
+        }
+    }
+
+    fn changed(&mut self, at: Micros, turn: &Name, to: TurnState) {
+        if to == TurnState::Claimed
+            && let Some(times) = self.open.get_mut(turn)
+        {
+            times.claimed = Some(at);
+        }
+        let outcome = match to {
+            TurnState::Completed => "completed",
+            TurnState::Failed => "failed",
+            TurnState::Expired => "expired",
+            TurnState::Pending | TurnState::Claimed => return,
+        };
+        *self.turns.entry(outcome).or_default() += 1;
+        self.ended += 1;
+        if let Some(times) = self.open.remove(turn)
+            && to == TurnState::Completed
+        {
+            self.latencies.completed(&times, at);
+        }
+    }
+
+    fn executed(&mut self, event: &Event) {
+        let Event::Executed { function, caller, attempts, rerun, error, .. } = event else { return };
+        let Event::Executed { documents_read, bytes_read, documents_written, bytes_written, .. } = event
+        else {
+            return;
+        };
+        let figures = self.functions.entry(Name::clone(function)).or_default();
+        figures.calls += u64::from(!rerun);
+        figures.reruns += u64::from(*rerun);
+        figures.errors += u64::from(error.is_some());
+        figures.conflicts += attempts.saturating_sub(1);
+        figures.documents_read += documents_read;
+        figures.bytes_read += bytes_read;
+        figures.documents_written += documents_written;
+        figures.bytes_written += bytes_written;
+        self.worker_calls += u64::from(matches!(caller, Caller::Worker(_)));
+    }
+
+    /// Turns sent and turns ended so far, and workers that are up.
+    #[must_use]
+    pub fn progress(&self) -> (u64, u64, u64) {
+        (self.sent, self.ended, u64::try_from(self.up).unwrap_or(0))
+    }
+
+    /// The figures as they are now.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let mut turns = self.turns.clone();
+        if !self.open.is_empty() {
+            turns.insert("open", self.open.len() as u64);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let per_turn = self.worker_calls as f64 / self.ended.max(1) as f64;
+        Summary {
+            turns,
+            chunks: self.chunks,
+            latencies: self.latencies.summary(),
+            creates: self.creates.count,
+            creates_at_once: self.creates.most_at_once,
+            creates_per_second: self.creates.most_per_second,
+            functions: self.functions.clone(),
+            worker_calls_per_turn: per_turn,
+            peak_heap: self.peak_heap.clone(),
+            counts: self.counts,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::from(text)
+    }
+
+    fn figures(events: impl IntoIterator<Item = (Micros, Event)>) -> Summary {
+        let mut figures = Figures::default();
+        for (at, event) in events {
+            figures.observe(&Fact { at, host: name("somewhere"), event });
+        }
+        figures.summary()
+    }
+
+    fn changed(from: TurnState, to: TurnState) -> Event {
+        let (turn, session, worker) = (name("t1"), name("s1"), name("worker-1"));
+        Event::TurnChanged { turn, session, worker, from, to, epoch: None, chunks: None, error: None }
+    }
+
+    #[test]
+    fn the_stages_of_a_turn_are_measured() {
+        let text = name("hello");
+        let (turn, session, worker) = (name("t1"), name("s1"), name("worker-1"));
+        let summary = figures([
+            (1000, Event::Sent { turn, session, worker, created: 0.0, text: text.clone() }),
+            (3000, changed(TurnState::Pending, TurnState::Claimed)),
+            (7000, Event::Prompted { opencode_session: name("ses_1"), message: name("msg_1"), text }),
+            (9000, changed(TurnState::Claimed, TurnState::Completed)),
+        ]);
+        let stages: Vec<_> =
+            summary.latencies.iter().map(|stage| (stage.stage, stage.count, stage.max)).collect();
+        let expected = [
+            ("sent → claimed", 1, 2.0),
+            ("claimed → prompted", 1, 4.0),
+            ("prompted → first chunk", 0, 0.0),
+            ("first chunk → completed", 0, 0.0),
+            ("sent → completed", 1, 8.003),
+        ];
+        let round = |value: f64| (value * 10.0).round() / 10.0;
+        for ((stage, count, max), expected) in stages.into_iter().zip(expected) {
+            assert_eq!((stage, count, round(max)), (expected.0, expected.1, round(expected.2)));
+        }
+        assert_eq!(summary.turns, BTreeMap::from([("completed", 1)]));
+    }
+
+    #[test]
+    fn the_rate_of_creations_is_that_of_the_busiest_second() {
+        let create = |at| (at, Event::CreateStarted { in_flight: 2 });
+        let summary = figures([0, 900_000, 1_000_000, 1_800_000, 5_000_000].map(create));
+        assert_eq!((summary.creates, summary.creates_per_second, summary.creates_at_once), (5, 3, 2));
+    }
+}

@@ -1,0 +1,202 @@
+//! The report for people.
+
+use std::fmt::Write as _;
+
+use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
+
+use super::{Report, Verdict, figures::Summary};
+use crate::{
+    oracles::Violation,
+    plant::Plant,
+    scenario::{Ending, PlannedRestart, Time, Trigger},
+    seed::Seed,
+};
+
+/// What is printed before a run: everything that decides it.
+#[must_use]
+pub fn header(
+    name: &str,
+    description: &str,
+    seed: Seed,
+    plants: &[Plant],
+    options: &[(&str, String)],
+) -> String {
+    let mut text = format!("scenario     {name}\n");
+    if !description.is_empty() {
+        let _ = writeln!(text, "             {description}");
+    }
+    let _ = writeln!(text, "seed         {seed}");
+    for (option, value) in options {
+        let _ = writeln!(text, "{option:<12} {value}");
+    }
+    if !plants.is_empty() {
+        let _ = writeln!(text, "planted bugs {plants:?}");
+    }
+    text
+}
+
+/// What is printed after a run.
+#[must_use]
+pub fn summary(report: &Report, styled: bool) -> String {
+    let style = Style { styled };
+    let mut text = String::new();
+    let _ = writeln!(text, "\n{}", turns(&report.figures));
+    let _ = writeln!(text, "\n{}", latencies(&report.figures));
+    if !report.figures.functions.is_empty() {
+        let _ = writeln!(text, "\n{}", functions(&report.figures));
+    }
+    let _ = writeln!(text, "\n{}", run(report));
+    text.push('\n');
+    for (oracle, count) in &report.oracles {
+        let _ = match count {
+            0 => writeln!(text, "{}  {oracle}", style.good("ok  ")),
+            1 => writeln!(text, "{}  {oracle}: 1 violation", style.bad("FAIL")),
+            _ => writeln!(text, "{}  {oracle}: {count} violations", style.bad("FAIL")),
+        };
+    }
+    if let Some(first) = report.violations.first() {
+        let _ = write!(text, "\n{}", story(first, &style));
+    }
+    let _ = writeln!(text, "\n{}", verdict(report, &style));
+    text
+}
+
+struct Style {
+    styled: bool,
+}
+
+impl Style {
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.styled { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    fn good(&self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    fn bad(&self, text: &str) -> String {
+        self.paint("1;31", text)
+    }
+}
+
+fn story(violation: &Violation, style: &Style) -> String {
+    let title = format!("first violation: {}", violation.oracle);
+    let mut text = format!("{} at {}\n  {}\n", style.bad(&title), seconds(violation.at), violation.message);
+    if !violation.story.is_empty() {
+        text.push_str("\n  what led to it:\n");
+    }
+    for fact in &violation.story {
+        let _ = writeln!(text, "  {fact}");
+    }
+    text
+}
+
+fn verdict(report: &Report, style: &Style) -> String {
+    let again = format!("run it again: {}", report.replay);
+    match report.verdict {
+        Verdict::Passed => format!("{}: every oracle is content", style.good("passed")),
+        Verdict::Safety => format!("{}: something forbidden happened\n{again}", style.bad("FAILED")),
+        Verdict::Liveness => format!("{}: something promised did not happen\n{again}", style.bad("FAILED")),
+        Verdict::Interrupted => format!("interrupted: nothing is proved\n{again}"),
+    }
+}
+
+/// A table whose columns after the first are aligned to the right.
+fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header(head);
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn turns(figures: &Summary) -> Table {
+    let rows = figures.turns.iter().map(|(outcome, count)| [(*outcome).to_owned(), count.to_string()]);
+    table(["turns", "count"], rows)
+}
+
+fn latencies(figures: &Summary) -> Table {
+    let rows = figures.latencies.iter().map(|latency| {
+        let [p50, p90, p99, max] = [latency.p50, latency.p90, latency.p99, latency.max].map(millis);
+        [latency.stage.to_owned(), latency.count.to_string(), p50, p90, p99, max]
+    });
+    table(["latency of completed turns", "count", "p50", "p90", "p99", "max"], rows)
+}
+
+fn functions(figures: &Summary) -> Table {
+    let rows = figures.functions.iter().map(|(name, figures)| {
+        let numbers =
+            [figures.calls, figures.reruns, figures.conflicts, figures.errors, figures.documents_read];
+        let [calls, reruns, conflicts, errors, documents] = numbers.map(|number| number.to_string());
+        [name.to_string(), calls, reruns, conflicts, errors, documents, size(figures.bytes_read)]
+    });
+    table(["backend function", "calls", "reruns", "conflicts", "errors", "documents", "read"], rows)
+}
+
+fn run(report: &Report) -> Table {
+    let (figures, engine) = (&report.figures, report.engine);
+    let counts = figures.counts;
+    let heap =
+        |(worker, bytes): (&crate::trace::Name, &i64)| format!("{worker} {}", size(bytes.unsigned_abs()));
+    let heaps: Vec<_> = figures.peak_heap.iter().map(heap).collect();
+    let ends = format!("{} kills, {} stops, {} starts", counts.kills, counts.stops, counts.worker_starts);
+    let creates = format!(
+        "{}, at most {} at once and {} per second",
+        figures.creates, figures.creates_at_once, figures.creates_per_second
+    );
+    let speed = format!("{:.0}", engine.simulated / engine.wall.max(1e-9));
+    let rows = [
+        ("chunks stored", figures.chunks.to_string()),
+        ("prompts", counts.prompts.to_string()),
+        ("calls per turn", format!("{:.1}", figures.worker_calls_per_turn)),
+        ("sessions created", creates),
+        ("peak heap", heaps.join(", ")),
+        ("workers", ends),
+        (
+            "OpenCode servers",
+            format!("{} starts, {} event streams", counts.server_starts, counts.event_streams),
+        ),
+        ("trace", format!("{} facts, {}", report.trace.facts, &report.trace.hash[..16])),
+        ("wall time", format!("{:.2} s for {:.0} s, {} steps", engine.wall, engine.simulated, engine.steps)),
+        ("speed", format!("{speed} simulated seconds per second")),
+    ];
+    table(["run", ""], rows.map(|(name, value)| [name.to_owned(), value]))
+}
+
+pub(super) fn restart(restart: &PlannedRestart) -> String {
+    let how = match restart.kind {
+        Ending::Kill => "kill",
+        Ending::Stop => "stop",
+    };
+    let when = match restart.when {
+        Trigger::Time => "",
+        Trigger::InMidReply => " in mid-reply",
+    };
+    let (worker, at, away) = (restart.worker + 1, Time(restart.at), Time(restart.down_for));
+    format!("{how} worker-{worker} at {at}{when} for {away}")
+}
+
+pub(super) fn percent(share: f64) -> String {
+    format!("{}%", (share * 1000.0).round() / 10.0)
+}
+
+fn millis(value: f64) -> String {
+    if value >= 10_000.0 { format!("{:.1} s", value / 1000.0) } else { format!("{value:.0} ms") }
+}
+
+fn seconds(at: u64) -> String {
+    format!("{}.{:06} s", at / 1_000_000, at % 1_000_000)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} B"),
+        10_000..10_000_000 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}

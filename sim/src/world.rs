@@ -1,0 +1,59 @@
+//! The simulated world: one thread, one network, one clock, one seed.
+
+pub mod conductor;
+pub mod determinism;
+pub mod memory;
+pub mod network;
+pub mod observe;
+pub mod panics;
+pub mod progress;
+pub mod recorder;
+mod run;
+
+use std::{io, path::PathBuf, sync::Arc, thread::JoinHandle};
+
+use crate::{plant::Plant, report::Report, scenario::Scenario, seed::Seed};
+use progress::Progress;
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// The root seed.
+    pub seed: Seed,
+    /// Bugs to plant.
+    pub plants: Vec<Plant>,
+    /// Where to write every fact, if anywhere.
+    pub trace: Option<PathBuf>,
+    /// The command that runs this again.
+    pub replay: String,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The trace cannot be written.
+    #[error("cannot write the trace to `{}`: {source}", path.display())]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The backend's functions cannot be loaded.
+    #[error("cannot load the backend's functions: {0}")]
+    Backend(String),
+    /// A host of the simulation itself failed.
+    #[error("a host of the simulation failed: {0}")]
+    Host(String),
+}
+
+/// Runs `order` on a fresh, deterministic thread and hands the report to `done`, on that thread.
+pub fn start<F>(order: Order, progress: Arc<Progress>, done: F) -> JoinHandle<()>
+where
+    F: FnOnce(Result<Report, RunError>) + Send + 'static,
+{
+    panics::watch();
+    determinism::spawn(order.seed, move || done(run::run(order, &progress)))
+}

@@ -1,0 +1,75 @@
+//! Where facts come together: the trace, the oracles and the figures of one run.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{conductor::Replies, determinism, memory::unattributed};
+use crate::{
+    oracles::Court,
+    report::Figures,
+    trace::{Event, Fact, Micros, Name, Names, Trace},
+};
+
+/// What is known about a run.
+pub struct Recording {
+    /// All facts.
+    pub trace: Trace,
+    /// The oracles.
+    pub court: Court,
+    /// The numbers of the report.
+    pub figures: Figures,
+    /// Replies in the middle.
+    pub replies: Replies,
+    /// Whether the report is made: then nothing is recorded any more.
+    pub closed: bool,
+    names: Names,
+}
+
+/// A shared handle to the recording. All use is from the run's own thread; the lock is for the types' sake.
+#[derive(Clone)]
+pub struct Recorder(Arc<Mutex<Recording>>);
+
+impl Recorder {
+    /// A recorder without facts.
+    #[must_use]
+    pub fn new(trace: Trace, court: Court) -> Self {
+        let (figures, replies, names) = (Figures::default(), Replies::default(), Names::default());
+        Self(Arc::new(Mutex::new(Recording { trace, court, figures, replies, closed: false, names })))
+    }
+
+    /// The shared name for `text`.
+    #[must_use]
+    pub fn name(&self, text: &str) -> Name {
+        unattributed(|| self.lock().names.intern(text))
+    }
+
+    /// Records that `event` happened at `host`, now.
+    pub fn record(&self, host: &Name, event: Event) {
+        unattributed(|| {
+            let fact = Fact { at: now(), host: Name::clone(host), event };
+            let recording = &mut *self.lock();
+            if recording.closed {
+                return;
+            }
+            recording.figures.observe(&fact);
+            recording.replies.observe(&fact);
+            recording.trace.record(fact.clone());
+            recording.court.observe(&fact, &recording.trace);
+        });
+    }
+
+    /// Looks into the recording, or changes it.
+    pub fn with<T>(&self, look: impl FnOnce(&mut Recording) -> T) -> T {
+        unattributed(|| look(&mut self.lock()))
+    }
+
+    /// A run that panicked is still reported, hence no poisoning.
+    fn lock(&self) -> MutexGuard<'_, Recording> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Simulated time since the start, in µs.
+#[must_use]
+pub fn now() -> Micros {
+    u64::try_from(determinism::elapsed().as_micros()).expect("simulations are shorter than 500,000 years")
+}

@@ -1,0 +1,286 @@
+//! One run from its first step to its report: work under faults, healing, the end.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
+
+use turmoil::Sim;
+
+use super::{
+    Order, RunError,
+    conductor::{Action, Condition, Conductor},
+    determinism::{self, EPOCH, wall_clock},
+    memory::Owner,
+    network, panics,
+    progress::{Look, Progress},
+    recorder::{Recorder, now},
+};
+use crate::{
+    hosts::{self, worker::WorkerHost},
+    oracles::{self, Class, Court},
+    report::{self, Engine, Report, SCHEMA, TraceSummary, Verdict},
+    trace::{Event, Name, Phase, Trace},
+};
+
+/// Time between two measurements of the workers.
+const MEASURE: Duration = Duration::from_millis(100);
+/// How long workers may take to end when the run is over.
+const CLOSING: Duration = Duration::from_secs(60);
+/// Steps between two updates of the state line.
+const SHOW: u64 = 32;
+
+/// Runs `order` on this thread, which must be deterministic and fresh.
+pub(super) fn run(order: Order, progress: &Progress) -> Result<Report, RunError> {
+    let wall = wall_clock();
+    let trace = match &order.trace {
+        Some(path) => {
+            Trace::to_file(path).map_err(|source| RunError::Trace { path: path.clone(), source })?
+        }
+        None => Trace::default(),
+    };
+    let court = Court::new(oracles::all(&order.scenario));
+    let mut world = World::build(order, Recorder::new(trace, court))?;
+    let ended = world.live(progress);
+    world.report(ended?, wall)
+}
+
+/// How a run came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// It went through all its phases.
+    Complete,
+    /// Someone asked for it.
+    Interrupted,
+    /// The worker panicked.
+    Panicked,
+}
+
+struct World {
+    order: Order,
+    sim: Sim<'static>,
+    recorder: Recorder,
+    name: Name,
+    workers: Vec<Rc<WorkerHost>>,
+    conductor: Conductor,
+    steps: u64,
+    measured: Duration,
+}
+
+impl World {
+    fn build(order: Order, recorder: Recorder) -> Result<Self, RunError> {
+        let mut sim = network_of(&order);
+        let name = recorder.name("world");
+        recorder.record(&name, Event::PhaseBegan { phase: Phase::Safety });
+        let workers = hosts::populate(&mut sim, &order, &recorder)?;
+        let conductor = Conductor::new(order.scenario.planned_restarts());
+        Ok(Self { order, sim, recorder, name, workers, conductor, steps: 0, measured: Duration::ZERO })
+    }
+
+    /// Lives through all phases.
+    fn live(&mut self, progress: &Progress) -> Result<Ended, RunError> {
+        let duration = self.order.scenario.duration;
+        let ended = self.step_until(progress, duration, |_| false)?;
+        if ended != Ended::Complete {
+            return Ok(ended);
+        }
+        self.heal();
+        let limit = self.sim.elapsed() + self.order.scenario.liveness;
+        let ended = self.step_until(progress, limit, Self::has_settled)?;
+        if ended != Ended::Complete {
+            return Ok(ended);
+        }
+        self.convict_pending();
+        self.close(progress)
+    }
+
+    fn heal(&mut self) {
+        self.conductor.heal();
+        self.recorder.record(&self.name, Event::PhaseBegan { phase: Phase::Liveness });
+    }
+
+    fn has_settled(&self) -> bool {
+        !self.conductor.is_someone_away()
+            && self.recorder.with(|recording| recording.court.pending().is_empty())
+    }
+
+    fn convict_pending(&self) {
+        self.recorder.with(|recording| {
+            for (oracle, reason) in recording.court.pending() {
+                recording.court.raise(oracle, Class::Liveness, now(), reason, &recording.trace);
+            }
+        });
+    }
+
+    /// Asks every worker to end, and sees that it does.
+    fn close(&mut self, progress: &Progress) -> Result<Ended, RunError> {
+        self.recorder.record(&self.name, Event::PhaseBegan { phase: Phase::Closing });
+        self.workers.iter().filter(|worker| worker.is_up()).for_each(|worker| worker.ask_to_stop());
+        let limit = self.sim.elapsed() + CLOSING;
+        let gone = |world: &Self| world.workers.iter().all(|worker| !worker.is_up());
+        let ended = self.step_until(progress, limit, gone)?;
+        self.measure();
+        for worker in self.workers.iter().filter(|worker| worker.is_up()) {
+            let message = format!("{} has not ended {CLOSING:?} after it was asked to", worker.name);
+            self.raise("lifecycle", Class::Liveness, message);
+        }
+        Ok(ended)
+    }
+
+    fn raise(&self, oracle: &'static str, class: Class, message: String) {
+        self.recorder
+            .with(|recording| recording.court.raise(oracle, class, now(), message, &recording.trace));
+    }
+
+    /// Steps until `limit`, or until `done`; the latter is asked once per measurement.
+    fn step_until(
+        &mut self,
+        progress: &Progress,
+        limit: Duration,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<Ended, RunError> {
+        while self.sim.elapsed() < limit {
+            if progress.is_interrupted() {
+                return Ok(Ended::Interrupted);
+            }
+            if !self.step()? {
+                return Ok(Ended::Panicked);
+            }
+            self.conduct();
+            if self.steps.is_multiple_of(SHOW) {
+                self.show(progress);
+            }
+            if self.sim.elapsed() >= self.measured + MEASURE {
+                self.measure();
+                if done(self) {
+                    break;
+                }
+            }
+        }
+        self.show(progress);
+        Ok(Ended::Complete)
+    }
+
+    /// One step of everything. False if the worker panicked.
+    fn step(&mut self) -> Result<bool, RunError> {
+        let stepped = catch_unwind(AssertUnwindSafe(|| self.sim.step()));
+        self.steps += 1;
+        determinism::set_elapsed(self.sim.elapsed());
+        match stepped {
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(error)) => {
+                self.panicked().map_or_else(|| Err(RunError::Host(error.to_string())), |()| Ok(false))
+            }
+            Err(payload) => match self.panicked() {
+                Some(()) => Ok(false),
+                None => resume_unwind(payload),
+            },
+        }
+    }
+
+    /// Reports the worker's panic, if there was one.
+    fn panicked(&self) -> Option<()> {
+        let panicked = panics::take().filter(|panicked| panicked.owner != Owner::NOBODY)?;
+        self.raise("no-panic", Class::Safety, format!("a worker panicked: {}", panicked.message));
+        Some(())
+    }
+
+    fn conduct(&mut self) {
+        let elapsed = self.sim.elapsed();
+        let condition = |index: usize| {
+            let worker = &self.workers[index];
+            let in_mid_reply = self.recorder.with(|recording| recording.replies.is_in_middle(&worker.name));
+            Condition { up: worker.is_up(), in_mid_reply }
+        };
+        for action in self.conductor.act(elapsed, condition) {
+            match action {
+                Action::Kill(index) => self.kill(index),
+                Action::Stop(index) => self.workers[index].ask_to_stop(),
+                Action::Start(index) => self.start(index),
+            }
+        }
+    }
+
+    /// Kills a worker, and its OpenCode server as production's parent-death signal does.
+    fn kill(&mut self, index: usize) {
+        let worker = Rc::clone(&self.workers[index]);
+        worker.killed();
+        for host in [&worker.name, &worker.opencode] {
+            network::set_down(host, true);
+            network::end_software(|| self.sim.crash(&**host));
+        }
+        self.measure();
+    }
+
+    fn start(&mut self, index: usize) {
+        let worker = Rc::clone(&self.workers[index]);
+        for host in [&worker.opencode, &worker.name] {
+            network::set_down(host, false);
+        }
+        if !self.sim.is_host_running(&*worker.opencode) {
+            self.sim.bounce(&*worker.opencode);
+        }
+        network::end_software(|| self.sim.bounce(&*worker.name));
+    }
+
+    fn measure(&mut self) {
+        self.measured = self.sim.elapsed();
+        self.workers.iter().for_each(|worker| worker.measure());
+    }
+
+    fn show(&self, progress: &Progress) {
+        let (turns_sent, turns_ended, workers_up) =
+            self.recorder.with(|recording| recording.figures.progress());
+        progress.show(Look { simulated: self.sim.elapsed(), turns_sent, turns_ended, workers_up });
+    }
+
+    fn report(self, ended: Ended, wall: Duration) -> Result<Report, RunError> {
+        let Order { scenario, seed, plants, trace: path, replay } = self.order;
+        let engine = Engine {
+            steps: self.steps,
+            simulated: self.sim.elapsed().as_secs_f64(),
+            wall: (wall_clock().saturating_sub(wall)).as_secs_f64(),
+        };
+        let report = self.recorder.with(|recording| {
+            recording.closed = true;
+            if let (Err(source), Some(path)) = (recording.trace.flush(), path) {
+                return Err(RunError::Trace { path, source });
+            }
+            let court = &recording.court;
+            Ok(Report {
+                schema: SCHEMA,
+                options: report::options(&scenario),
+                scenario: scenario.name,
+                description: scenario.description,
+                seed,
+                plants,
+                verdict: Verdict::of(court.violations(), ended == Ended::Interrupted),
+                oracles: court.counts().iter().map(|(oracle, count)| (*oracle, *count)).collect(),
+                violations: court.violations().to_vec(),
+                figures: recording.figures.summary(),
+                trace: TraceSummary { facts: recording.trace.recorded(), hash: recording.trace.hash() },
+                replay,
+                engine,
+            })
+        });
+        if ended == Ended::Panicked {
+            // What a panic left half done must not run its destructors.
+            std::mem::forget(self.sim);
+        }
+        report
+    }
+}
+
+fn network_of(order: &Order) -> Sim<'static> {
+    let scenario = &order.scenario;
+    turmoil::Builder::new()
+        .epoch(SystemTime::UNIX_EPOCH + EPOCH)
+        .rng_seed(order.seed.derive("network"))
+        .tick_duration(scenario.tick)
+        .min_message_latency(scenario.latency.min.0)
+        .max_message_latency(scenario.latency.max.0)
+        .ephemeral_ports(network::EPHEMERAL_PORTS)
+        .simulation_duration(Duration::MAX)
+        .build()
+}

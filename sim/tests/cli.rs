@@ -1,0 +1,160 @@
+//! The command as people and scripts meet it: arguments, exit codes, output, files.
+
+use std::{fs, path::Path, process::Stdio, time::Duration};
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+/// A short life with everything in it. The limits on memory are wide: what they are is not tested here.
+const SCENARIO: &str = "
+description = 'a test'
+duration = '15s'
+[population]
+sessions = 4
+missing_in_opencode = 2
+stale_pending = 2
+stale_claimed = 1
+[workload]
+turns = 8
+[[restarts]]
+at = '6s'
+kind = 'kill'
+when = 'in-mid-reply'
+[limits]
+worker_heap_above_idle = '64MiB'
+";
+
+struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    fn with(scenario: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("some.toml"), scenario).unwrap();
+        Self { directory }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn sim(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::cargo_bin("sim").unwrap();
+        command.current_dir(self.path()).args(arguments);
+        command
+    }
+
+    #[track_caller]
+    fn check(&self, arguments: &[&str], code: i32) -> (String, String) {
+        let output = self.sim(arguments).output().unwrap();
+        let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        assert_eq!(output.status.code(), Some(code), "{out}\n{err}");
+        (out, err)
+    }
+}
+
+#[test]
+fn a_run_that_passes_says_what_it_ran_and_leaves_a_report() {
+    let place = Place::with(SCENARIO);
+    let (out, err) = place.check(&["some.toml", "--seed", "7", "--trace", "trace.jsonl"], 0);
+    assert_eq!(err, "");
+    for expected in
+        ["scenario     some", "seed         0x7", "4, 2 missing in OpenCode", "ok    answered", "passed"]
+    {
+        assert!(out.contains(expected), "no `{expected}` in:\n{out}");
+    }
+    assert!(!out.contains('\u{1b}'), "colours without a terminal");
+    let report = fs::read_to_string(place.path().join("reports/some-0x7.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report["schema"], &report["verdict"]), (&1.into(), &"passed".into()));
+    let facts = fs::read_to_string(place.path().join("trace.jsonl")).unwrap().lines().count();
+    assert_eq!(report["trace"]["facts"], facts);
+}
+
+#[test]
+fn a_quiet_run_prints_nothing() {
+    let place = Place::with(SCENARIO);
+    assert_eq!(place.check(&["some.toml", "--seed", "7", "--quiet"], 0), (String::new(), String::new()));
+}
+
+#[test]
+fn two_processes_agree_on_every_fact() {
+    let place = Place::with(SCENARIO);
+    let (out, _) = place.check(&["some.toml", "--seed", "0x2a", "--check-determinism"], 0);
+    assert!(out.starts_with("deterministic: two runs of seed 0x2a gave the same "), "{out}");
+}
+
+#[test]
+fn a_broken_promise_is_told_with_its_story_and_how_to_see_it_again() {
+    let place = Place::with(&SCENARIO.replace("64MiB", "1B"));
+    let (out, _) = place.check(&["some.toml", "--seed", "7"], 10);
+    for expected in [
+        "FAIL  memory",
+        "first violation: memory at ",
+        "what led to it:",
+        "run it again: cargo run -p sim -- some.toml --seed 0x7",
+    ] {
+        assert!(out.contains(expected), "no `{expected}` in:\n{out}");
+    }
+}
+
+#[test]
+fn what_does_not_end_in_time_is_a_broken_promise_of_another_kind() {
+    let late = "[liveness]\nwithin = '1ms'\n[replies]\nfirst_token = { min = '2min', max = '2min' }\n";
+    let place = Place::with(&format!("{}{late}", SCENARIO.replace("turns = 8", "turns = 8\nfrom = '13s'")));
+    let (out, _) = place.check(&["some.toml", "--seed", "7"], 11);
+    assert!(out.contains("turns have not ended, among them"), "{out}");
+}
+
+#[test]
+fn wrong_usage_is_explained() {
+    let place = Place::with(SCENARIO);
+    for (arguments, expected) in [
+        (&["some.toml", "--oops"][..], "unexpected argument '--oops'"),
+        (&["some.toml", "--seed", "many"], "`many` is not a seed"),
+        (&["some.toml", "--plant", "weeds"], "possible values: throttle-off"),
+        (&["nowhere.toml"], "cannot read scenario `nowhere.toml`"),
+        (&["list", "nowhere"], "cannot list `nowhere`"),
+    ] {
+        let (_, err) = place.check(arguments, 2);
+        assert!(err.contains(expected), "no `{expected}` in:\n{err}");
+    }
+}
+
+#[test]
+fn a_broken_scenario_is_shown_at_its_place() {
+    let place = Place::with("duration = '1min'\n[population]\nsesions = 3\n");
+    let (_, err) = place.check(&["some.toml"], 2);
+    assert!(err.contains("some.toml:3:1") && err.contains("did you mean `sessions`?"), "{err}");
+    let (_, err) = place.check(&["list", "."], 2);
+    assert!(err.contains("some.toml:3:1"), "{err}");
+}
+
+#[test]
+fn the_scenarios_of_a_directory_are_listed() {
+    let place = Place::with(SCENARIO);
+    let (out, _) = place.check(&["list", "."], 0);
+    assert!(out.contains("some.toml") && out.contains("a test"), "{out}");
+}
+
+#[test]
+fn the_scenarios_that_come_along_are_in_order() {
+    let mut command = Command::cargo_bin("sim").unwrap();
+    command.args(["list", concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios")]).assert().success();
+}
+
+#[test]
+fn an_interrupted_run_leaves_a_partial_report() {
+    let place = Place::with(&SCENARIO.replace("15s", "100h"));
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("sim"));
+    command.current_dir(place.path()).args(["some.toml", "--seed", "7"]).stdout(Stdio::piped());
+    let child = command.spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let interrupt = ["-INT", &child.id().to_string()];
+    assert!(std::process::Command::new("kill").args(interrupt).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let report = fs::read_to_string(place.path().join("reports/some-0x7.json")).unwrap();
+    assert!(report.contains(r#""verdict": "interrupted""#));
+}

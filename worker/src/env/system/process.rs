@@ -1,0 +1,236 @@
+//! The OpenCode server as a child process that never outlives the worker.
+//!
+//! Three nets: the process group is killed whenever a [`SystemServer`] is stopped or dropped, or its leader ends; so is
+//! every process that carries the server's mark; and the kernel kills the leader when the worker itself is killed.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, TcpListener},
+    os::unix::process::ExitStatusExt,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use secrecy::ExposeSecret;
+use tokio::{
+    process::{Child, Command},
+    sync::mpsc,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{
+    mark::{self, Mark},
+    output::{Tail, drain},
+    resolve::resolve,
+};
+use crate::env::{Address, Launch, LaunchError, ServerProcess};
+
+/// Ports tried, each free a moment before, until a launch is given up.
+const PORT_ATTEMPTS: usize = 3;
+/// How long the end of its output is waited for when a child has ended.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long a killed process may take to be gone. Only one that hangs in the kernel takes longer.
+const REAPING: Duration = Duration::from_secs(5);
+
+/// A running OpenCode server of this machine.
+#[derive(Debug)]
+pub struct SystemServer {
+    address: Address,
+    started: Started,
+}
+
+/// A child with its group and pipes, ready or not.
+#[derive(Debug)]
+struct Started {
+    child: Child,
+    group: Group,
+    tail: Tail,
+    ready: mpsc::Receiver<Address>,
+    drains: JoinSet<()>,
+}
+
+/// A process group and all that descend from it. Dropping it kills what is left of them.
+#[derive(Debug)]
+struct Group {
+    leader: Option<Pid>,
+    mark: Mark,
+}
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        if let Some(leader) = self.leader {
+            // No such group: it is gone already, which is what was wanted.
+            let _ = kill_process_group(leader, signal);
+        }
+    }
+
+    /// Kills them all. The leader's number may be used again from now on, so it is forgotten.
+    fn end(&mut self) {
+        self.signal(Signal::KILL);
+        if self.leader.take().is_some() {
+            self.mark.kill_all();
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl ServerProcess for SystemServer {
+    fn address(&self) -> Address {
+        self.address.clone()
+    }
+
+    async fn exited(&mut self) -> String {
+        self.started.exited().await
+    }
+
+    async fn stop(mut self, grace: Duration) {
+        self.started.group.signal(Signal::TERM);
+        let _ = timeout(grace, self.started.exited()).await;
+        self.started.group.end();
+        let _ = timeout(REAPING, self.started.exited()).await;
+    }
+}
+
+/// Starts a server and waits for its ready line; tries another port if somebody was faster.
+pub(super) async fn launch(launch: &Launch) -> Result<SystemServer, LaunchError> {
+    for _ in 1..PORT_ATTEMPTS {
+        match launch_once(launch).await {
+            Err(LaunchError::Exited { output, .. }) if says_port_taken(&output) => {}
+            other => return other,
+        }
+    }
+    launch_once(launch).await
+}
+
+async fn launch_once(launch: &Launch) -> Result<SystemServer, LaunchError> {
+    let binary = launch.binary.display().to_string();
+    let mut started = Started::new(launch).map_err(|source| LaunchError::Spawn {
+        binary: binary.clone(),
+        directory: launch.directory.display().to_string(),
+        source,
+    })?;
+    let address = tokio::select! {
+        biased;
+        Some(address) = started.ready.recv() => address,
+        status = exit_of(&mut started.child) => {
+            started.group.end();
+            started.last_words().await;
+            return Err(LaunchError::Exited { binary, status, output: started.tail.text() });
+        }
+        () = sleep(launch.startup_timeout) => {
+            return Err(LaunchError::Timeout { binary, waited: launch.startup_timeout });
+        }
+    };
+    if !is_loopback(&address.host) {
+        return Err(LaunchError::NotLoopback { binary, address });
+    }
+    Ok(SystemServer { address, started })
+}
+
+impl Started {
+    fn new(launch: &Launch) -> io::Result<Self> {
+        let mark = Mark::new();
+        let mut child = command(launch, free_port()?, &mark).spawn()?;
+        let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let (tail, (sender, ready)) = (Tail::default(), mpsc::channel(1));
+        let mut drains = JoinSet::new();
+        if let Some(pipe) = child.stdout.take() {
+            drains.spawn(drain(pipe, tail.clone(), sender.clone()));
+        }
+        if let Some(pipe) = child.stderr.take() {
+            drains.spawn(drain(pipe, tail.clone(), sender));
+        }
+        Ok(Self { child, group: Group { leader, mark }, tail, ready, drains })
+    }
+
+    async fn exited(&mut self) -> String {
+        let status = exit_of(&mut self.child).await;
+        self.group.end();
+        status
+    }
+
+    async fn last_words(&mut self) {
+        let _ = timeout(LAST_WORDS, async { while self.drains.join_next().await.is_some() {} }).await;
+    }
+}
+
+fn command(launch: &Launch, port: u16, mark: &Mark) -> Command {
+    let mut command = Command::new(resolve(&launch.binary));
+    command
+        .args(["serve", "--hostname", "127.0.0.1", "--port"])
+        .arg(port.to_string())
+        .current_dir(&launch.directory)
+        .env("OPENCODE_SERVER_PASSWORD", launch.password.expose_secret())
+        .env("OPENCODE_DISABLE_AUTOUPDATE", "1")
+        .env(mark::VARIABLE, mark.value())
+        .env_remove("OPENCODE_SERVER_USERNAME")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    // The worker's own secrets are none of the model's business: its tools see this environment.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WORKER_")) {
+        command.env_remove(name);
+    }
+    die_with_parent(&mut command);
+    command
+}
+
+/// Lets the kernel kill the child when the thread that starts it ends, however it ends.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "the only way to run code between fork and exec")]
+fn die_with_parent(command: &mut Command) {
+    use rustix::{io::Errno, process};
+
+    let parent = process::getpid();
+    // SAFETY: the closure runs in the forked child. It makes two system calls and touches no lock and no memory that
+    // another thread may have left half-changed; its error is a number, so nothing is allocated.
+    unsafe {
+        command.pre_exec(move || {
+            process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // A parent that died before the call above sends no signal any more.
+            if process::getppid() == Some(parent) { Ok(()) } else { Err(Errno::SRCH.into()) }
+        });
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn die_with_parent(_: &mut Command) {}
+
+/// A port that was free a moment ago. `--port 0` does not ask OpenCode for one: it prefers 4096 (measured).
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// OpenCode 1.18 says only `ServeError` (measured).
+fn says_port_taken(output: &str) -> bool {
+    ["ServeError", "EADDRINUSE", "address already in use", "Is port"].iter().any(|sign| output.contains(sign))
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Resolves when the child has ended, at every call. Safe to cancel.
+async fn exit_of(child: &mut Child) -> String {
+    match child.wait().await {
+        Ok(status) => describe(status),
+        Err(error) => format!("its end could not be observed: {error}"),
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
