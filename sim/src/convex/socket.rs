@@ -385,3 +385,26 @@ fn chunks(text: String) -> Vec<String> {
     };
     (0..).zip(parts).map(chunk).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_transition_is_split_into_parts_that_join_to_it() {
+        let text = "é".repeat(CHUNK_BYTES);
+        let parts = chunks(text.clone());
+        let joined: String = parts
+            .iter()
+            .map(|part| match ServerMessage::<Value>::try_from(serde_json::from_str::<Json>(part).unwrap()) {
+                Ok(ServerMessage::TransitionChunk { chunk, total_parts: 2, transition_id, .. }) => {
+                    assert_eq!(transition_id, text.len().to_string());
+                    chunk
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!((parts.len(), joined), (2, text));
+        assert_eq!(chunks("short".into()), ["short"]);
+    }
+}

@@ -354,6 +354,30 @@ fn protocol_errors_close_as_the_table_says() {
     }), @r#" Some(Some((1011, "InternalServerError")))"#);
 }
 
+#[test]
+fn a_conflict_at_every_attempt_closes_the_whole_socket() {
+    check(USUAL, |mut link| async move {
+        drop(link.add("a"));
+        assert!(link.send_one());
+        link.event(Event::MutationDone(Err(MutationError::Conflict)));
+        assert_eq!(link.closed, Some(Some((1013, "OptimisticConcurrencyControlFailure"))));
+    });
+}
+
+#[test]
+fn too_many_waiting_mutations_close_the_socket() {
+    check(USUAL, |mut link| async move {
+        for _ in 0..=limits::QUEUED_MUTATIONS {
+            drop(link.add("a"));
+            link.send_one();
+        }
+        assert_eq!(link.closed, None, "one runs, the queue is full");
+        drop(link.add("a"));
+        link.send_one();
+        assert_eq!(link.closed, Some(Some((1013, "TooManyConcurrentMutations"))));
+    });
+}
+
 /// One step of a random history.
 #[derive(Debug, Clone)]
 enum Step {

@@ -207,3 +207,20 @@ fn bad_requests_are_refused_with_a_code() {
         assert!(version.ends_with("sim"), "{version}");
     });
 }
+
+#[test]
+fn it_also_listens_on_real_loopback() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let (convex, _) = deploy(FIXTURE, Duration::ZERO, SyncOptions::default());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::task::spawn_local(async move { convex.serve(listener).await });
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /version HTTP/1.1\r\nhost: c\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("sim"), "{answer}");
+        server.abort();
+    });
+}
