@@ -1,5 +1,7 @@
 //! The command as people and scripts meet it: arguments, exit codes, output, files.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{fs, path::Path, process::Stdio, time::Duration};
 
 use assert_cmd::Command;
