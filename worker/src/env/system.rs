@@ -1,5 +1,6 @@
 //! The production [`Env`]: TCP, the system's clock and randomness, tokio's tasks, real processes.
 
+mod mark;
 mod output;
 mod process;
 mod resolve;

@@ -1,7 +1,7 @@
 //! The OpenCode server as a child process that never outlives the worker.
 //!
-//! Three nets: the whole process group is killed whenever a [`SystemServer`] is stopped or dropped, or its leader ends;
-//! the kernel kills the leader when the worker is killed; and nothing else is ever spawned here.
+//! Three nets: the process group is killed whenever a [`SystemServer`] is stopped or dropped, or its leader ends; so is
+//! every process that carries the server's mark; and the kernel kills the leader when the worker itself is killed.
 
 use std::{
     io,
@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{
+    mark::{self, Mark},
     output::{Tail, drain},
     resolve::resolve,
 };
@@ -50,22 +51,27 @@ struct Started {
     drains: JoinSet<()>,
 }
 
-/// A process group. Dropping it kills what is left of it.
+/// A process group and all that descend from it. Dropping it kills what is left of them.
 #[derive(Debug)]
-struct Group(Option<Pid>);
+struct Group {
+    leader: Option<Pid>,
+    mark: Mark,
+}
 
 impl Group {
     fn signal(&self, signal: Signal) {
-        if let Some(leader) = self.0 {
+        if let Some(leader) = self.leader {
             // No such group: it is gone already, which is what was wanted.
             let _ = kill_process_group(leader, signal);
         }
     }
 
-    /// Kills what its leader left behind. The number may be used again from now on, so it is forgotten.
+    /// Kills them all. The leader's number may be used again from now on, so it is forgotten.
     fn end(&mut self) {
         self.signal(Signal::KILL);
-        self.0 = None;
+        if self.leader.take().is_some() {
+            self.mark.kill_all();
+        }
     }
 }
 
@@ -87,7 +93,7 @@ impl ServerProcess for SystemServer {
     async fn stop(mut self, grace: Duration) {
         self.started.group.signal(Signal::TERM);
         let _ = timeout(grace, self.started.exited()).await;
-        self.started.group.signal(Signal::KILL);
+        self.started.group.end();
         let _ = timeout(REAPING, self.started.exited()).await;
     }
 }
@@ -130,7 +136,8 @@ async fn launch_once(launch: &Launch) -> Result<SystemServer, LaunchError> {
 
 impl Started {
     fn new(launch: &Launch) -> io::Result<Self> {
-        let mut child = command(launch, free_port()?).spawn()?;
+        let mark = Mark::new();
+        let mut child = command(launch, free_port()?, &mark).spawn()?;
         let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let (tail, (sender, ready)) = (Tail::default(), mpsc::channel(1));
         let mut drains = JoinSet::new();
@@ -140,7 +147,7 @@ impl Started {
         if let Some(pipe) = child.stderr.take() {
             drains.spawn(drain(pipe, tail.clone(), sender));
         }
-        Ok(Self { child, group: Group(leader), tail, ready, drains })
+        Ok(Self { child, group: Group { leader, mark }, tail, ready, drains })
     }
 
     async fn exited(&mut self) -> String {
@@ -154,7 +161,7 @@ impl Started {
     }
 }
 
-fn command(launch: &Launch, port: u16) -> Command {
+fn command(launch: &Launch, port: u16, mark: &Mark) -> Command {
     let mut command = Command::new(resolve(&launch.binary));
     command
         .args(["serve", "--hostname", "127.0.0.1", "--port"])
@@ -162,6 +169,7 @@ fn command(launch: &Launch, port: u16) -> Command {
         .current_dir(&launch.directory)
         .env("OPENCODE_SERVER_PASSWORD", launch.password.expose_secret())
         .env("OPENCODE_DISABLE_AUTOUPDATE", "1")
+        .env(mark::VARIABLE, mark.value())
         .env_remove("OPENCODE_SERVER_USERNAME")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

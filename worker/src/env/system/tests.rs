@@ -180,6 +180,23 @@ async fn dropping_a_server_kills_its_whole_group() {
 }
 
 #[tokio::test]
+async fn a_tool_s_shell_in_a_session_of_its_own_does_not_outlive_the_server() {
+    let tool = "setsid sh -c 'echo $$ > child.new; mv child.new child; exec sleep 300' &";
+    let script = Script::new(&[tool, "echo $$ > pid.new; mv pid.new pid", READY, "sleep 300"]);
+    let server = script.start().await.unwrap();
+    let child = script.pid("child").await;
+    server.stop(Duration::from_secs(5)).await;
+    assert!(dies(child).await, "it outlived a stop");
+
+    fs::remove_file(script.file("child")).unwrap();
+    let mut server = script.start().await.unwrap();
+    let child = script.pid("child").await;
+    kill_process(script.pid("pid").await, Signal::KILL).unwrap();
+    server.exited().await;
+    assert!(dies(child).await, "it outlived a crash");
+}
+
+#[tokio::test]
 async fn an_exit_is_seen_again_and_again_and_takes_the_children_along() {
     let script = Script::new(&[CHILD, "echo $$ > pid.new; mv pid.new pid", READY, "sleep 300"]);
     let mut server = script.start().await.unwrap();
