@@ -37,6 +37,7 @@ pub fn populate(
     recorder: &Recorder,
 ) -> Result<Vec<Rc<WorkerHost>>, RunError> {
     let Order { scenario, seed, .. } = order;
+    let program = program(scenario.kind)?;
     let backend = Backend::load(*seed, recorder)?;
     let mut people = Vec::new();
     let mut machines = Vec::new();
@@ -49,7 +50,7 @@ pub fn populate(
         machines.push((host, machine));
     }
     settle_backend(sim, backend, Rc::new(people));
-    let settle = |(index, (host, machine))| settle_worker(sim, order, recorder, index, host, machine);
+    let settle = |(index, machine)| settle_worker(sim, order, recorder, program, index, machine);
     Ok(machines.into_iter().enumerate().map(settle).collect())
 }
 
@@ -62,15 +63,15 @@ fn settle_worker(
     sim: &mut Sim<'static>,
     order: &Order,
     recorder: &Recorder,
+    program: Program,
     index: usize,
-    host: Name,
-    machine: OpenCode,
+    (host, machine): (Name, OpenCode),
 ) -> Rc<WorkerHost> {
     let scenario = &order.scenario;
     let launcher = Launcher::default();
     settle_opencode(sim, host, machine, launcher.clone());
     let config = config(scenario, &backend::token(index));
-    let worker = WorkerHost::new(index, program(scenario.kind), config, launcher, order.seed, recorder);
+    let worker = WorkerHost::new(index, program, config, launcher, order.seed, recorder);
     let worker = Rc::new(worker);
     let running = Rc::clone(&worker);
     sim.host(&*worker.name, move || Rc::clone(&running).run());
@@ -91,9 +92,10 @@ fn settle_opencode(sim: &mut Sim<'static>, host: Name, machine: OpenCode, launch
     sim.host(&*host, move || opencode::run(Name::clone(&name), machine.clone(), launcher.clone()));
 }
 
-fn program(kind: Kind) -> Program {
+fn program(kind: Kind) -> Result<Program, RunError> {
     match kind {
-        Kind::Worker | Kind::Legacy => |boot| Box::pin(ours(boot)),
+        Kind::Worker => Ok(|boot| Box::pin(ours(boot))),
+        Kind::Legacy => Err(RunError::NoLegacy),
     }
 }
 
