@@ -15,6 +15,7 @@ use ::worker::env::Address;
 use turmoil::Sim;
 
 use crate::{
+    legacy,
     opencode::{OpenCode, Options},
     scenario::{Kind, Plan, Scenario},
     seed::Seed,
@@ -37,8 +38,8 @@ pub fn populate(
     recorder: &Recorder,
 ) -> Result<Vec<Rc<WorkerHost>>, RunError> {
     let Order { scenario, seed, .. } = order;
-    let program = program(scenario.kind)?;
-    let backend = Backend::load(*seed, recorder)?;
+    let program = program(scenario.kind);
+    let backend = Backend::load(order, recorder)?;
     let mut people = Vec::new();
     let mut machines = Vec::new();
     for index in 0..scenario.workers {
@@ -67,10 +68,9 @@ fn settle_worker(
     index: usize,
     (host, machine): (Name, OpenCode),
 ) -> Rc<WorkerHost> {
-    let scenario = &order.scenario;
     let launcher = Launcher::default();
     settle_opencode(sim, host, machine, launcher.clone());
-    let config = config(scenario, &backend::token(index));
+    let config = config(order, &backend::token(index));
     let worker = WorkerHost::new(index, program, config, launcher, order.seed, recorder);
     let worker = Rc::new(worker);
     let running = Rc::clone(&worker);
@@ -92,10 +92,10 @@ fn settle_opencode(sim: &mut Sim<'static>, host: Name, machine: OpenCode, launch
     sim.host(&*host, move || opencode::run(Name::clone(&name), machine.clone(), launcher.clone()));
 }
 
-fn program(kind: Kind) -> Result<Program, RunError> {
+fn program(kind: Kind) -> Program {
     match kind {
-        Kind::Worker => Ok(|boot| Box::pin(ours(boot))),
-        Kind::Legacy => Err(RunError::NoLegacy),
+        Kind::Worker => |boot| Box::pin(ours(boot)),
+        Kind::Legacy => legacy::program,
     }
 }
 
@@ -108,7 +108,9 @@ async fn ours(Boot { env, config, stop, status }: Boot) -> Exit {
     }
 }
 
-fn config(scenario: &Scenario, token: &str) -> Config {
+fn config(order: &Order, token: &str) -> Config {
+    let mut settings = order.scenario.settings.clone();
+    order.plants.iter().for_each(|plant| plant.plant_in_settings(&mut settings));
     Config {
         convex_url: ConvexUrl {
             address: Address { host: backend::HOST.into(), port: backend::PORT },
@@ -116,6 +118,6 @@ fn config(scenario: &Scenario, token: &str) -> Config {
         },
         token: token.parse().expect("made by ourselves"),
         directory: "/srv/project".into(),
-        settings: scenario.settings.clone(),
+        settings,
     }
 }

@@ -44,9 +44,6 @@ pub enum RunError {
     /// The backend's functions cannot be loaded.
     #[error("cannot load the backend's functions: {0}")]
     Backend(String),
-    /// The scenario asks for a worker that this build does not have.
-    #[error("this build has no legacy worker: set `kind = \"worker\"`")]
-    NoLegacy,
     /// A host of the simulation itself failed.
     #[error("a host of the simulation failed: {0}")]
     Host(String),
