@@ -265,7 +265,8 @@ impl Client {
     async fn send(&self, call: &Call) -> Result<Bytes, ApiError> {
         let waited = self.inner.request_timeout;
         let _place = self.inner.places.acquire().await.expect("the semaphore is never closed");
-        let answer = tokio::time::timeout(waited, self.exchange(call)).await;
+        // Boxed, so that whoever waits for a place or for the throttle does not hold room for the exchange yet.
+        let answer = tokio::time::timeout(waited, Box::pin(self.exchange(call))).await;
         answer.unwrap_or(Err(ApiError::Timeout { operation: call.operation, waited }))
     }
 
