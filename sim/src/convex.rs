@@ -241,7 +241,10 @@ impl Convex {
 
     /// Inserts documents without a function: the population from before a run. Each is validated against the schema.
     pub fn seed<R>(&self, f: impl FnOnce(&mut Seeder<'_>) -> R) -> R {
-        f(&mut Seeder::new(self))
+        let mut seeder = Seeder::new(self);
+        let result = f(&mut seeder);
+        seeder.finish();
+        result
     }
 
     fn present(&self) -> Present {

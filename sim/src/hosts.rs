@@ -15,6 +15,7 @@ use ::worker::env::Address;
 use turmoil::Sim;
 
 use crate::{
+    legacy,
     opencode::{OpenCode, Options},
     scenario::{Kind, Plan, Scenario},
     seed::Seed,
@@ -37,7 +38,8 @@ pub fn populate(
     recorder: &Recorder,
 ) -> Result<Vec<Rc<WorkerHost>>, RunError> {
     let Order { scenario, seed, .. } = order;
-    let backend = Backend::load(*seed, recorder)?;
+    let program = program(scenario.kind);
+    let backend = Backend::load(order, recorder)?;
     let mut people = Vec::new();
     let mut machines = Vec::new();
     for index in 0..scenario.workers {
@@ -49,7 +51,7 @@ pub fn populate(
         machines.push((host, machine));
     }
     settle_backend(sim, backend, Rc::new(people));
-    let settle = |(index, (host, machine))| settle_worker(sim, order, recorder, index, host, machine);
+    let settle = |(index, machine)| settle_worker(sim, order, recorder, program, index, machine);
     Ok(machines.into_iter().enumerate().map(settle).collect())
 }
 
@@ -62,15 +64,14 @@ fn settle_worker(
     sim: &mut Sim<'static>,
     order: &Order,
     recorder: &Recorder,
+    program: Program,
     index: usize,
-    host: Name,
-    machine: OpenCode,
+    (host, machine): (Name, OpenCode),
 ) -> Rc<WorkerHost> {
-    let scenario = &order.scenario;
     let launcher = Launcher::default();
     settle_opencode(sim, host, machine, launcher.clone());
-    let config = config(scenario, &backend::token(index));
-    let worker = WorkerHost::new(index, program(scenario.kind), config, launcher, order.seed, recorder);
+    let config = config(order, &backend::token(index));
+    let worker = WorkerHost::new(index, program, config, launcher, order.seed, recorder);
     let worker = Rc::new(worker);
     let running = Rc::clone(&worker);
     sim.host(&*worker.name, move || Rc::clone(&running).run());
@@ -93,7 +94,8 @@ fn settle_opencode(sim: &mut Sim<'static>, host: Name, machine: OpenCode, launch
 
 fn program(kind: Kind) -> Program {
     match kind {
-        Kind::Worker | Kind::Legacy => |boot| Box::pin(ours(boot)),
+        Kind::Worker => |boot| Box::pin(ours(boot)),
+        Kind::Legacy => legacy::program,
     }
 }
 
@@ -106,7 +108,9 @@ async fn ours(Boot { env, config, stop, status }: Boot) -> Exit {
     }
 }
 
-fn config(scenario: &Scenario, token: &str) -> Config {
+fn config(order: &Order, token: &str) -> Config {
+    let mut settings = order.scenario.settings.clone();
+    order.plants.iter().for_each(|plant| plant.plant_in_settings(&mut settings));
     Config {
         convex_url: ConvexUrl {
             address: Address { host: backend::HOST.into(), port: backend::PORT },
@@ -114,6 +118,6 @@ fn config(scenario: &Scenario, token: &str) -> Config {
         },
         token: token.parse().expect("made by ourselves"),
         directory: "/srv/project".into(),
-        settings: scenario.settings.clone(),
+        settings,
     }
 }

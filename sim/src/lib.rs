@@ -15,6 +15,7 @@
 pub mod cli;
 pub mod convex;
 pub mod hosts;
+pub mod legacy;
 pub mod opencode;
 pub mod oracles;
 pub mod plant;

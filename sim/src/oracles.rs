@@ -31,9 +31,18 @@ pub trait Oracle: Send {
     fn observe(&mut self, fact: &Fact, verdict: &mut Verdict);
 
     /// What still has to happen, if anything: a run ends well only when every oracle waits for nothing.
-    fn pending(&self) -> Option<String> {
+    fn pending(&self) -> Option<Pending> {
         None
     }
+}
+
+/// Something that still has to happen.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    /// What is waited for.
+    pub reason: String,
+    /// What the story is about.
+    pub about: Vec<Name>,
 }
 
 /// All oracles, with the limits of `scenario`.
@@ -143,6 +152,14 @@ impl Court {
         self.convict(oracle, class, at, trace);
     }
 
+    /// What is still pending becomes a violation: its time is up.
+    pub fn convict_pending(&mut self, at: Micros, trace: &Trace) {
+        for (oracle, Pending { reason, about }) in self.pending() {
+            self.verdict.raised.push(Raised { message: reason, about });
+            self.convict(oracle, Class::Liveness, at, trace);
+        }
+    }
+
     fn convict(&mut self, oracle: &'static str, class: Class, at: Micros, trace: &Trace) {
         for Raised { message, about } in self.verdict.take() {
             let count = self.counts.entry(oracle).or_default();
@@ -156,7 +173,7 @@ impl Court {
 
     /// What the oracles still wait for, each with its name.
     #[must_use]
-    pub fn pending(&self) -> Vec<(&'static str, String)> {
+    pub fn pending(&self) -> Vec<(&'static str, Pending)> {
         self.oracles.iter().filter_map(|oracle| Some((oracle.id(), oracle.pending()?))).collect()
     }
 
@@ -176,4 +193,50 @@ impl Court {
 /// The worker that owns an OpenCode host: `opencode-3` belongs to `worker-3`.
 fn worker_of(host: &str) -> Option<String> {
     host.strip_prefix("opencode-").map(|number| format!("worker-{number}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        testing::{changed, claimed, name, sent},
+        *,
+    };
+    use crate::trace::{Event, TurnState};
+
+    fn court_after(events: impl IntoIterator<Item = Event>) -> (Court, Trace) {
+        let mut court =
+            Court::new(vec![Box::new(stale::Stale::default()), Box::new(answered::Answered::default())]);
+        let mut trace = Trace::default();
+        for (at, event) in (0..).zip(events) {
+            let fact = Fact { at, host: name("convex"), event };
+            trace.record(fact.clone());
+            court.observe(&fact, &trace);
+        }
+        (court, trace)
+    }
+
+    #[test]
+    fn a_violation_is_told_with_the_facts_of_its_turn() {
+        let expired = || changed("t1", TurnState::Claimed, TurnState::Expired);
+        let (court, _) = court_after([sent("t2", 0.0), sent("t1", 0.0), claimed("t1"), expired(), expired()]);
+        let [violation] = court.violations() else { panic!("{:?}", court.violations()) };
+        assert_eq!((violation.oracle, violation.class, violation.at), ("answered", Class::Safety, 4));
+        assert!(violation.story.iter().any(|fact| fact.at == 2 && fact.event == claimed("t1")));
+    }
+
+    #[test]
+    fn many_violations_are_counted_and_a_few_kept() {
+        let expired = || changed("t1", TurnState::Claimed, TurnState::Expired);
+        let (court, _) = court_after([sent("t1", 0.0)].into_iter().chain((0..50).map(|_| expired())));
+        assert_eq!((court.counts()["answered"], court.counts()["stale"]), (49, 0));
+        assert_eq!(court.violations().len(), 5);
+    }
+
+    #[test]
+    fn what_is_pending_when_time_is_up_is_a_violation_of_liveness() {
+        let (mut court, trace) = court_after([sent("t1", 0.0), claimed("t1")]);
+        court.convict_pending(9, &trace);
+        let [violation] = court.violations() else { panic!("{:?}", court.violations()) };
+        assert_eq!((violation.class, violation.at, violation.story.len()), (Class::Liveness, 9, 2));
+    }
 }

@@ -1,5 +1,7 @@
 //! The command as people and scripts meet it: arguments, exit codes, output, files.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{fs, path::Path, process::Stdio, time::Duration};
 
 use assert_cmd::Command;
@@ -150,11 +152,16 @@ fn an_interrupted_run_leaves_a_partial_report() {
     let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("sim"));
     command.current_dir(place.path()).args(["some.toml", "--seed", "7"]).stdout(Stdio::piped());
     let child = command.spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(2));
+    wait_a_little();
     let interrupt = ["-INT", &child.id().to_string()];
     assert!(std::process::Command::new("kill").args(interrupt).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
     let report = fs::read_to_string(place.path().join("reports/some-0x7.json")).unwrap();
     assert!(report.contains(r#""verdict": "interrupted""#));
+}
+
+#[expect(clippy::disallowed_methods, reason = "a real process is waited for, in real time")]
+fn wait_a_little() {
+    std::thread::sleep(Duration::from_secs(2));
 }

@@ -1,5 +1,7 @@
 //! Runs repeat inside one process too: one after the other, and side by side.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::sync::{Arc, mpsc};
 
 use sim::{

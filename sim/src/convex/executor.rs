@@ -342,6 +342,9 @@ impl Convex {
 
 /// `queue.js:mine`, `queue:mine` and, for default exports, `queue` name functions in more than one way.
 fn canonical(path: &str) -> Result<String, String> {
+    if path.contains(':') && !path.contains(".js:") {
+        return Ok(path.to_owned());
+    }
     let parsed: UdfPath = path.parse().map_err(|why| format!("{path} is not a path to a function: {why}"))?;
     let canonical = String::from(parsed.canonicalize());
     let (module, function) = canonical.rsplit_once(':').expect("a canonical path names its function");

@@ -4,17 +4,25 @@ use std::collections::BTreeMap;
 
 use convex::Value;
 
-use super::{Convex, id::Id, transaction::Transaction};
+use super::{Convex, id::Id, store::Write, transaction::Transaction};
 
 /// Inserts documents as if they had been there before the run: no function, no observation.
 #[derive(Debug)]
 pub struct Seeder<'a> {
     convex: &'a Convex,
+    writes: Vec<Write>,
 }
 
 impl<'a> Seeder<'a> {
     pub(super) fn new(convex: &'a Convex) -> Self {
-        Self { convex }
+        Self { convex, writes: Vec::new() }
+    }
+
+    /// Commits everything at one timestamp, so that much population does not move the commit clock.
+    pub(super) fn finish(self) {
+        let deployment = &self.convex.0;
+        let touched = deployment.store.borrow_mut().commit(&self.writes, (deployment.options.clock)());
+        deployment.subscriptions.borrow_mut().invalidate(&touched);
     }
 
     /// Inserts a document with its creation time (milliseconds since the Unix epoch) and returns its id. Refused if it
@@ -29,11 +37,9 @@ impl<'a> Seeder<'a> {
         let number =
             deployment.store.borrow().number(table).ok_or_else(|| format!("there is no table `{table}`"))?;
         let id = Id::draw(number, &mut *deployment.random.borrow_mut());
-        let now = (deployment.options.clock)();
-        let mut transaction = Transaction::new(0, now);
+        let mut transaction = Transaction::new(0, 0);
         transaction.insert_at(&deployment.store.borrow(), id, creation_time, fields)?;
-        let touched = deployment.store.borrow_mut().commit(&transaction.writes(), now);
-        deployment.subscriptions.borrow_mut().invalidate(&touched);
+        self.writes.extend(transaction.writes());
         Ok(id.to_string())
     }
 }

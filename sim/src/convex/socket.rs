@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use convex::Value;
-use convex_sync_types::{ClientMessage, QueryId, ServerMessage};
+use convex_sync_types::{ClientMessage, ServerMessage};
 use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
@@ -35,7 +35,7 @@ use tokio_tungstenite::{
 use super::{
     Convex, Identity, Observation,
     executor::{Call, Committed, MutationError},
-    subscriptions::Subscription,
+    subscriptions::{Subscription, take_invalid},
     sync_protocol::{Action, Connection, Event, Mutation, Present, QueryRequest, QueryResult},
 };
 
@@ -49,6 +49,11 @@ const QUIET: Duration = Duration::from_secs(15);
 const MUTATION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Transitions above this size are sent in parts to the clients that can put them together.
 const CHUNK_BYTES: usize = 5_000_000;
+
+/// Messages that may wait for a client that does not read; beyond them nothing is read from it either.
+const OUTBOX: usize = 1_000;
+/// How long a client may take to take the close frame.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 /// What a client can do.
 #[derive(Debug, Clone, Copy, Default)]
@@ -84,10 +89,9 @@ struct Socket<S> {
     wake: Rc<Notify>,
     mutation: Option<Running>,
     computation: Option<Computation>,
-    /// Bounded by what the protocol produces: two Transitions, one response a mutation in progress, pings.
     outbox: VecDeque<(Message, bool)>,
     unflushed: bool,
-    closing: bool,
+    closing: Option<Instant>,
     last_inbound: Instant,
     last_outbound: Instant,
     received: u64,
@@ -115,7 +119,7 @@ where
         computation: None,
         outbox: VecDeque::new(),
         unflushed: false,
-        closing: false,
+        closing: None,
         last_inbound: Instant::now(),
         last_outbound: Instant::now(),
         received: 0,
@@ -143,23 +147,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
         let mut disconnects = self.convex.0.disconnects.subscribe();
         loop {
             let wake = self.next(&mut pings, &mut disconnects).await;
-            let silent = self.last_inbound.elapsed() > INACTIVITY;
-            if silent {
+            if self.last_inbound.elapsed() > INACTIVITY {
                 self.close(Some((1000, "ClientDisconnected")));
             }
-            if self.apply(wake).is_break() || (self.closing && self.outbox.is_empty() && !self.unflushed) {
+            if self.apply(wake).is_break() || self.is_closed() {
                 return;
             }
         }
     }
 
+    /// Whether the close frame has left, or the client took too long to take it.
+    fn is_closed(&self) -> bool {
+        let Some(since) = self.closing else { return false };
+        (self.outbox.is_empty() && !self.unflushed) || since.elapsed() > CLOSE_GRACE
+    }
+
     async fn next(&mut self, pings: &mut Interval, disconnects: &mut watch::Receiver<u64>) -> Wake {
         let quiet = self.last_outbound + QUIET;
+        let reading = self.closing.is_none() && self.outbox.len() < OUTBOX;
         let expiry = self.connection.expires_at().map(|at| self.convex.until(at));
         tokio::select! {
             biased;
             _ = disconnects.changed() => Wake::Lost,
-            message = self.stream.next(), if !self.closing => match message {
+            message = self.stream.next(), if reading => match message {
                 Some(Ok(message)) => Wake::Inbound(message),
                 Some(Err(_)) | None => Wake::Lost,
             },
@@ -207,14 +217,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
                 let parsed =
                     parsed.and_then(|json| ClientMessage::try_from(json).map_err(|why| why.to_string()));
                 self.announce(&parsed);
-                self.handle(parsed.map_or_else(Event::Garbage, Event::Message));
+                self.handle(parsed.map_or_else(Event::Garbage, |message| Event::Message(Box::new(message))));
             }
             Message::Binary(_) => self.handle(Event::Binary),
             // The answers to these are queued by the WebSocket itself and leave with the next flush.
             Message::Ping(_) => self.unflushed = true,
             Message::Close(_) => {
                 self.unflushed = true;
-                self.closing = true;
+                self.closing = Some(Instant::now());
             }
             Message::Pong(_) | Message::Frame(_) => {}
         }
@@ -233,8 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
     fn handle(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let hit = self.subscriptions.extract_if(.., |_, subscription| subscription.is_invalid());
-            let invalidated = hit.map(|(id, _)| QueryId::new(id)).collect();
+            let invalidated = take_invalid(&mut self.subscriptions);
             let present = Present { invalidated, ..self.convex.present() };
             for action in self.connection.handle(event, &present) {
                 events.extend(self.perform(action));
@@ -309,7 +318,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
     }
 
     fn close(&mut self, frame: Option<(u16, &'static str)>) {
-        if !std::mem::replace(&mut self.closing, true) {
+        if self.closing.is_none() {
+            self.closing = Some(Instant::now());
             let frame =
                 frame.map(|(code, reason)| CloseFrame { code: CloseCode::from(code), reason: reason.into() });
             self.outbox.push_back((Message::Close(frame), false));
@@ -374,4 +384,27 @@ fn chunks(text: String) -> Vec<String> {
             .to_string()
     };
     (0..).zip(parts).map(chunk).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_transition_is_split_into_parts_that_join_to_it() {
+        let text = "é".repeat(CHUNK_BYTES);
+        let parts = chunks(text.clone());
+        let joined: String = parts
+            .iter()
+            .map(|part| match ServerMessage::<Value>::try_from(serde_json::from_str::<Json>(part).unwrap()) {
+                Ok(ServerMessage::TransitionChunk { chunk, total_parts: 2, transition_id, .. }) => {
+                    assert_eq!(transition_id, text.len().to_string());
+                    chunk
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!((parts.len(), joined), (2, text));
+        assert_eq!(chunks("short".into()), ["short"]);
+    }
 }

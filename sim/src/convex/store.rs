@@ -169,8 +169,8 @@ impl Read {
 }
 
 /// Commits are at least this far apart, in nanoseconds. In simulation time can stand still over many commits; they
-/// differ by so much that `_creationTime` (a float of milliseconds) still tells one mutation from the next.
-const COMMIT_STEP: u64 = 1_000;
+/// differ by so much that `_creationTime`, a float of milliseconds, still tells one mutation from the next.
+const COMMIT_STEP: u64 = 256;
 
 /// The committed state of a deployment.
 #[derive(Debug)]
@@ -217,7 +217,7 @@ impl Store {
     }
 
     /// An index by its id, which must come from this store.
-    pub fn index(&self, id: IndexId) -> &Index {
+    pub fn index_by_id(&self, id: IndexId) -> &Index {
         &self.tables[&id.0].indexes[usize::from(id.1)]
     }
 
@@ -266,11 +266,11 @@ impl Store {
         for (index, place) in table.indexes.iter_mut().zip(0..) {
             let old = write.old.as_ref().map(|document| index.key(document));
             let new = write.new.as_ref().map(|document| (index.key(document), document.clone()));
-            if let Some(old) = old {
-                if new.as_ref().is_none_or(|(key, _)| *key != old) {
-                    index.entries.remove(&old);
-                    keys.push((IndexId(number, place), old));
-                }
+            if let Some(old) = old
+                && new.as_ref().is_none_or(|(key, _)| *key != old)
+            {
+                index.entries.remove(&old);
+                keys.push((IndexId(number, place), old));
             }
             if let Some((key, document)) = new {
                 keys.push((IndexId(number, place), key.clone()));

@@ -6,6 +6,7 @@ use std::{
     rc::Rc,
 };
 
+use convex_sync_types::QueryId;
 use tokio::sync::Notify;
 
 use super::{
@@ -79,6 +80,14 @@ impl Subscription {
     pub fn is_invalid(&self) -> bool {
         self.watched.invalid.get()
     }
+}
+
+/// Takes the queries out whose subscriptions have become invalid.
+pub fn take_invalid(subscriptions: &mut BTreeMap<u32, Subscription>) -> Vec<QueryId> {
+    let invalid = subscriptions.iter().filter(|(_, subscription)| subscription.is_invalid());
+    let ids: Vec<_> = invalid.map(|(id, _)| *id).collect();
+    ids.iter().for_each(|id| drop(subscriptions.remove(id)));
+    ids.into_iter().map(QueryId::new).collect()
 }
 
 impl Drop for Subscription {

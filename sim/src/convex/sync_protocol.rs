@@ -4,15 +4,12 @@
 //! Every update ends in a Transition, even an empty one; all queries of a Transition were run at its end timestamp; a
 //! query whose result did not change is left out. Mutations run one at a time, in order of arrival.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    hash::{DefaultHasher, Hash, Hasher},
-};
+use std::collections::{BTreeMap, VecDeque};
 
 use convex::Value;
 use convex_sync_types::{
-    AuthenticationToken, ClientMessage, LogLinesMessage, Query, QueryId, QuerySetModification, ServerMessage,
-    SessionRequestSeqNumber, StateModification, StateVersion, Timestamp,
+    AuthenticationToken, ClientMessage, LogLinesMessage, QueryId, ServerMessage, SessionRequestSeqNumber,
+    StateModification, StateVersion, Timestamp,
     types::{ErrorPayload, SerializedArgs},
 };
 use rand::Rng;
@@ -21,143 +18,21 @@ use uuid::Uuid;
 
 use super::{
     auth::{self, Identity},
-    encoding::encode,
     executor::{Committed, Failure, MutationError},
     limits,
 };
 
+mod events;
+mod query_set;
+
 #[cfg(test)]
 mod tests;
 
-/// Choices that the protocol leaves open.
-#[derive(Debug, Clone, Copy)]
-pub struct SyncOptions {
-    /// How often a mutation's response is followed by a Transition from before the mutation.
-    pub stale_transition: f64,
-    /// How often the Transition that covers a mutation comes before its response.
-    pub early_transition: f64,
-}
-
-impl Default for SyncOptions {
-    /// Mostly the usual order: response, then the Transition that covers it.
-    fn default() -> Self {
-        Self { stale_transition: 0.05, early_transition: 0.05 }
-    }
-}
-
-/// The present, as the deployment sees it.
-#[derive(Debug, Clone, Default)]
-pub struct Present {
-    /// The timestamp of the newest commit.
-    pub last_ts: u64,
-    /// The wall clock in nanoseconds since the Unix epoch.
-    pub now: u64,
-    /// The live queries of this connection whose read sets were written. They come with every event: a Transition to
-    /// a timestamp has to show everything that was committed until then.
-    pub invalidated: Vec<QueryId>,
-}
-
-/// What happens to a connection.
-#[derive(Debug)]
-pub enum Event {
-    /// The client sent something.
-    Message(ClientMessage),
-    /// The client sent a text that is no message.
-    Garbage(String),
-    /// The client sent a binary frame.
-    Binary,
-    /// The running mutation is over.
-    MutationDone(Result<Committed, MutationError>),
-    /// Something that a live query read was written; what, [`Present`] says.
-    Invalidated,
-    /// The queries that were asked for have run, all at `ts`.
-    Computed {
-        /// The snapshot that they read.
-        ts: u64,
-        /// What they answered.
-        results: Vec<QueryResult>,
-    },
-    /// A Transition has left for the client.
-    TransitionSent,
-    /// Nothing was sent to the client for 15 s.
-    Quiet,
-    /// The identity's token has expired.
-    IdentityExpired,
-}
-
-/// A query's answer.
-#[derive(Debug, Clone)]
-pub struct QueryResult {
-    /// Which query.
-    pub id: QueryId,
-    /// Its answer.
-    pub result: Result<Value, Failure>,
-    /// What it logged.
-    pub logs: Vec<String>,
-    /// Where its page ended.
-    pub journal: Option<String>,
-}
-
-/// What is to be done.
-#[derive(Debug, PartialEq)]
-pub enum Action {
-    /// Send a message.
-    Send(ServerMessage<Value>),
-    /// Run a mutation, then report [`Event::MutationDone`]. One at a time.
-    Mutate(Mutation),
-    /// Run these queries at once, at the present timestamp, and watch what they read; report [`Event::Computed`] then or
-    /// later. One at a time.
-    Compute(Vec<QueryRequest>),
-    /// Stop watching what a query read.
-    Forget(QueryId),
-    /// Close the socket, with a code and a reason or without a close frame's content.
-    Close(Option<(u16, &'static str)>),
-}
-
-/// A mutation to be run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Mutation {
-    /// The client's number for it.
-    pub request_id: SessionRequestSeqNumber,
-    /// Under which key its answer is recorded.
-    pub session: Option<Uuid>,
-    /// `module:function`.
-    pub path: String,
-    /// Its arguments.
-    pub args: Value,
-    /// Who called, when the message came.
-    pub identity: Option<Identity>,
-}
-
-/// A query to be run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct QueryRequest {
-    /// Which query.
-    pub id: QueryId,
-    /// `module:function`.
-    pub path: String,
-    /// Its arguments.
-    pub args: Value,
-    /// Where its page ended when it last ran.
-    pub journal: Option<String>,
-    /// Who asks.
-    pub identity: Option<Identity>,
-    /// Whether it ran on this connection before.
-    pub rerun: bool,
-}
+pub use self::events::{Action, Event, Mutation, Present, QueryRequest, QueryResult, SyncOptions};
+use self::query_set::LiveQuery;
 
 /// Transitions that may wait to be sent before no further one is computed.
 const UNSENT_TRANSITIONS: usize = 2;
-
-#[derive(Debug)]
-struct LiveQuery {
-    path: String,
-    args: Value,
-    journal: Option<String>,
-    /// Hash of what the client was last told; `None` before the first answer.
-    told: Option<u64>,
-    stale: bool,
-}
 
 /// What the Transition that is being computed will cover.
 #[derive(Debug)]
@@ -234,7 +109,7 @@ impl Connection {
         }
         present.invalidated.iter().for_each(|id| self.invalidated(*id));
         match event {
-            Event::Message(message) => self.message(message, present),
+            Event::Message(message) => self.message(*message, present),
             Event::Garbage(why) => self.fatal(format!("Received Invalid JSON on websocket: {why}")),
             Event::Binary => self.internal_error(),
             Event::MutationDone(outcome) => self.mutation_done(outcome),
@@ -286,51 +161,6 @@ impl Connection {
         }
         self.session = Some(session);
         self.clock_skew = client_ts.map(|client| client as i64 - (present.now / 1_000_000) as i64);
-    }
-
-    fn modify_query_set(&mut self, base: u32, new: u32, modifications: Vec<QuerySetModification>) {
-        if base != self.query_set {
-            let current = self.query_set;
-            return self
-                .fatal(format!("Base version {base} passed up doesn't match the current version {current}"));
-        }
-        if new <= base {
-            return self.internal_error();
-        }
-        for modification in modifications {
-            let done = match modification {
-                QuerySetModification::Add(query) => self.add(query),
-                QuerySetModification::Remove { query_id } => self.remove(query_id),
-            };
-            if done.is_none() {
-                return;
-            }
-        }
-        self.query_set = new;
-        self.update = true;
-    }
-
-    fn add(&mut self, query: Query) -> Option<()> {
-        let id = query.query_id.get_id();
-        if self.queries.contains_key(&id) || query.component_path.is_some() {
-            self.internal_error();
-            return None;
-        }
-        let args = self.parse_args(&query.args)?;
-        let path = String::from(query.udf_path);
-        let live = LiveQuery { path, args, journal: query.journal.flatten(), told: None, stale: true };
-        self.queries.insert(id, live);
-        Some(())
-    }
-
-    fn remove(&mut self, id: QueryId) -> Option<()> {
-        if self.queries.remove(&id.get_id()).is_none() {
-            self.internal_error();
-            return None;
-        }
-        self.removed.push(id);
-        self.actions.push(Action::Forget(id));
-        Some(())
     }
 
     fn parse_args(&mut self, args: &SerializedArgs) -> Option<Value> {
@@ -419,13 +249,6 @@ impl Connection {
         }
     }
 
-    fn invalidated(&mut self, id: QueryId) {
-        if let Some(query) = self.queries.get_mut(&id.get_id()) {
-            query.stale = true;
-            self.update = true;
-        }
-    }
-
     fn computed(&mut self, ts: u64, results: Vec<QueryResult>, present: &Present) {
         let computing = self.computing.take().expect("what was computed was asked for");
         let removed =
@@ -444,24 +267,6 @@ impl Connection {
             responses.into_iter().for_each(|(_, response)| self.send(response));
             self.update = true;
         }
-    }
-
-    /// What the client is told of an answer; nothing if it knows it, or removed the query meanwhile.
-    fn modification(&mut self, result: QueryResult) -> Option<StateModification<Value>> {
-        let QueryResult { id: query_id, result, logs, journal } = result;
-        let query = self.queries.get_mut(&query_id.get_id())?;
-        query.journal.clone_from(&journal);
-        let hash = fingerprint(&result, &logs);
-        if query.told.replace(hash) == Some(hash) {
-            return None;
-        }
-        let log_lines = LogLinesMessage(logs);
-        Some(match result {
-            Ok(value) => StateModification::QueryUpdated { query_id, value, log_lines, journal },
-            Err(Failure { message: error_message, data: error_data }) => {
-                StateModification::QueryFailed { query_id, error_message, log_lines, journal, error_data }
-            }
-        })
     }
 
     fn transition(
@@ -486,11 +291,11 @@ impl Connection {
         if self.closed {
             return;
         }
-        if self.running.is_none() {
-            if let Some(mutation) = self.mutations.pop_front() {
-                self.running = Some(mutation.request_id);
-                self.actions.push(Action::Mutate(mutation));
-            }
+        if self.running.is_none()
+            && let Some(mutation) = self.mutations.pop_front()
+        {
+            self.running = Some(mutation.request_id);
+            self.actions.push(Action::Mutate(mutation));
         }
         if self.update && self.computing.is_none() && self.unsent < UNSENT_TRANSITIONS {
             self.update = false;
@@ -500,23 +305,6 @@ impl Connection {
             let requests = self.stale_queries();
             self.actions.push(Action::Compute(requests));
         }
-    }
-
-    fn stale_queries(&mut self) -> Vec<QueryRequest> {
-        let identity = &self.identity;
-        let stale = self
-            .queries
-            .iter_mut()
-            .filter_map(|(id, query)| std::mem::take(&mut query.stale).then_some((id, query)));
-        let requests = stale.map(|(id, query)| QueryRequest {
-            id: QueryId::new(*id),
-            path: query.path.clone(),
-            args: query.args.clone(),
-            journal: query.journal.clone(),
-            identity: identity.clone(),
-            rerun: query.told.is_some(),
-        });
-        requests.collect()
     }
 
     fn release_held(&mut self) {
@@ -574,21 +362,4 @@ fn payload(failure: Failure) -> ErrorPayload<Value> {
 
 fn timestamp(ts: u64) -> Timestamp {
     Timestamp::try_from(ts).expect("the simulation ends before the year 2262")
-}
-
-fn fingerprint(result: &Result<Value, Failure>, logs: &[String]) -> u64 {
-    let mut bytes = Vec::new();
-    let (value, message) = match result {
-        Ok(value) => (Some(value), None),
-        Err(failure) => (failure.data.as_ref(), Some(stable_message(&failure.message))),
-    };
-    encode(value, &mut bytes);
-    let mut hasher = DefaultHasher::new();
-    (bytes, message, logs).hash(&mut hasher);
-    hasher.finish()
-}
-
-/// A failure's message without its request id, which is new at every run.
-fn stable_message(message: &str) -> &str {
-    message.split_once("] ").map_or(message, |(_, rest)| rest)
 }

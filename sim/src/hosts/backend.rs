@@ -10,11 +10,11 @@ use super::users::People;
 use crate::{
     convex::{Convex, Options, SyncOptions, auth::Identity, sources},
     opencode::OpenCode,
-    scenario::{Plan, Scenario},
-    seed::Seed,
+    legacy,
+    scenario::{Kind, Plan, Scenario},
     trace::Name,
     world::{
-        RunError,
+        Order, RunError,
         determinism::{EPOCH, elapsed},
         network::Listener,
         observe::BackendFacts,
@@ -64,14 +64,19 @@ impl Backend {
     ///
     /// # Errors
     /// If they cannot be read or do not load.
-    pub fn load(seed: Seed, recorder: &Recorder) -> Result<Self, RunError> {
+    pub fn load(order: &Order, recorder: &Recorder) -> Result<Self, RunError> {
         let name = recorder.name(HOST);
-        let sources = sources::read_directory(Path::new(SOURCES))
+        let mut sources = sources::read_directory(Path::new(SOURCES))
             .map_err(|error| RunError::Backend(format!("{SOURCES}: {error}")))?;
+        order.plants.iter().for_each(|plant| plant.plant_in_sources(&mut sources));
+        if order.scenario.kind == Kind::Legacy {
+            let (path, text) = legacy::SOURCE;
+            sources.insert(path.to_owned(), text.to_owned());
+        }
         let facts = Rc::new(BackendFacts::new(recorder.clone(), Name::clone(&name)));
         let observer = Rc::clone(&facts);
         let options = Options {
-            seed: seed.derive("convex"),
+            seed: order.seed.derive("convex"),
             clock: Rc::new(|| {
                 u64::try_from((EPOCH + elapsed()).as_nanos()).expect("simulations end before 2554")
             }),

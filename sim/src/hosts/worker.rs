@@ -12,12 +12,13 @@ use worker::{config::Config, run::Stop, telemetry::Status};
 
 use super::{env::SimEnv, launcher::Launcher};
 use crate::{
+    oracles::Class,
     seed::Seed,
     trace::{Event, Exit, Name},
     world::{
         memory::{Attributed, Owner},
         network,
-        recorder::Recorder,
+        recorder::{Recorder, now},
     },
 };
 
@@ -101,8 +102,9 @@ impl WorkerHost {
         let exit = Attributed::new(self.owner, (self.program)(boot)).await;
         let asked = self.process.take().is_some_and(|process| process.asked);
         self.record(Event::Exited { worker, exit: exit.clone() });
-        if let (false, Exit::Stopped) = (asked, &exit) {
-            return Err(format!("{} ended as if asked to, and was not", self.name).into());
+        if !asked || exit != Exit::Stopped {
+            let message = format!("{} ended by itself: {exit:?}", self.name);
+            self.recorder.with(|all| all.court.raise("lifecycle", Class::Safety, now(), message, &all.trace));
         }
         Ok(())
     }

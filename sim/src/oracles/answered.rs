@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Oracle, Verdict};
+use super::{Oracle, Pending, Verdict};
 use crate::trace::{Digest, Event, Fact, Name, ReplyOutcome, TurnState};
 
 /// See the file's comment.
@@ -97,10 +97,11 @@ impl Oracle for Answered {
         }
     }
 
-    fn pending(&self) -> Option<String> {
+    fn pending(&self) -> Option<Pending> {
         let (name, turn) = self.turns.iter().find(|(_, turn)| !turn.state.has_ended())?;
         let count = self.open;
-        Some(format!("{count} turns have not ended, among them {name} ({:?})", turn.state))
+        let reason = format!("{count} turns have not ended, among them {name} ({:?})", turn.state);
+        Some(Pending { reason, about: vec![Name::clone(name), Name::clone(&turn.session)] })
     }
 }
 

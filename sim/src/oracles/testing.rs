@@ -21,7 +21,7 @@ pub(super) fn judge(
         oracle.observe(&Fact { at, host, event }, &mut verdict);
     }
     let mut said: Vec<_> = verdict.take().into_iter().map(|raised| raised.message).collect();
-    said.extend(oracle.pending().map(|reason| format!("pending: {reason}")));
+    said.extend(oracle.pending().map(|pending| format!("pending: {}", pending.reason)));
     said
 }
 

@@ -162,3 +162,75 @@ impl AsyncWrite for Stream {
         unattributed(|| stream.poll_shutdown(context))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::{seed::Seed, world::determinism};
+
+    const PORT: u16 = 80;
+
+    fn address() -> Address {
+        Address { host: "server".into(), port: PORT }
+    }
+
+    /// A world with an echoing server, and `client` in it.
+    fn check<F, Fut>(client: F)
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = turmoil::Result> + 'static,
+    {
+        let run = move || {
+            let mut sim = turmoil::Builder::new().build();
+            sim.host("server", || async {
+                let (mut stream, peer) = Listener::bind(PORT).await?.accept().await?;
+                assert_eq!(peer, "client");
+                let mut byte = [0];
+                stream.read_exact(&mut byte).await?;
+                stream.write_all(&byte).await?;
+                Ok(())
+            });
+            sim.client("client", client());
+            sim.run().unwrap();
+        };
+        determinism::spawn(Seed(1), run).join().unwrap();
+    }
+
+    #[test]
+    fn bytes_travel_both_ways_and_the_end_is_seen() {
+        check(|| async {
+            let mut stream = connect(&address()).await?;
+            stream.write_all(b"x").await?;
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).await?;
+            assert_eq!(all, b"x");
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn a_host_that_is_down_refuses_and_one_that_is_back_accepts() {
+        check(|| async {
+            set_down("server", true);
+            let refused = connect(&address()).await.map(drop).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+            set_down("server", false);
+            assert!(connect(&address()).await.is_ok());
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn streams_that_end_with_their_software_are_closed_when_they_are_buried() {
+        check(|| async {
+            let stream = connect(&address()).await?;
+            end_software(|| drop(stream));
+            assert_eq!(GRAVES.with_borrow(BTreeMap::len), 1);
+            drop(Burial);
+            assert_eq!(GRAVES.with_borrow(BTreeMap::len), 0);
+            Ok(())
+        });
+    }
+}

@@ -106,11 +106,7 @@ impl World {
     }
 
     fn convict_pending(&self) {
-        self.recorder.with(|recording| {
-            for (oracle, reason) in recording.court.pending() {
-                recording.court.raise(oracle, Class::Liveness, now(), reason, &recording.trace);
-            }
-        });
+        self.recorder.with(|recording| recording.court.convict_pending(now(), &recording.trace));
     }
 
     /// Asks every worker to end, and sees that it does.

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper_util::{client::legacy, rt::TokioTimer};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::Semaphore;
 
 use super::{
     connection::{Connector, Tasks},
@@ -23,7 +24,9 @@ use crate::env::{Address, Env};
 /// The largest answer that is read (bytes).
 pub const MAX_ANSWER: usize = 8 * 1024 * 1024;
 /// Idle connections kept open to the server.
-const MAX_IDLE_CONNECTIONS: usize = 4;
+const MAX_IDLE_CONNECTIONS: usize = 1;
+/// Requests on their way at the same time; each holds a connection of about 25 KiB. Further ones wait.
+const MAX_REQUESTS: usize = 6;
 /// An idle connection is closed after this long: shorter than servers do it, so that no request meets a closing one.
 const IDLE_CONNECTION: Duration = Duration::from_secs(4);
 /// The user that OpenCode expects.
@@ -41,6 +44,7 @@ struct Inner {
     authority: String,
     authorization: HeaderValue,
     request_timeout: Duration,
+    places: Semaphore,
     tasks: Tasks,
 }
 
@@ -126,7 +130,8 @@ impl Client {
             .timer(TokioTimer::new())
             .build(Connector::new(env, address, tasks.clone()));
         let authorization = basic_auth(password);
-        Self { inner: Arc::new(Inner { http, authority, authorization, request_timeout, tasks }) }
+        let places = Semaphore::new(MAX_REQUESTS);
+        Self { inner: Arc::new(Inner { http, authority, authorization, request_timeout, places, tasks }) }
     }
 
     /// Whether the server is up, and its version.
@@ -259,7 +264,9 @@ impl Client {
 
     async fn send(&self, call: &Call) -> Result<Bytes, ApiError> {
         let waited = self.inner.request_timeout;
-        let answer = tokio::time::timeout(waited, self.exchange(call)).await;
+        let _place = self.inner.places.acquire().await.expect("the semaphore is never closed");
+        // Boxed, so that whoever waits for a place or for the throttle does not hold room for the exchange yet.
+        let answer = tokio::time::timeout(waited, Box::pin(self.exchange(call))).await;
         answer.unwrap_or(Err(ApiError::Timeout { operation: call.operation, waited }))
     }
 

@@ -45,7 +45,7 @@ pub enum TapEvent {
 /// Receives one session's events. Dropping it ends the registration.
 #[derive(Debug)]
 pub struct EventReceiver {
-    events: mpsc::Receiver<SessionEvent>,
+    events: mpsc::Receiver<Boxed>,
     key: Key,
     registry: Arc<Registry>,
 }
@@ -54,7 +54,7 @@ impl EventReceiver {
     /// The next event. After [`SessionEvent::ServerLost`] it answers the same again. Safe to cancel.
     pub async fn recv(&mut self) -> SessionEvent {
         match self.events.recv().await {
-            Some(event) => event,
+            Some(event) => *event,
             None => SessionEvent::ServerLost { reason: self.registry.lost_reason() },
         }
     }
@@ -77,14 +77,17 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    receivers: BTreeMap<Key, mpsc::Sender<SessionEvent>>,
+    receivers: BTreeMap<Key, mpsc::Sender<Boxed>>,
     /// Child → the session with a receiver that it works for.
     children: BTreeMap<OpencodeSessionId, OpencodeSessionId>,
     lost: Option<String>,
 }
 
+/// A queue has room for 32 events as soon as it exists, one queue for each turn: boxes keep an empty one small.
+type Boxed = Box<SessionEvent>;
+
 /// A receiver that was full, and what it waits for.
-type Waiting = (mpsc::Sender<SessionEvent>, SessionEvent);
+type Waiting = (mpsc::Sender<Boxed>, Boxed);
 
 impl Registry {
     /// Registers a receiver for a session. If the generation has ended, it answers `ServerLost`.
@@ -111,7 +114,7 @@ impl Registry {
     pub(crate) async fn gap(&self) {
         let all: Vec<_> = self.state().receivers.values().cloned().collect();
         for sender in all {
-            let _ = sender.send(SessionEvent::Gap).await;
+            let _ = sender.send(Box::new(SessionEvent::Gap)).await;
         }
     }
 
@@ -152,7 +155,7 @@ impl Registry {
 }
 
 impl State {
-    fn receivers_of(&self, session: &OpencodeSessionId) -> impl Iterator<Item = &mpsc::Sender<SessionEvent>> {
+    fn receivers_of(&self, session: &OpencodeSessionId) -> impl Iterator<Item = &mpsc::Sender<Boxed>> {
         self.receivers.range((session.clone(), 0)..=(session.clone(), u64::MAX)).map(|(_, sender)| sender)
     }
 
@@ -161,7 +164,7 @@ impl State {
     }
 
     fn offer_to(&self, session: &OpencodeSessionId, event: &SessionEvent) -> Vec<Waiting> {
-        let full = |sender: &mpsc::Sender<SessionEvent>| match sender.try_send(event.clone()) {
+        let full = |sender: &mpsc::Sender<Boxed>| match sender.try_send(Box::new(event.clone())) {
             Err(mpsc::error::TrySendError::Full(event)) => Some((sender.clone(), event)),
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => None,
         };

@@ -3,7 +3,7 @@
 //! Nothing is loaded at start. A session enters when its first turn is prompted and leaves when it is the least
 //! recently used one. Forgetting costs nothing: the backend has the link, and a running turn holds its own copy.
 
-use std::num::NonZeroUsize;
+use std::{hash::RandomState, num::NonZeroUsize};
 
 use lru::LruCache;
 
@@ -11,13 +11,15 @@ use crate::{convex::api::SessionId, opencode::OpencodeSessionId};
 
 /// A bounded cache; its memory does not depend on how many sessions exist.
 pub struct SessionCache {
-    entries: LruCache<SessionId, OpencodeSessionId>,
+    /// The standard hasher takes its keys from the operating system, so simulation controls them; the crate's own
+    /// takes them from addresses, and the table's growth would differ from run to run.
+    entries: LruCache<SessionId, OpencodeSessionId, RandomState>,
 }
 
 impl SessionCache {
     /// Remembers at most `capacity` sessions.
     pub fn new(capacity: NonZeroUsize) -> Self {
-        Self { entries: LruCache::new(capacity) }
+        Self { entries: LruCache::with_hasher(capacity, RandomState::new()) }
     }
 
     /// The session's OpenCode session, which counts as a use.

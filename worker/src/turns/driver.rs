@@ -85,7 +85,7 @@ pub async fn run<E: Env>(shared: &Shared<E>, row: &ReadySession, control: &Contr
     let linked = opencode_session_id.and_then(|id| OpencodeSessionId::new(&id).ok());
     let known = shared.cache().get(&row.session).cloned();
     let driver = Driver { shared, row, control, reply: Reply::new(&shared.settings.turns) };
-    match driver.drive(content, model, title.unwrap_or_default(), known.or(linked)).await {
+    match Box::pin(driver.drive(content, model, title.unwrap_or_default(), known.or(linked))).await {
         // One reply that cannot be stored, not a worker that cannot work: the turn must end all the same.
         Err(error) if !error.concerns_worker() => {
             let failure = Failure::not_stored(&error);
@@ -127,10 +127,11 @@ impl<E: Env> Driver<'_, E> {
             Ok(model) => model,
             Err(error) => return self.end(Failure::model_name(&error).into()).await,
         };
-        match self.prompt(&content, model.as_ref(), &title, session).await? {
+        // Each phase's room is given back when it is over: a turn spends most of its life following its reply.
+        match Box::pin(self.prompt(&content, model.as_ref(), &title, session)).await? {
             Ok(prompted) => {
                 drop(content);
-                let (ending, reply) = self.follow(prompted).await?;
+                let (ending, reply) = Box::pin(self.follow(prompted)).await?;
                 self.reply = reply;
                 self.end(ending).await
             }

@@ -247,7 +247,7 @@ impl Host {
 
 fn prepare(store: &Store, request: Request) -> Outcome<Query> {
     let index = find_index(store, &request.table, request.index.as_deref())?;
-    let interval = range(store.index(index), &request.steps)?;
+    let interval = range(store.index_by_id(index), &request.steps)?;
     let filter = request.filter.as_ref().map(Expression::parse).transpose()?.map(Rc::new);
     Ok(Query { index, interval, descending: request.descending, filter })
 }

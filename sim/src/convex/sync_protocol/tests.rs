@@ -3,7 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use ::convex::base_client::{BaseConvexClient, FunctionResult, SubscriberId};
-use convex_sync_types::SessionId;
+use convex_sync_types::{QuerySetModification, SessionId};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use tokio::sync::{Notify, oneshot};
@@ -12,7 +12,7 @@ use super::*;
 use crate::convex::{
     Convex,
     executor::Call,
-    subscriptions::Subscription,
+    subscriptions::{Subscription, take_invalid},
     tests::{START, deploy, fixture::*, simulate},
 };
 
@@ -79,12 +79,11 @@ impl Link {
 
     fn message(&mut self, message: ClientMessage) {
         let json = serde_json::Value::try_from(message).unwrap();
-        self.event(Event::Message(ClientMessage::try_from(json).unwrap()));
+        self.event(said(ClientMessage::try_from(json).unwrap()));
     }
 
     fn event(&mut self, event: Event) {
-        let hit = self.subscriptions.extract_if(.., |_, subscription| subscription.is_invalid());
-        let invalidated = hit.map(|(id, _)| QueryId::new(id)).collect();
+        let invalidated = take_invalid(&mut self.subscriptions);
         let actions = self.connection.handle(event, &Present { invalidated, ..self.convex.present() });
         for action in actions {
             match action {
@@ -184,6 +183,10 @@ impl Link {
     fn take_log(&mut self) -> String {
         std::mem::take(&mut self.log).join("\n")
     }
+}
+
+fn said(message: ClientMessage) -> Event {
+    Event::Message(Box::new(message))
 }
 
 /// A message in one line; timestamps are left out.
@@ -337,18 +340,42 @@ fn protocol_errors_close_as_the_table_says() {
         });
         format!("{} {:?}", seen.0.join(" "), seen.1)
     };
-    insta::assert_snapshot!(closed(|_| Event::Message(ClientMessage::ModifyQuerySet { base_version: 5, new_version: 6, modifications: vec![] })), @r#"{"type":"FatalError","error":"Base version 5 passed up doesn't match the current version 1"} Some(None)"#);
-    insta::assert_snapshot!(closed(|_| Event::Message(ClientMessage::ModifyQuerySet { base_version: 1, new_version: 1, modifications: vec![] })), @r#" Some(Some((1011, "InternalServerError")))"#);
-    insta::assert_snapshot!(closed(|_| Event::Message(ClientMessage::ModifyQuerySet { base_version: 1, new_version: 2, modifications: vec![QuerySetModification::Remove { query_id: QueryId::new(9) }] })), @r#" Some(Some((1011, "InternalServerError")))"#);
+    insta::assert_snapshot!(closed(|_| said(ClientMessage::ModifyQuerySet { base_version: 5, new_version: 6, modifications: vec![] })), @r#"{"type":"FatalError","error":"Base version 5 passed up doesn't match the current version 1"} Some(None)"#);
+    insta::assert_snapshot!(closed(|_| said(ClientMessage::ModifyQuerySet { base_version: 1, new_version: 1, modifications: vec![] })), @r#" Some(Some((1011, "InternalServerError")))"#);
+    insta::assert_snapshot!(closed(|_| said(ClientMessage::ModifyQuerySet { base_version: 1, new_version: 2, modifications: vec![QuerySetModification::Remove { query_id: QueryId::new(9) }] })), @r#" Some(Some((1011, "InternalServerError")))"#);
     insta::assert_snapshot!(closed(|_| Event::Garbage("expected value".into())), @r#"{"type":"FatalError","error":"Received Invalid JSON on websocket: expected value"} Some(None)"#);
     insta::assert_snapshot!(closed(|_| Event::Binary), @r#" Some(Some((1011, "InternalServerError")))"#);
-    insta::assert_snapshot!(closed(|_| Event::Message(ClientMessage::Authenticate { base_version: 0, token: AuthenticationToken::User("jwt".into()) })), @r#"{"type":"AuthError","error":"Could not parse as JWT: a token has three parts separated by dots","baseVersion":0,"authUpdateAttempted":true} Some(None)"#);
+    insta::assert_snapshot!(closed(|_| said(ClientMessage::Authenticate { base_version: 0, token: AuthenticationToken::User("jwt".into()) })), @r#"{"type":"AuthError","error":"Could not parse as JWT: a token has three parts separated by dots","baseVersion":0,"authUpdateAttempted":true} Some(None)"#);
     insta::assert_snapshot!(closed(|_| Event::IdentityExpired), @r#"{"type":"AuthError","error":"Token expired","baseVersion":0,"authUpdateAttempted":false} Some(None)"#);
     insta::assert_snapshot!(closed(|link| {
         let ahead = Some(Timestamp::try_from(link.convex.present().last_ts + 1).unwrap());
         let session_id = SessionId::new(Uuid::nil());
-        Event::Message(ClientMessage::Connect { session_id, connection_count: 0, last_close_reason: String::new(), max_observed_timestamp: ahead, client_ts: None })
+        said(ClientMessage::Connect { session_id, connection_count: 0, last_close_reason: String::new(), max_observed_timestamp: ahead, client_ts: None })
     }), @r#" Some(Some((1011, "InternalServerError")))"#);
+}
+
+#[test]
+fn a_conflict_at_every_attempt_closes_the_whole_socket() {
+    check(USUAL, |mut link| async move {
+        drop(link.add("a"));
+        assert!(link.send_one());
+        link.event(Event::MutationDone(Err(MutationError::Conflict)));
+        assert_eq!(link.closed, Some(Some((1013, "OptimisticConcurrencyControlFailure"))));
+    });
+}
+
+#[test]
+fn too_many_waiting_mutations_close_the_socket() {
+    check(USUAL, |mut link| async move {
+        for _ in 0..=limits::QUEUED_MUTATIONS {
+            drop(link.add("a"));
+            link.send_one();
+        }
+        assert_eq!(link.closed, None, "one runs, the queue is full");
+        drop(link.add("a"));
+        link.send_one();
+        assert_eq!(link.closed, Some(Some((1013, "TooManyConcurrentMutations"))));
+    });
 }
 
 /// One step of a random history.

@@ -90,8 +90,7 @@ fn the_server_pings_and_drops_a_client_that_is_silent() {
         let (began, mut socket) = (Instant::now(), sync_socket(&convex).await);
         // What the client's WebSocket answers to pings is only sent when it is written to: it stays silent.
         let mut seen = Vec::new();
-        while let Some(Ok(message)) = timeout(Duration::from_secs(300), socket.get_mut().read_u8()).await.ok()
-        {
+        while let Ok(Ok(message)) = timeout(Duration::from_secs(300), socket.get_mut().read_u8()).await {
             seen.push((began.elapsed().as_secs(), message));
         }
         let first = seen.iter().find(|(_, byte)| *byte == 0x89).map(|(at, _)| *at);
@@ -206,5 +205,22 @@ fn bad_requests_are_refused_with_a_code() {
         let version =
             http(&convex, "GET /version HTTP/1.1\r\nhost: c\r\nconnection: close\r\n\r\n".into()).await;
         assert!(version.ends_with("sim"), "{version}");
+    });
+}
+
+#[test]
+fn it_also_listens_on_real_loopback() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let (convex, _) = deploy(FIXTURE, Duration::ZERO, SyncOptions::default());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::task::spawn_local(async move { convex.serve(listener).await });
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /version HTTP/1.1\r\nhost: c\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("sim"), "{answer}");
+        server.abort();
     });
 }

@@ -150,7 +150,7 @@ impl Transaction {
         let empty = Overlay::new();
         let overlays = std::mem::take(&mut self.buffer.overlays);
         let overlay = overlays.get(&query.index).unwrap_or(&empty);
-        let entries = merged(&store.index(query.index).entries, overlay, rest, query.descending);
+        let entries = merged(&store.index_by_id(query.index).entries, overlay, rest, query.descending);
         let found = self.collect(entries, query, budget);
         self.buffer.overlays = overlays;
         found

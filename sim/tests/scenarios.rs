@@ -1,0 +1,112 @@
+//! The scenarios that stand in `scenarios/`: those of the worker pass, and those that must fail do so as they should.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+};
+
+use serde_json::Value;
+use sim::{
+    plant::Plant,
+    report::{Report, Verdict},
+    scenario::Scenario,
+    seed::Seed,
+    world::{self, Order, progress::Progress},
+};
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name)
+}
+
+fn run(name: &str, plants: &[Plant], trace: Option<PathBuf>) -> Report {
+    let order = Order {
+        scenario: Scenario::read(&file(name)).unwrap(),
+        seed: Seed(1),
+        plants: plants.to_vec(),
+        trace,
+        replay: String::new(),
+    };
+    let (sender, receiver) = mpsc::channel();
+    world::start(order, Arc::new(Progress::default()), move |report| sender.send(report.unwrap()).unwrap());
+    receiver.recv().unwrap()
+}
+
+/// The oracles that fired.
+fn fired(report: &Report) -> BTreeSet<&'static str> {
+    report.oracles.iter().filter(|(_, count)| *count > 0).map(|(oracle, _)| *oracle).collect()
+}
+
+#[track_caller]
+fn passes(name: &str) {
+    let report = run(name, &[], None);
+    assert_eq!(report.verdict, Verdict::Passed, "{name}: {:#?}", report.violations.first());
+}
+
+#[test]
+fn five_hundred_sessions_and_three_restarts_stay_within_every_bound() {
+    passes("500-sessions.toml");
+}
+
+#[test]
+fn the_smallest_world_passes() {
+    passes("smoke.toml");
+}
+
+#[test]
+fn a_burst_of_creations_passes_the_throttle_and_the_cache_forgets() {
+    passes("creation-burst.toml");
+}
+
+#[track_caller]
+fn is_caught(plant: Plant, name: &str) {
+    let fired = fired(&run(name, &[plant], None));
+    assert!(fired.contains(plant.caught_by()), "of {name} with {plant:?} only {fired:?} fired");
+}
+
+#[test]
+fn a_worker_without_a_throttle_is_caught() {
+    is_caught(Plant::ThrottleOff, "creation-burst.toml");
+}
+
+#[test]
+fn a_cache_without_a_bound_is_caught() {
+    is_caught(Plant::CacheBoundOff, "creation-burst.toml");
+}
+
+#[test]
+fn prompting_without_a_claim_is_caught() {
+    is_caught(Plant::ClaimOff, "smoke.toml");
+}
+
+#[test]
+fn chunks_without_a_sequence_are_caught() {
+    is_caught(Plant::SequenceOff, "smoke.toml");
+}
+
+#[test]
+fn running_what_a_restart_made_stale_is_caught() {
+    is_caught(Plant::ExpiryOff, "smoke.toml");
+}
+
+#[test]
+fn the_predecessor_is_convicted_of_what_it_did_and_of_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("trace.jsonl");
+    let report = run("legacy-255.toml", &[], Some(trace.clone()));
+    let expected = ["answered", "bounded-reads", "lazy", "memory", "stale", "throttle"];
+    assert_eq!(fired(&report), BTreeSet::from(expected));
+
+    // The figures of the incident: 255 sessions restored, 90 lists of models in one round, 3 old messages run again.
+    let facts: Vec<Value> =
+        fs::read_to_string(trace).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let are = |event: &str| facts.iter().filter(move |fact| fact["event"] == *event).collect::<Vec<_>>();
+    let restored = are("cache").iter().filter_map(|fact| fact["sessions"].as_u64()).max();
+    assert_eq!(restored, Some(255));
+    let first_round = |fact: &&&Value| fact["at"].as_u64().is_some_and(|at| at < 20_000_000);
+    assert_eq!(are("models-listed").iter().filter(first_round).count(), 90);
+    assert_eq!(are("prompted").iter().filter(first_round).count(), 3);
+}
