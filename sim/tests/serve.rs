@@ -1,5 +1,7 @@
 //! The `worker` binary against `sim serve`: real processes, real sockets, real time.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
