@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{
+    cell::Cell,
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
@@ -35,6 +36,7 @@ struct Process {
     out: Receiver<String>,
     err: Receiver<String>,
     ended: Receiver<ExitStatus>,
+    waited: Cell<bool>,
     stdin: Option<ChildStdin>,
 }
 
@@ -46,7 +48,7 @@ impl Process {
         let (out, err) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
         let (end, ended) = sync_channel(1);
         thread::spawn(move || end.send(child.wait().unwrap()));
-        Self { pid, out, err, ended, stdin }
+        Self { pid, out, err, ended, waited: Cell::new(false), stdin }
     }
 
     fn say(&mut self, line: &str) {
@@ -60,7 +62,10 @@ impl Process {
     #[track_caller]
     fn wait(&self) -> Option<i32> {
         match self.ended.recv_timeout(PATIENCE) {
-            Ok(status) => status.code(),
+            Ok(status) => {
+                self.waited.set(true);
+                status.code()
+            }
             Err(error) => panic!(
                 "process {} does not end: {error}; {:?}",
                 self.pid,
@@ -72,8 +77,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Nothing: it runs still. (If it was waited for, the channel is closed.)
-        if let Err(std::sync::mpsc::TryRecvError::Empty) = self.ended.try_recv() {
+        if !self.waited.get() && self.ended.try_recv().is_err() {
             self.signal("KILL");
         }
     }
@@ -119,6 +123,8 @@ struct Served {
 
 impl Served {
     fn start(arguments: &[&str]) -> Self {
+        // Before the time that `sim serve` allows begins to run.
+        LazyLock::force(&WORKER);
         let process = Process::start(sim(&["serve", "--convex-port", "0"]).args(arguments));
         let command = line_with(&process.out, "WORKER_TOKEN=");
         Self { process, command }
@@ -219,13 +225,13 @@ fn a_worker_with_a_wrong_secret_is_turned_away() {
 #[test]
 fn a_worker_waits_until_it_is_approved_and_a_session_can_be_ended() {
     let mut served = Served::start(&["--for", "60s", "--no-approve"]);
-    let _worker = served.worker();
+    let worker = served.worker();
     line_with(&served.process.err, "-- type /approve");
     served.process.say("/approve");
     line_with(&served.process.err, "-- worker_demo: approved, online");
     served.process.say("for ever [[hang=1 deltas=3]]");
     line_with(&served.process.out, "> for ever");
-    line_with(&served.process.out, ">");
+    line_with(&worker.err, "the OpenCode server runs");
     served.process.say("/end");
     line_with(&served.process.out, "[failed after ");
     served.process.say("once more");
