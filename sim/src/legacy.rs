@@ -162,7 +162,8 @@ impl Legacy {
         let mut imported = BTreeSet::new();
         loop {
             let found = self.opencode.sessions(1_000).await?;
-            let strangers = found.into_iter().filter(|s| !linked.contains(&s.id) && imported.insert(s.id.clone()));
+            let strangers =
+                found.into_iter().filter(|s| !linked.contains(&s.id) && imported.insert(s.id.clone()));
             let imports = strangers.map(async |_| {
                 self.opencode.models().await?;
                 self.opencode.create_session("imported", None).await

@@ -72,7 +72,10 @@ impl Plant {
             Self::ThrottleOff | Self::CacheBoundOff => &[],
             Self::ExpiryOff => &[
                 Edit { from: "if (turn._creationTime < worker.staleBefore) {", to: "if (false) {" },
-                Edit { from: "[...abandoned, ...stale].slice(0, count)", to: "[...abandoned, ...stale].slice(0, 0)" },
+                Edit {
+                    from: "[...abandoned, ...stale].slice(0, count)",
+                    to: "[...abandoned, ...stale].slice(0, 0)",
+                },
             ],
             Self::ClaimOff => &[Edit {
                 from: "await ctx.db.patch(turn._id, { state: \"claimed\", epoch: worker.epoch });",
@@ -81,7 +84,10 @@ impl Plant {
             Self::SequenceOff => &[
                 Edit { from: "if (sequence < next) return;", to: "" },
                 Edit { from: "if (sequence > next) throw", to: "if (false) throw" },
-                Edit { from: "{ turn, sequence, text }", to: "{ turn, sequence: Math.floor(sequence / 2), text }" },
+                Edit {
+                    from: "{ turn, sequence, text }",
+                    to: "{ turn, sequence: Math.floor(sequence / 2), text }",
+                },
             ],
         }
     }

@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use super::users::People;
 use crate::{
     convex::{Convex, Options, SyncOptions, auth::Identity, sources},
-    opencode::OpenCode,
     legacy,
+    opencode::OpenCode,
     scenario::{Kind, Plan, Scenario},
     trace::Name,
     world::{
