@@ -11,6 +11,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
+    backoff::exponential,
     config::Config,
     convex::{
         Backend, ConvexClient, ReadySession, Window,
@@ -278,16 +279,9 @@ impl<E: Env> Worker<E> {
     }
 
     fn pause(&self, attempt: u32) {
-        let mut seed = [0; 8];
-        self.env.random(&mut seed);
-        let pauses = backon::ExponentialBuilder::default()
-            .with_min_delay(RECOVERY_MIN)
-            .with_max_delay(self.config.settings.lifecycle.recovery_cap)
-            .without_max_times()
-            .with_jitter()
-            .with_jitter_seed(u64::from_le_bytes(seed))
-            .build();
-        let pause = pauses.skip(attempt.min(32) as usize).next().unwrap_or(RECOVERY_MIN);
+        let cap = self.config.settings.lifecycle.recovery_cap;
+        let mut pauses = exponential(&self.env, RECOVERY_MIN, cap).build();
+        let pause = pauses.nth(attempt.min(32) as usize).expect("the backoff has no end");
         self.calls.push(Box::pin(async move {
             sleep(pause).await;
             Some(Event::Recovered)

@@ -16,7 +16,7 @@ use super::{
     transport::{Socket, TransportError},
     values::Args,
 };
-use crate::{config::ConvexUrl, env::Env, error::CallError};
+use crate::{backoff::exponential, config::ConvexUrl, env::Env, error::CallError};
 
 /// Calls that wait to be handed to the connection's task.
 const QUEUE: usize = 64;
@@ -158,15 +158,7 @@ impl<E: Env> Driver<E> {
     }
 
     fn backoff(&self) -> backon::ExponentialBackoff {
-        let mut seed = [0; 8];
-        self.env.random(&mut seed);
-        backon::ExponentialBuilder::default()
-            .with_min_delay(BACKOFF_MIN)
-            .with_max_delay(BACKOFF_MAX)
-            .without_max_times()
-            .with_jitter()
-            .with_jitter_seed(u64::from_le_bytes(seed))
-            .build()
+        exponential(&self.env, BACKOFF_MIN, BACKOFF_MAX).build()
     }
 }
 

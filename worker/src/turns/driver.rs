@@ -16,6 +16,7 @@ use super::{
     state::{Action, Ending, Event, Turn},
 };
 use crate::{
+    backoff::exponential,
     config::Settings,
     convex::{Backend, Claim, ReadySession, api::Written},
     env::Env,
@@ -30,8 +31,9 @@ use crate::{
 
 /// Messages that a re-read asks for: the prompt and its answers, one per step.
 const REREAD: usize = 64;
-/// First pause before another attempt to create a session; doubles, with jitter.
-const CREATE_BACKOFF: Duration = Duration::from_millis(500);
+/// First pause before another attempt to create a session; doubles up to [`CREATE_BACKOFF_MAX`], with jitter.
+const CREATE_BACKOFF_MIN: Duration = Duration::from_millis(500);
+const CREATE_BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// What all turns of one worker share.
 pub struct Shared<E> {
@@ -188,19 +190,14 @@ impl<E: Env> Driver<'_, E> {
         model: Option<&ModelRef>,
     ) -> Result<Result<OpencodeSessionId, Failure>, CallError> {
         let attempts = self.shared.settings.sessions.create_attempts.max(1);
-        let mut seed = [0; 8];
-        self.shared.env.random(&mut seed);
-        let backoff = backon::ExponentialBuilder::default()
-            .with_min_delay(CREATE_BACKOFF)
-            .with_max_times(attempts - 1)
-            .with_jitter()
-            .with_jitter_seed(u64::from_le_bytes(seed));
+        let backoff = exponential(&self.shared.env, CREATE_BACKOFF_MIN, CREATE_BACKOFF_MAX)
+            .with_max_times(attempts - 1);
         let attempt = || async {
             let _permit = self.shared.gate.enter().await;
             lease.client().create_session(title, model).await
         };
         let created = attempt.retry(backoff).when(ApiError::is_retryable);
-        match self.unless_ended(async { created.await }).await {
+        match self.unless_ended(created).await {
             Ok(Ok(session)) => {
                 count(&self.shared.status.sessions_created);
                 self.shared.backend.session_ready(&self.row.session, session.id.as_str()).await?;
