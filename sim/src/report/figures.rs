@@ -112,7 +112,8 @@ pub struct Latency {
 /// How often one latency was how long.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Distribution {
-    /// Upper edges in ms, each √2 times the one before, and how many were in between. At most 70 for what fits in a year.
+    /// Upper edges in ms, each [`Distribution::FACTOR`] times the one before, and how many were in between: at most 140
+    /// for all that fits in a year.
     pub bars: Vec<(f64, u64)>,
 }
 
@@ -205,13 +206,16 @@ impl Latencies {
 }
 
 impl Distribution {
+    /// From one edge to the next.
+    pub const FACTOR: f64 = 1.2;
+
     /// The bars of `histogram` (µs) from the first that is not empty to the last.
     fn of(histogram: &Histogram<u64>) -> Self {
         if histogram.is_empty() {
             return Self::default();
         }
         let first: u64 = 1000;
-        let bars = histogram.iter_log(first, std::f64::consts::SQRT_2);
+        let bars = histogram.iter_log(first, Self::FACTOR);
         let mut bars: Vec<_> =
             bars.map(|bar| (edge(bar.value_iterated_to()), bar.count_since_last_iteration())).collect();
         let empty = bars.iter().take_while(|(_, count)| *count == 0).count();

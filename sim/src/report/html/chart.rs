@@ -38,6 +38,8 @@ pub(super) const HEIGHT: u32 = 184;
 const BELOW: u32 = 26;
 /// Room above and beside a plot, in which half a text fits.
 const MARGIN: u32 = 10;
+/// Room at the right end, in which half of the last text fits.
+const RIGHT: u32 = 30;
 
 /// What is drawn, in units of the axes.
 #[derive(Debug, Clone)]
@@ -109,6 +111,7 @@ impl Chart<'_> {
         let mut plot = ChartBuilder::on(canvas)
             .margin(MARGIN)
             .margin_left(0)
+            .margin_right(RIGHT)
             .x_label_area_size(BELOW)
             .y_label_area_size(size.left)
             .build_cartesian_2d(0.0..self.right, 0.0..self.top)?;

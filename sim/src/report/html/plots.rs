@@ -8,7 +8,7 @@ use super::{
     time::Axis,
 };
 use crate::{
-    report::{Measure, Report, Timeline, text},
+    report::{Distribution, Measure, Report, Timeline, text},
     trace::Micros,
 };
 
@@ -17,7 +17,7 @@ const FUNCTIONS: usize = 6;
 /// Calls are counted in buckets of at least this width, in µs: within shorter ones there is one call or none.
 const CALLS: Micros = 1_000_000;
 /// A limit further away than this many times the largest value is told in words: drawn, it would hide the values.
-const NEAR: f64 = 4.0;
+const NEAR: f64 = 5.0;
 
 /// What the values are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -271,14 +271,14 @@ pub(super) fn latency(report: &Report) -> Markup {
     let marks: Vec<_> = total
         .map(|total| vec![("p50", total.p50), ("p90", total.p90), ("p99", total.p99)])
         .unwrap_or_default();
-    let left = first / std::f64::consts::SQRT_2;
-    let place = |millis: f64| (millis / left).log2() * 2.0;
+    let left = first / Distribution::FACTOR;
+    let place = |millis: f64| (millis / left).ln() / Distribution::FACTOR.ln();
     let colours = [palette::line(2), palette::STOP, palette::KILL];
     html! {
         figure {
             figcaption {
                 h3 { "From message to complete reply" } " "
-                span.soft { "How many turns took how long; each bar is √2 times as long as the one before." }
+                span.soft { "How many turns took how long; each bar begins a fifth later than the one before." }
                 ul.key {
                     @for ((name, value), colour) in marks.iter().zip(colours) {
                         li { i.upright.dashed[colour.is_dashed()] style=(format!("color:{}", colour.variable())) {}
@@ -304,8 +304,8 @@ fn histogram(bars: &[(f64, u64)], left: f64, marks: &[(f64, Colour)], size: supe
         })
         .collect();
     shapes.extend(marks.iter().map(|(at, colour)| Shape::Upright(*colour, *at)));
-    let right = bars.len().max(4) as f64;
-    let edge = |x: &f64| text::millis(left * (x / 2.0).exp2());
+    let right = bars.len().max(8) as f64;
+    let edge = |x: &f64| text::millis(left * Distribution::FACTOR.powf(*x));
     let whole = |y: &f64| if y.fract() == 0.0 { format!("{y}") } else { String::new() };
     let turns: u64 = bars.iter().map(|(_, count)| count).sum();
     Chart {
