@@ -235,19 +235,20 @@ export const failMessage = mutation({
 });
 
 /**
- * Expires one page of what an earlier epoch left behind: turns that it had claimed, and turns that are stale.
- * A worker calls it until `isDone`, before its first claim.
+ * Expires one page of what was left behind: turns that were claimed (by an earlier epoch, or by this one if it could
+ * not end them) and are not among the `running`, and turns that are stale. A worker calls it until `isDone`, whenever
+ * it connects.
  */
 export const expireStale = mutation({
-  args: { who: credentials, limit: v.number() },
-  handler: async (ctx, { who, limit }) => {
+  args: { who: credentials, limit: v.number(), running: v.array(v.id("turns")) },
+  handler: async (ctx, { who, limit, running }) => {
     const worker = await requireWorker(ctx, who);
     const count = Math.min(Math.max(1, limit), MAX_EXPIRE);
     const claimed = await ctx.db
       .query("turns")
       .withIndex("by_worker_and_state", (q) => q.eq("worker", worker._id).eq("state", "claimed"))
-      .take(count);
-    const abandoned = claimed.filter((turn) => turn.epoch !== worker.epoch);
+      .take(count + running.length);
+    const abandoned = claimed.filter((turn) => !running.includes(turn._id));
     const stale = await ctx.db
       .query("turns")
       .withIndex("by_worker_and_state", (q) =>

@@ -73,6 +73,8 @@ enum Input {
     Lifecycle(Event),
     Window(Window),
     TurnEnded(SessionId, Result<(), CallError>),
+    /// A heartbeat was answered.
+    Beat(Result<(), CallError>),
     /// The turns that still run have used up their grace period, or the time after it.
     PatienceOver,
 }
@@ -114,8 +116,8 @@ struct Worker<E: Env> {
     calls: FuturesUnordered<Call>,
     window: Option<WindowWatch>,
     approval: Option<ApprovalWatch>,
-    /// Beats for ever; ends with an error.
-    heart: Option<BoxFuture<'static, CallError>>,
+    /// The next beat; none follows one that failed.
+    heart: Option<BoxFuture<'static, Result<(), CallError>>>,
     models_published: bool,
 }
 
@@ -162,7 +164,7 @@ impl<E: Env> Worker<E> {
             () = patience_over(self.patience) => Input::PatienceOver,
             Some(event) = next_event(&mut self.calls) => Input::Lifecycle(event),
             Some((session, result)) = self.ended.recv() => Input::TurnEnded(session, result),
-            error = or_pending(self.heart.as_mut()) => Input::Lifecycle(Event::Failed(error)),
+            result = or_pending(self.heart.as_mut()) => Input::Beat(result),
             window = async { or_pending(self.window.as_mut().map(|w| Box::pin(w.next()))).await } => match window {
                 Ok(window) => Input::Window(window),
                 Err(error) => Input::Lifecycle(Event::Failed(error)),
@@ -182,6 +184,7 @@ impl<E: Env> Worker<E> {
                 Vec::new()
             }
             Input::TurnEnded(session, result) => self.turn_ended(&session, result),
+            Input::Beat(result) => self.beaten(result),
             Input::PatienceOver => self.lose_patience(),
         }
     }
@@ -214,6 +217,7 @@ impl<E: Env> Worker<E> {
             Action::CloseWindow => {
                 self.window = None;
                 self.heart = None;
+                self.inbox.window_closed();
             }
             Action::Pause { attempt } => self.pause(attempt),
             Action::Drain { patiently } => self.drain(patiently),
@@ -262,8 +266,9 @@ impl<E: Env> Worker<E> {
     fn expire_page(&self) {
         let limit = self.config.settings.turns.expire_page;
         let status = self.status.clone();
+        let running = self.turns.values().map(|running| running.turn.clone()).collect();
         self.call(move |backend| async move {
-            let page = backend.expire_stale(limit).await?;
+            let page = backend.expire_stale(limit, running).await?;
             status.add_expired(page.expired);
             Ok(Event::PageExpired { is_done: page.is_done })
         });
@@ -271,11 +276,24 @@ impl<E: Env> Worker<E> {
 
     fn open_window(&mut self) {
         self.window = Some(self.backend.watch_window(self.config.settings.turns.window));
-        self.heart = Some(Box::pin(beat(
-            self.env.clone(),
-            self.backend.clone(),
-            self.config.settings.lifecycle.heartbeat,
-        )));
+        self.heart = Some(self.next_beat());
+    }
+
+    /// One beat. One that waits for a connection delays the next instead of piling up.
+    fn next_beat(&self) -> BoxFuture<'static, Result<(), CallError>> {
+        let mut random = [0; 4];
+        self.env.random(&mut random);
+        let pause = next_pause(self.config.settings.lifecycle.heartbeat, u32::from_le_bytes(random));
+        let backend = self.backend.clone();
+        Box::pin(async move {
+            sleep(pause).await;
+            backend.heartbeat().await
+        })
+    }
+
+    fn beaten(&mut self, result: Result<(), CallError>) -> Vec<Action> {
+        self.heart = result.is_ok().then(|| self.next_beat());
+        self.apply(result.map_or_else(Event::Failed, |()| Event::Beat))
     }
 
     fn pause(&self, attempt: u32) {
@@ -403,18 +421,6 @@ impl<E: Env> Worker<E> {
     }
 }
 
-/// Beats until a beat fails. A beat that waits for a connection delays the next one instead of piling up.
-async fn beat<E: Env>(env: E, backend: Backend, interval: Duration) -> CallError {
-    loop {
-        let mut random = [0; 4];
-        env.random(&mut random);
-        sleep(next_pause(interval, u32::from_le_bytes(random))).await;
-        if let Err(error) = backend.heartbeat().await {
-            return error;
-        }
-    }
-}
-
 async fn publish_models(server: &Server, backend: &Backend) -> anyhow::Result<()> {
     let lease = server.acquire().await?;
     let models = lease.client().models().await?;
@@ -446,3 +452,6 @@ async fn or_pending<F: Future + Unpin>(future: Option<F>) -> F::Output {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
