@@ -176,7 +176,7 @@ fn validate(settings: &Settings) -> Result<(), ConfigError> {
     };
     within("turns.max_concurrent", turns.max_concurrent, 1..=1_000, "1 to 1,000")?;
     within("turns.window", turns.window, 1..=100, "1 to 100")?;
-    within("turns.expire_page", turns.expire_page, 1..=1_000, "1 to 1,000")?;
+    within("turns.expire_page", turns.expire_page, 1..=500, "1 to 500")?;
     within("turns.coalesce_bytes", turns.coalesce_bytes, 1..=65_536, "1 to 65,536")?;
     within("turns.max_reply_bytes", turns.max_reply_bytes, 1..=1 << 30, "1 to 1,073,741,824")?;
     within("sessions.cache_capacity", sessions.cache_capacity, 1..=100_000, "1 to 100,000")?;
