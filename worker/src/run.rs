@@ -1,9 +1,15 @@
 //! One worker, wired: the only place where its parts meet. The same function runs in production and in simulation.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, resume_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use backon::BackoffBuilder;
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until},
@@ -52,7 +58,7 @@ pub struct Stop {
 
 /// Runs one worker until it is asked to stop or may not work any more.
 pub async fn run<E: Env>(env: E, config: Config, stop: Stop, status: Arc<Status>) -> Exit {
-    let (client, _connection) = ConvexClient::start(&env, config.convex_url.clone());
+    let (client, mut connection) = ConvexClient::start(&env, config.convex_url.clone());
     let backend = Backend::new(client, config.token.clone());
     let mut worker = Worker::new(env, config, backend, stop, status);
     let mut actions = worker.apply(Event::Start);
@@ -63,7 +69,12 @@ pub async fn run<E: Env>(env: E, config: Config, stop: Stop, status: Arc<Status>
             }
             worker.perform(action);
         }
-        let input = worker.next_input().await;
+        let input = tokio::select! {
+            biased;
+            // It lives as long as its client, so only a panic ends it, and nobody can go on without it.
+            Err(panic) = &mut connection => resume_unwind(panic.into_panic()),
+            input = worker.next_input() => input,
+        };
         actions = worker.handle(input);
     }
 }
@@ -72,12 +83,16 @@ pub async fn run<E: Env>(env: E, config: Config, stop: Stop, status: Arc<Status>
 enum Input {
     Lifecycle(Event),
     Window(Window),
-    TurnEnded(SessionId, Result<(), CallError>),
+    TurnEnded(SessionId, TurnEnd),
     /// A heartbeat was answered.
     Beat(Result<(), CallError>),
     /// The turns that still run have used up their grace period, or the time after it.
     PatienceOver,
 }
+
+/// What a turn came to, or the panic that ended its task: a runtime keeps that to itself, and a turn that nobody
+/// ends would keep its place for ever.
+type TurnEnd = Result<Result<(), CallError>, Box<dyn Any + Send>>;
 
 /// A call whose end concerns the worker's life, or nobody.
 type Call = BoxFuture<'static, Option<Event>>;
@@ -110,8 +125,8 @@ struct Worker<E: Env> {
     turns: BTreeMap<SessionId, Running>,
     stop_turns: CancellationToken,
     patience: Patience,
-    ended: mpsc::Receiver<(SessionId, Result<(), CallError>)>,
-    report_end: mpsc::Sender<(SessionId, Result<(), CallError>)>,
+    ended: mpsc::Receiver<(SessionId, TurnEnd)>,
+    report_end: mpsc::Sender<(SessionId, TurnEnd)>,
     /// At most one call of the lifecycle at a time, and once per start the publication of the models.
     calls: FuturesUnordered<Call>,
     window: Option<WindowWatch>,
@@ -183,7 +198,8 @@ impl<E: Env> Worker<E> {
                 self.perform_all(actions);
                 Vec::new()
             }
-            Input::TurnEnded(session, result) => self.turn_ended(&session, result),
+            Input::TurnEnded(session, Ok(result)) => self.turn_ended(&session, result),
+            Input::TurnEnded(_, Err(panic)) => resume_unwind(panic),
             Input::Beat(result) => self.beaten(result),
             Input::PatienceOver => self.lose_patience(),
         }
@@ -328,7 +344,7 @@ impl<E: Env> Worker<E> {
         let cancel = control.cancel.clone();
         let (session, turn) = (row.session.clone(), row.turn.clone());
         let task = self.env.spawn(async move {
-            let result = driver::run(&*shared, &row, &control).await;
+            let result = AssertUnwindSafe(driver::run(&*shared, &row, &control)).catch_unwind().await;
             // The receiver lives as long as the worker.
             let _ = report.send((row.session, result)).await;
         });

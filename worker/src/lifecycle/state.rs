@@ -310,7 +310,8 @@ mod tests {
             let failed = Event::Failed(CallError::Failed { path: "chat:claim", message: "boom".into() });
             [failed, Event::Recovered, Event::PageExpired { is_done: true }, Event::Connected]
         };
-        let events = until_ready().into_iter().chain(again()).chain(again()).chain([Event::Beat]).chain(again());
+        let events =
+            until_ready().into_iter().chain(again()).chain(again()).chain([Event::Beat]).chain(again());
         let (_, actions) = live(events);
         let attempts: Vec<u32> = actions
             .iter()

@@ -50,3 +50,13 @@ async fn a_worker_that_never_reached_convex_stops_within_seconds() {
     assert_eq!(running.await, Exit::Stopped);
     assert!(begun.elapsed() < Duration::from_secs(3610), "{:?}", begun.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "boom")]
+async fn a_panic_of_a_turn_ends_the_worker_instead_of_keeping_the_turns_place() {
+    let (mut worker, _connection) = worker();
+    let panic = AssertUnwindSafe(async { panic!("boom") }).catch_unwind().await;
+    worker.report_end.send(("s".into(), panic)).await.unwrap();
+    let input = worker.next_input().await;
+    worker.handle(input);
+}
