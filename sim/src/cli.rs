@@ -2,7 +2,9 @@
 
 mod determinism;
 mod list;
+mod opencode;
 mod run;
+mod serve;
 mod terminal;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -37,6 +39,11 @@ enum Command {
         #[arg(default_value = "scenarios")]
         directory: PathBuf,
     },
+    /// Serves both fakes on loopback in real time, to try a worker by hand.
+    Serve(serve::ServeArgs),
+    /// Stands in for the `opencode` executable (`sim serve` makes one that calls this).
+    #[command(subcommand, hide = true)]
+    Opencode(opencode::OpenCodeCommand),
 }
 
 /// How to run a scenario.
@@ -107,6 +114,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Some(Command::List { directory }) => list::list(&directory),
+        Some(Command::Serve(args)) => serve::serve(&args),
+        Some(Command::Opencode(command)) => opencode::opencode(&command),
         None if cli.run.check_determinism => determinism::check(&cli.run),
         None => run::run(&cli.run),
     };

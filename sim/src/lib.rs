@@ -9,6 +9,7 @@
 //!                                       ├─ oracles    what must hold
 //!                                       └─ report     figures, for people and programs
 //! hosts ── worker, opencode, convex with the people        scenario ── what happens to them
+//! serve ── both fakes on loopback, for a worker that runs beside it
 //! ```
 
 pub mod cli;
@@ -21,5 +22,6 @@ pub mod plant;
 pub mod report;
 pub mod scenario;
 pub mod seed;
+pub mod serve;
 pub mod trace;
 pub mod world;

@@ -12,6 +12,17 @@ pub(super) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// Writes to standard output as it is, and at once.
+pub(super) fn write(text: &str) {
+    let mut out = io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes to standard error as it is.
+pub(super) fn write_error(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
 /// Whether standard output takes colours: a terminal, and nobody has asked for none (<https://no-color.org>).
 pub(super) fn is_styled() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

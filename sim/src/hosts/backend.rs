@@ -27,7 +27,7 @@ pub const HOST: &str = "convex";
 /// Where it listens.
 pub const PORT: u16 = 3210;
 /// The functions that production deploys.
-const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../worker/convex");
+pub(crate) const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../worker/convex");
 /// The machine that all workers of a world are on, as the backend knows it.
 const MACHINE: &str = "machine_simulated";
 /// How long a function takes.
