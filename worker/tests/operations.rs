@@ -48,8 +48,12 @@ fn start(port: u16, extra: &[&str]) -> Running {
 struct Running(Child);
 
 impl Running {
-    fn terminate(mut self) -> Output {
+    fn terminate(self) -> Output {
         Command::new("kill").arg(self.0.id().to_string()).status().unwrap();
+        self.wait()
+    }
+
+    fn wait(mut self) -> Output {
         let mut output = Output { status: self.0.wait().unwrap(), stdout: Vec::new(), stderr: Vec::new() };
         self.0.stdout.take().unwrap().read_to_end(&mut output.stdout).unwrap();
         self.0.stderr.take().unwrap().read_to_end(&mut output.stderr).unwrap();
@@ -65,6 +69,7 @@ impl Drop for Running {
 }
 
 /// Asks until somebody answers.
+#[expect(clippy::disallowed_methods, reason = "a test of real processes waits in real time")]
 fn get(port: u16, path: &str) -> String {
     for _ in 0..200 {
         if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
@@ -213,6 +218,22 @@ fn neither_refused_connections_nor_doctors_findings_show_the_secret() {
         [("CONVEX_URL", url.as_str()), ("WORKER_TOKEN", &token()), ("WORKER_OPENCODE", "/nowhere")];
     check(&["doctor"], &environment, 69);
     check(&["models"], &environment, 69);
+}
+
+#[tokio::test]
+async fn doctor_shakes_hands_with_the_backend() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut command = worker(&["doctor", "--convex-url", &url, "--opencode", "/nowhere"]);
+    let doctor = Running(command.env("WORKER_TOKEN", token()).spawn().unwrap());
+    let (stream, _) = listener.accept().await.unwrap();
+    tokio_tungstenite::accept_async(stream).await.unwrap();
+    let output = doctor.wait();
+    let text = printed(&output);
+    assert_eq!(output.status.code(), Some(69), "{text}");
+    assert!(text.contains("ok    token      machine_m1:worker_w1:[redacted]\n"), "{text}");
+    assert!(text.contains("FAIL  opencode   the OpenCode server did not start"), "{text}");
+    assert!(text.contains(&format!("ok    convex     {}", listener.local_addr().unwrap())), "{text}");
 }
 
 /// Even the most talkative log must not show what goes over the wire.

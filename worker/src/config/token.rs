@@ -73,14 +73,12 @@ pub fn redact(text: &str) -> String {
 
 /// At most one character, the last, is not a token's.
 fn redact_word(word: &str) -> String {
-    let secret = word.match_indices(':').nth(1).filter(|_| word.contains("machine_"));
-    match secret {
-        Some((colon, _)) => {
-            let end = word.trim_end_matches(|c| !is_legal(c)).len().max(colon + 1);
-            format!("{}:[redacted]{}", &word[..colon], &word[end..])
-        }
-        None => word.to_owned(),
+    let colon = word.match_indices(':').nth(1).map_or(word.len(), |(colon, _)| colon);
+    let end = word.trim_end_matches(|c| !is_legal(c)).len();
+    if !word.contains("machine_") || end <= colon {
+        return word.to_owned();
     }
+    format!("{}:[redacted]{}", &word[..colon], &word[end..])
 }
 
 fn is_legal(c: char) -> bool {
@@ -157,6 +155,7 @@ mod tests {
         );
         assert_eq!(redacted("`machine_m:w:SECRET:x` 1:2:3"), "`machine_m:w:[redacted]` 1:2:3");
         assert_eq!(redacted("machine_m:w:SECRET"), "machine_m:w:[redacted]");
+        assert_eq!(redacted("machine_m:w:[redacted]"), "machine_m:w:[redacted]");
         assert_eq!(redacted("line 3, column 1: machine_m1"), "line 3, column 1: machine_m1");
     }
 }
