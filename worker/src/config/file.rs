@@ -3,14 +3,15 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::{
-    Config, LifecycleSettings, OpencodeSettings, SessionSettings, Settings, Token, TokenError, TurnSettings,
-    UrlError,
+    AdminAddress, AdminAddressError, Config, ConvexUrl, LifecycleSettings, OpencodeSettings, SessionSettings,
+    Settings, Token, TokenError, TurnSettings, UrlError,
 };
 
 /// The largest config or token file that is read (bytes).
@@ -23,6 +24,7 @@ struct ConfigFile {
     convex_url: Option<String>,
     token_file: Option<PathBuf>,
     directory: Option<PathBuf>,
+    admin: Option<AdminAddress>,
     turns: TurnSettings,
     sessions: SessionSettings,
     opencode: OpencodeSettings,
@@ -42,6 +44,8 @@ pub struct Overrides {
     pub directory: Option<PathBuf>,
     /// The OpenCode executable.
     pub opencode: Option<PathBuf>,
+    /// Where metrics and health are served.
+    pub admin: Option<String>,
 }
 
 /// Why there is no valid config.
@@ -89,13 +93,16 @@ pub enum ConfigError {
     /// The token is not valid.
     #[error("the token is not valid: {0}")]
     Token(#[from] TokenError),
-    /// A number is out of range.
+    /// Metrics and health cannot be served there.
+    #[error("the address for metrics and health is not valid: {0}")]
+    Admin(#[from] AdminAddressError),
+    /// A number or a time is out of range.
     #[error("`{key}` is {found}; it must be {allowed}")]
     Range {
         /// The setting.
         key: &'static str,
         /// Its value.
-        found: usize,
+        found: String,
         /// What it may be.
         allowed: &'static str,
     },
@@ -109,53 +116,96 @@ pub enum ConfigError {
 
 /// Reads and validates everything.
 pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<Config, ConfigError> {
-    let raw = match file {
-        Some(path) => parse(path)?,
-        None => ConfigFile::default(),
-    };
-    let url = overrides.convex_url.or(raw.convex_url).ok_or(ConfigError::Missing {
-        what: "Convex URL",
-        hint: "`--convex-url`, `CONVEX_URL` or `convex_url` in the config file",
-    })?;
-    let token_file = overrides.token_file.or(raw.token_file);
-    let token = token(overrides.token, token_file.as_deref())?;
-    let directory = overrides.directory.or(raw.directory).unwrap_or_else(|| PathBuf::from("."));
-    let directory = directory
-        .canonicalize()
-        .ok()
-        .filter(|path| path.is_dir())
-        .ok_or(ConfigError::Directory { path: directory })?;
-    let mut settings = Settings {
-        turns: raw.turns,
-        sessions: raw.sessions,
-        opencode: raw.opencode,
-        lifecycle: raw.lifecycle,
-    };
-    if let Some(binary) = overrides.opencode {
-        settings.opencode.binary = binary;
-    }
-    validate(&settings)?;
-    Ok(Config { convex_url: url.parse()?, token, directory, settings })
+    Merged::read(file, overrides)?.validate()
 }
 
-fn parse(path: &Path) -> Result<ConfigFile, ConfigError> {
-    let text = read("the config file", path)?;
-    toml::from_str(&text)
-        .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
+/// What flags, environment and file say together. The settings are valid; the rest is validated when it is asked for,
+/// so that each mistake can be shown by itself.
+#[derive(Debug, Clone)]
+pub struct Merged {
+    /// What the file alone says.
+    pub(super) file: toml::Table,
+    pub(super) convex_url: Option<String>,
+    pub(super) token: Option<SecretString>,
+    pub(super) token_file: Option<PathBuf>,
+    pub(super) directory: PathBuf,
+    /// Everything that has a default.
+    pub settings: Settings,
 }
 
-fn token(given: Option<SecretString>, file: Option<&Path>) -> Result<Token, ConfigError> {
-    let text = match (given, file) {
-        (Some(text), _) => text,
-        (None, Some(path)) => read("the token file", path)?.into(),
-        (None, None) => {
-            return Err(ConfigError::Missing {
-                what: "token",
-                hint: "`WORKER_TOKEN`, `--token-file`, or `token_file` in the config file",
-            });
+impl Merged {
+    /// Reads the file and lays `overrides` over it.
+    pub fn read(file: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
+        let (raw, table) = match file {
+            Some(path) => parse(path)?,
+            None => Default::default(),
+        };
+        let directory = overrides.directory.or(raw.directory).unwrap_or_else(|| PathBuf::from("."));
+        let mut settings = Settings {
+            admin: raw.admin,
+            turns: raw.turns,
+            sessions: raw.sessions,
+            opencode: raw.opencode,
+            lifecycle: raw.lifecycle,
+        };
+        if let Some(address) = overrides.admin {
+            settings.admin = Some(address.parse()?);
         }
-    };
-    Ok(text.expose_secret().parse()?)
+        if let Some(binary) = overrides.opencode {
+            settings.opencode.binary = binary;
+        }
+        validate(&settings)?;
+        Ok(Self {
+            file: table,
+            convex_url: overrides.convex_url.or(raw.convex_url),
+            token: overrides.token,
+            token_file: overrides.token_file.or(raw.token_file),
+            directory,
+            settings,
+        })
+    }
+
+    /// The deployment.
+    pub fn convex_url(&self) -> Result<ConvexUrl, ConfigError> {
+        let url = self.convex_url.as_ref().ok_or(ConfigError::Missing {
+            what: "Convex URL",
+            hint: "`--convex-url`, `CONVEX_URL` or `convex_url` in the config file",
+        })?;
+        Ok(url.parse()?)
+    }
+
+    /// The token; reads its file if it is not given by itself.
+    pub fn token(&self) -> Result<Token, ConfigError> {
+        let text = match (&self.token, &self.token_file) {
+            (Some(text), _) => text.clone(),
+            (None, Some(path)) => read("the token file", path)?.into(),
+            (None, None) => {
+                return Err(ConfigError::Missing {
+                    what: "token",
+                    hint: "`WORKER_TOKEN`, `--token-file`, or `token_file` in the config file",
+                });
+            }
+        };
+        Ok(text.expose_secret().parse()?)
+    }
+
+    /// The directory that OpenCode works in, in full.
+    pub fn directory(&self) -> Result<PathBuf, ConfigError> {
+        let found = self.directory.canonicalize().ok().filter(|path| path.is_dir());
+        found.ok_or_else(|| ConfigError::Directory { path: self.directory.clone() })
+    }
+
+    /// Validates the rest.
+    pub fn validate(self) -> Result<Config, ConfigError> {
+        let (convex_url, token, directory) = (self.convex_url()?, self.token()?, self.directory()?);
+        Ok(Config { convex_url, token, directory, settings: self.settings })
+    }
+}
+
+fn parse(path: &Path) -> Result<(ConfigFile, toml::Table), ConfigError> {
+    let text = read("the config file", path)?;
+    let invalid = |source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) };
+    Ok((toml::from_str(&text).map_err(invalid)?, toml::from_str(&text).map_err(invalid)?))
 }
 
 fn read(what: &'static str, path: &Path) -> Result<String, ConfigError> {
@@ -172,18 +222,32 @@ fn validate(settings: &Settings) -> Result<(), ConfigError> {
     let turns = &settings.turns;
     let sessions = &settings.sessions;
     let within = |key, found: usize, range: std::ops::RangeInclusive<usize>, allowed| {
-        if range.contains(&found) { Ok(()) } else { Err(ConfigError::Range { key, found, allowed }) }
+        if range.contains(&found) {
+            Ok(())
+        } else {
+            Err(ConfigError::Range { key, found: found.to_string(), allowed })
+        }
     };
     within("turns.max_concurrent", turns.max_concurrent, 1..=1_000, "1 to 1,000")?;
     within("turns.window", turns.window, 1..=100, "1 to 100")?;
-    within("turns.expire_page", turns.expire_page, 1..=1_000, "1 to 1,000")?;
+    within("turns.expire_page", turns.expire_page, 1..=500, "1 to 500")?;
     within("turns.coalesce_bytes", turns.coalesce_bytes, 1..=65_536, "1 to 65,536")?;
     within("turns.max_reply_bytes", turns.max_reply_bytes, 1..=1 << 30, "1 to 1,073,741,824")?;
     within("sessions.cache_capacity", sessions.cache_capacity, 1..=100_000, "1 to 100,000")?;
     within("sessions.creates_in_flight", sessions.creates_in_flight, 1..=1_000, "1 to 1,000")?;
     within("sessions.creates_per_second", sessions.creates_per_second, 1..=1_000, "1 to 1,000")?;
     within("sessions.create_attempts", sessions.create_attempts, 1..=100, "1 to 100")?;
-    within("opencode.start_attempts", settings.opencode.start_attempts, 1..=100, "1 to 100")
+    within("opencode.start_attempts", settings.opencode.start_attempts, 1..=100, "1 to 100")?;
+    // The backend takes a worker for lost after 30 s; OpenCode's stream beats every 10 s.
+    let lasts = |key, found: Duration, range: std::ops::RangeInclusive<u64>, allowed| {
+        if range.contains(&found.as_secs()) {
+            Ok(())
+        } else {
+            Err(ConfigError::Range { key, found: humantime::format_duration(found).to_string(), allowed })
+        }
+    };
+    lasts("lifecycle.heartbeat", settings.lifecycle.heartbeat, 1..=10, "1s to 10s")?;
+    lasts("opencode.event_silence", settings.opencode.event_silence, 11..=3_600, "11s to 1h")
 }
 
 #[cfg(test)]
@@ -226,6 +290,16 @@ mod tests {
         let error =
             load_text("convex_url = 'http://127.0.0.1:1'\n[turns]\nmax_concurrent = 0\n").unwrap_err();
         assert_eq!(error, "`turns.max_concurrent` is 0; it must be 1 to 1,000");
+    }
+
+    #[test]
+    fn a_heartbeat_without_pause_or_slower_than_the_backend_waits_is_refused() {
+        let error = |time: &str| {
+            let text = format!("convex_url = 'http://127.0.0.1:1'\n[lifecycle]\nheartbeat = '{time}'\n");
+            load_text(&text).unwrap_err()
+        };
+        assert_eq!(error("0s"), "`lifecycle.heartbeat` is 0s; it must be 1s to 10s");
+        assert_eq!(error("1m"), "`lifecycle.heartbeat` is 1m; it must be 1s to 10s");
     }
 
     #[test]
