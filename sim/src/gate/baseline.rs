@@ -1,4 +1,6 @@
 //! The figures that were accepted, and why: `reports/baseline.json`, one line for each figure, sorted by name.
+//!
+//! Figures are of the dev profile. Whether the release profile gives the same ones has not been checked.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
