@@ -147,8 +147,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_run_is_explained() {
-        let marked = "name = 'one'\nduration = '1s'\n[gate]\nseeds = [1]";
+        let marked = "name = 'one'\nduration = '1min'\n[gate]\nseeds = [1]";
         insta::assert_snapshot!(refused(&[("a.toml", marked), ("b.toml", marked)]), @"two scenarios give the run `one 0x1`: give one another `name`");
-        insta::assert_snapshot!(refused(&[("a.toml", "duration = '1s'")]), @"no scenario in `…` is marked for the gate: give one a table `[gate]` with `seeds = [1]`");
+        insta::assert_snapshot!(refused(&[("a.toml", "duration = '1min'")]), @"no scenario in `…` is marked for the gate: give one a table `[gate]` with `seeds = [1]`");
     }
 }
