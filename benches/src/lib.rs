@@ -1,1 +1,5 @@
-//! placeholder
+//! What the benchmarks measure, and what they compare it with. The benchmarks themselves are in `benches/`.
+
+pub mod floor;
+pub mod functions;
+pub mod main_job;

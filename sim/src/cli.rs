@@ -61,9 +61,15 @@ pub(crate) struct RunArgs {
     /// Write every fact to this file, one line of JSON each.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Where the report goes.
+    /// Where the report goes, as JSON and as a page for people.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     report: PathBuf,
+    /// Write the verdict of each oracle as JUnit XML too (- for standard output, which then carries nothing else).
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write a summary as Markdown too (- for standard output, which then carries nothing else).
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
     /// Print nothing but errors.
     #[arg(long, short)]
     quiet: bool,

@@ -1,19 +1,33 @@
-//! What a run came to: its figures, its verdict, as JSON and as text.
+//! What a run came to: its figures, its verdict, its course; as JSON, HTML, JUnit, Markdown and text.
 
 mod figures;
+mod html;
 mod json;
+mod junit;
+mod markdown;
+mod series;
+#[cfg(test)]
+mod testing;
 mod text;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 
-pub use figures::{Figures, FunctionFigures, Latency};
-pub use json::write;
+pub use figures::{Distribution, Figures, FunctionFigures, Latency};
+pub use html::page;
+pub use junit::junit;
+pub use markdown::markdown;
+pub use series::{Mark, Measure, Moment, Series, Timeline};
 pub use text::{header, summary};
 
 use crate::{
     oracles::{Class, Violation},
     plant::Plant,
-    scenario::Scenario,
+    scenario::{Limits, Scenario},
     seed::Seed,
 };
 
@@ -57,6 +71,15 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// Exact numbers: they repeat to the last digit.
     pub figures: figures::Summary,
+    /// How often a completed turn took how long: for plots, not in the JSON.
+    #[serde(skip)]
+    pub distribution: Distribution,
+    /// How the run went over time: for plots, not in the JSON.
+    #[serde(skip)]
+    pub timeline: Timeline,
+    /// What the oracles enforced.
+    #[serde(skip)]
+    pub limits: Limits,
     /// The trace.
     pub trace: TraceSummary,
     /// The command that runs it again.
@@ -98,6 +121,26 @@ impl Verdict {
             (true, false) => Self::Passed,
         }
     }
+}
+
+/// Writes `<scenario>-<seed>.json` and `.html` into `directory`, which is made if need be. Returns their paths.
+///
+/// # Errors
+/// If the directory or a file cannot be written.
+pub fn write(report: &Report, directory: &Path) -> io::Result<[PathBuf; 2]> {
+    fs::create_dir_all(directory)?;
+    let stem = format!("{}-{}", file_name(&report.scenario), report.seed);
+    let path = |extension: &str| directory.join(format!("{stem}.{extension}"));
+    let paths = [path("json"), path("html")];
+    fs::write(&paths[0], json::json(report)?)?;
+    fs::write(&paths[1], page(report))?;
+    Ok(paths)
+}
+
+/// A scenario's name may be anything; a file's may not.
+fn file_name(scenario: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    scenario.chars().map(plain).collect()
 }
 
 /// What a scenario runs with, for people: drawn and fixed options alike.
@@ -150,4 +193,14 @@ pub fn options(scenario: &Scenario) -> Vec<(&'static str, String)> {
         ("replies", said),
         ("restarts", if ends.is_empty() { "none".into() } else { ends.join(", ") }),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_name;
+
+    #[test]
+    fn a_name_cannot_leave_the_directory() {
+        assert_eq!(file_name("../500 sessions"), "..-500-sessions");
+    }
 }

@@ -220,6 +220,9 @@ fn a_worker_with_a_wrong_secret_is_turned_away() {
     let wrong = start_worker(&format!("{before}:worker_demo:not-{after}"));
     assert_eq!(wrong.wait(), Some(77));
     line_with(&wrong.err, "error: the backend does not let this worker work: ");
+    // Told, not killed: it removes its temporary directory.
+    served.process.signal("TERM");
+    assert_eq!(served.process.wait(), Some(0));
 }
 
 #[test]

@@ -20,11 +20,13 @@ import { turnError } from "./schema.js";
 const MAX_MESSAGE = 200_000;
 /** The longest chunk (characters). */
 const MAX_CHUNK = 200_000;
+const SESSION_ENDED = { code: "session_ended", message: "The session was ended before this message was answered." };
 /** Pending turns that ending a session fails in one transaction. */
 const END_PAGE = 100;
-/** The most that the window shows, and that one call expires. */
+/** The most that the window shows. */
 const MAX_WINDOW = 100;
-const MAX_EXPIRE = 1_000;
+/** Each expired turn reads up to seven index ranges of the 4,096 that one transaction may read. */
+const MAX_EXPIRE = 500;
 
 // ── People ───────────────────────────────────────────────────────────────────
 
@@ -155,7 +157,10 @@ export const getActiveSessions = query({
   },
 });
 
-/** Takes a turn, once. Only a claimed turn may be prompted. A stale one is expired instead. */
+/**
+ * Takes a turn, once. Only a claimed turn may be prompted. A stale one is expired instead, and one that waits in a
+ * session that has ended (pages of `endSession` that are still to come) fails.
+ */
 export const claim = mutation({
   args: { who: credentials, turn: v.id("turns") },
   handler: async (ctx, { who, turn: id }) => {
@@ -170,6 +175,10 @@ export const claim = mutation({
     }
     const session = await ctx.db.get(turn.session);
     if (session === null) return { status: "gone" as const };
+    if (session.state === "ended") {
+      await endTurn(ctx, turn, { state: "failed", error: SESSION_ENDED });
+      return { status: "gone" as const };
+    }
     const row = await ctx.db
       .query("readySessions")
       .withIndex("by_session", (q) => q.eq("session", turn.session))
@@ -235,19 +244,20 @@ export const failMessage = mutation({
 });
 
 /**
- * Expires one page of what an earlier epoch left behind: turns that it had claimed, and turns that are stale.
- * A worker calls it until `isDone`, before its first claim.
+ * Expires one page of what was left behind: turns that were claimed (by an earlier epoch, or by this one if it could
+ * not end them) and are not among the `running`, and turns that are stale. A worker calls it until `isDone`, whenever
+ * it connects.
  */
 export const expireStale = mutation({
-  args: { who: credentials, limit: v.number() },
-  handler: async (ctx, { who, limit }) => {
+  args: { who: credentials, limit: v.number(), running: v.array(v.id("turns")) },
+  handler: async (ctx, { who, limit, running }) => {
     const worker = await requireWorker(ctx, who);
     const count = Math.min(Math.max(1, limit), MAX_EXPIRE);
     const claimed = await ctx.db
       .query("turns")
       .withIndex("by_worker_and_state", (q) => q.eq("worker", worker._id).eq("state", "claimed"))
-      .take(count);
-    const abandoned = claimed.filter((turn) => turn.epoch !== worker.epoch);
+      .take(count + running.length);
+    const abandoned = claimed.filter((turn) => !running.includes(turn._id));
     const stale = await ctx.db
       .query("turns")
       .withIndex("by_worker_and_state", (q) =>
@@ -301,7 +311,6 @@ async function failPending(ctx: MutationCtx, session: Id<"sessions">): Promise<{
     .query("turns")
     .withIndex("by_session_and_state", (q) => q.eq("session", session).eq("state", "pending"))
     .take(END_PAGE);
-  const error = { code: "session_ended", message: "The session was ended before this message was answered." };
-  for (const turn of pending) await endTurn(ctx, turn, { state: "failed", error });
+  for (const turn of pending) await endTurn(ctx, turn, { state: "failed", error: SESSION_ENDED });
   return { isDone: pending.length < END_PAGE };
 }

@@ -11,7 +11,7 @@ import type { Doc } from "./_generated/dataModel.js";
 const LOST_AFTER = 30_000;
 /** The turns of a worker that did not beat for this long (ms) are expired. */
 const GONE_AFTER = 10 * 60_000;
-/** Workers looked at, and turns expired, in one transaction. */
+/** Workers looked at, and turns expired over all of them, in one transaction. */
 const PAGE = 50;
 
 /** Marks workers offline whose heart stopped. */
@@ -29,10 +29,12 @@ export const markLostOffline = internalMutation({
 export const expireAbandoned = internalMutation({
   args: {},
   handler: async (ctx) => {
+    let room = PAGE;
     for (const beat of await beatsBefore(ctx, Date.now() - GONE_AFTER)) {
-      const page = await openTurns(ctx, beat);
+      const page = await openTurns(ctx, beat, room);
       for (const turn of page) await expireTurn(ctx, turn);
-      if (page.length === PAGE) {
+      room -= page.length;
+      if (room === 0) {
         await ctx.scheduler.runAfter(0, internal.cleanup.expireAbandoned, {});
         return;
       }
@@ -48,12 +50,16 @@ function beatsBefore(ctx: MutationCtx, moment: number) {
     .take(PAGE);
 }
 
-async function openTurns(ctx: MutationCtx, beat: Doc<"workerHeartbeats">): Promise<Doc<"turns">[]> {
+async function openTurns(
+  ctx: MutationCtx,
+  beat: Doc<"workerHeartbeats">,
+  room: number,
+): Promise<Doc<"turns">[]> {
   const inState = (state: "claimed" | "pending", count: number) =>
     ctx.db
       .query("turns")
       .withIndex("by_worker_and_state", (q) => q.eq("worker", beat.worker).eq("state", state))
       .take(count);
-  const claimed = await inState("claimed", PAGE);
-  return [...claimed, ...(await inState("pending", PAGE - claimed.length || 1))].slice(0, PAGE);
+  const claimed = await inState("claimed", room);
+  return [...claimed, ...(await inState("pending", room - claimed.length || 1))].slice(0, room);
 }

@@ -122,12 +122,14 @@ export const markConnected = mutation({
   args: { who: credentials },
   handler: async (ctx, { who }) => {
     const worker = await requireWorker(ctx, who);
-    await ctx.db.patch(worker._id, { status: "online" });
     await beat(ctx, worker);
   },
 });
 
-/** The worker lives. Touches the heartbeat's own row alone, so that no subscription runs again. */
+/**
+ * The worker lives. Touches the heartbeat's own row alone, so that no subscription runs again; unless the worker had
+ * been silent for so long that it was taken for lost.
+ */
 export const heartbeat = mutation({
   args: { who: credentials },
   handler: async (ctx, { who }) => {
@@ -151,6 +153,7 @@ async function beat(ctx: MutationCtx, worker: Doc<"workers">): Promise<void> {
   const fields = { worker: worker._id, epoch: worker.epoch, at: Date.now() };
   if (row === null) await ctx.db.insert("workerHeartbeats", fields);
   else await ctx.db.patch(row._id, fields);
+  if (worker.status !== "online") await ctx.db.patch(worker._id, { status: "online" });
 }
 
 function heartbeatRow(ctx: MutationCtx, worker: Id<"workers">) {

@@ -65,7 +65,7 @@ pub struct TurnSettings {
     /// A turn that nobody claimed before this worker's start is still run if it is younger than this.
     #[serde(with = "humantime_serde")]
     pub accept_unclaimed_within: Duration,
-    /// Stale turns that one call expires (1 to 1,000).
+    /// Stale turns that one call expires (1 to 500).
     pub expire_page: usize,
 }
 

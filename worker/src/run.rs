@@ -1,12 +1,18 @@
 //! One worker, wired: the only place where its parts meet. The same function runs in production and in simulation.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, resume_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use backon::BackoffBuilder;
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -54,7 +60,7 @@ pub struct Stop {
 
 /// Runs one worker until it is asked to stop or may not work any more.
 pub async fn run<E: Env>(env: E, config: Config, stop: Stop, status: Arc<Status>) -> Exit {
-    let (client, _connection) = ConvexClient::start(&env, config.convex_url.clone());
+    let (client, mut connection) = ConvexClient::start(&env, config.convex_url.clone());
     let backend = Backend::new(client, config.token.clone());
     let mut worker = Worker::new(env, config, backend, stop, status);
     let mut actions = worker.apply(Event::Start);
@@ -66,8 +72,13 @@ pub async fn run<E: Env>(env: E, config: Config, stop: Stop, status: Arc<Status>
             worker.perform(action);
         }
         worker.status.beat();
-        // Nothing is lost when the wait is cut short: it is one select, and all that it waits for may be dropped.
-        let input = timeout(PULSE, worker.next_input()).await;
+        let input = tokio::select! {
+            biased;
+            // It lives as long as its client, so only a panic ends it, and nobody can go on without it.
+            Err(panic) = &mut connection => resume_unwind(panic.into_panic()),
+            // Nothing is lost when the wait is cut short: it is one select, and all that it waits for may be dropped.
+            input = tokio::time::timeout(PULSE, worker.next_input()) => input,
+        };
         actions = input.map_or_else(|_| Vec::new(), |input| worker.handle(input));
     }
 }
@@ -76,10 +87,16 @@ pub async fn run<E: Env>(env: E, config: Config, stop: Stop, status: Arc<Status>
 enum Input {
     Lifecycle(Event),
     Window(Window),
-    TurnEnded(SessionId, Result<(), CallError>),
+    TurnEnded(SessionId, TurnEnd),
+    /// A heartbeat was answered.
+    Beat(Result<(), CallError>),
     /// The turns that still run have used up their grace period, or the time after it.
     PatienceOver,
 }
+
+/// What a turn came to, or the panic that ended its task: a runtime keeps that to itself, and a turn that nobody
+/// ends would keep its place for ever.
+type TurnEnd = Result<Result<(), CallError>, Box<dyn Any + Send>>;
 
 /// A call whose end concerns the worker's life, or nobody.
 type Call = BoxFuture<'static, Option<Event>>;
@@ -112,14 +129,14 @@ struct Worker<E: Env> {
     turns: BTreeMap<SessionId, Running>,
     stop_turns: CancellationToken,
     patience: Patience,
-    ended: mpsc::Receiver<(SessionId, Result<(), CallError>)>,
-    report_end: mpsc::Sender<(SessionId, Result<(), CallError>)>,
+    ended: mpsc::Receiver<(SessionId, TurnEnd)>,
+    report_end: mpsc::Sender<(SessionId, TurnEnd)>,
     /// At most one call of the lifecycle at a time, and once per start the publication of the models.
     calls: FuturesUnordered<Call>,
     window: Option<WindowWatch>,
     approval: Option<ApprovalWatch>,
-    /// Beats for ever; ends with an error.
-    heart: Option<BoxFuture<'static, CallError>>,
+    /// The next beat; none follows one that failed.
+    heart: Option<BoxFuture<'static, Result<(), CallError>>>,
     models_published: bool,
 }
 
@@ -166,7 +183,7 @@ impl<E: Env> Worker<E> {
             () = patience_over(self.patience) => Input::PatienceOver,
             Some(event) = next_event(&mut self.calls) => Input::Lifecycle(event),
             Some((session, result)) = self.ended.recv() => Input::TurnEnded(session, result),
-            error = or_pending(self.heart.as_mut()) => Input::Lifecycle(Event::Failed(error)),
+            result = or_pending(self.heart.as_mut()) => Input::Beat(result),
             window = async { or_pending(self.window.as_mut().map(|w| Box::pin(w.next()))).await } => match window {
                 Ok(window) => Input::Window(window),
                 Err(error) => Input::Lifecycle(Event::Failed(error)),
@@ -185,7 +202,9 @@ impl<E: Env> Worker<E> {
                 self.perform_all(actions);
                 Vec::new()
             }
-            Input::TurnEnded(session, result) => self.turn_ended(&session, result),
+            Input::TurnEnded(session, Ok(result)) => self.turn_ended(&session, result),
+            Input::TurnEnded(_, Err(panic)) => resume_unwind(panic),
+            Input::Beat(result) => self.beaten(result),
             Input::PatienceOver => self.lose_patience(),
         }
     }
@@ -218,6 +237,7 @@ impl<E: Env> Worker<E> {
             Action::CloseWindow => {
                 self.window = None;
                 self.heart = None;
+                self.inbox.window_closed();
             }
             Action::Pause { attempt } => self.pause(attempt),
             Action::Drain { patiently } => self.drain(patiently),
@@ -266,8 +286,9 @@ impl<E: Env> Worker<E> {
     fn expire_page(&self) {
         let limit = self.config.settings.turns.expire_page;
         let status = self.status.clone();
+        let running = self.turns.values().map(|running| running.turn.clone()).collect();
         self.call(move |backend| async move {
-            let page = backend.expire_stale(limit).await?;
+            let page = backend.expire_stale(limit, running).await?;
             status.add_expired(page.expired);
             Ok(Event::PageExpired { is_done: page.is_done })
         });
@@ -275,11 +296,24 @@ impl<E: Env> Worker<E> {
 
     fn open_window(&mut self) {
         self.window = Some(self.backend.watch_window(self.config.settings.turns.window));
-        self.heart = Some(Box::pin(beat(
-            self.env.clone(),
-            self.backend.clone(),
-            self.config.settings.lifecycle.heartbeat,
-        )));
+        self.heart = Some(self.next_beat());
+    }
+
+    /// One beat. One that waits for a connection delays the next instead of piling up.
+    fn next_beat(&self) -> BoxFuture<'static, Result<(), CallError>> {
+        let mut random = [0; 4];
+        self.env.random(&mut random);
+        let pause = next_pause(self.config.settings.lifecycle.heartbeat, u32::from_le_bytes(random));
+        let backend = self.backend.clone();
+        Box::pin(async move {
+            sleep(pause).await;
+            backend.heartbeat().await
+        })
+    }
+
+    fn beaten(&mut self, result: Result<(), CallError>) -> Vec<Action> {
+        self.heart = result.is_ok().then(|| self.next_beat());
+        self.apply(result.map_or_else(Event::Failed, |()| Event::Beat))
     }
 
     fn pause(&self, attempt: u32) {
@@ -314,7 +348,7 @@ impl<E: Env> Worker<E> {
         let cancel = control.cancel.clone();
         let (session, turn) = (row.session.clone(), row.turn.clone());
         let task = self.env.spawn(async move {
-            let result = driver::run(&*shared, &row, &control).await;
+            let result = AssertUnwindSafe(driver::run(&*shared, &row, &control)).catch_unwind().await;
             // The receiver lives as long as the worker.
             let _ = report.send((row.session, result)).await;
         });
@@ -395,7 +429,7 @@ impl<E: Env> Worker<E> {
         let (server, backend) = (self.server.clone(), self.backend.clone());
         self.calls.push(Box::pin(async move {
             if set_offline {
-                match timeout(GOODBYE, backend.set_offline()).await {
+                match tokio::time::timeout(GOODBYE, backend.set_offline()).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::warn!(%error, "cannot say goodbye"),
                     Err(_) => tracing::warn!("the goodbye took too long"),
@@ -404,18 +438,6 @@ impl<E: Env> Worker<E> {
             server.shutdown(SERVER_GRACE).await;
             Some(Event::Closed)
         }));
-    }
-}
-
-/// Beats until a beat fails. A beat that waits for a connection delays the next one instead of piling up.
-async fn beat<E: Env>(env: E, backend: Backend, interval: Duration) -> CallError {
-    loop {
-        let mut random = [0; 4];
-        env.random(&mut random);
-        sleep(next_pause(interval, u32::from_le_bytes(random))).await;
-        if let Err(error) = backend.heartbeat().await {
-            return error;
-        }
     }
 }
 
@@ -450,3 +472,6 @@ async fn or_pending<F: Future + Unpin>(future: Option<F>) -> F::Output {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,6 +54,11 @@ pub struct Reply {
     cut: bool,
     /// Some text is known to be missing until a part's end or a re-read supplies it.
     incomplete: bool,
+    /// Events were lost, and no re-read has told yet which parts there are: nothing is taken from a part that is not
+    /// known, because another one may belong before it.
+    blind: bool,
+    /// While blind, there was something to be seen that the re-read under way may be too old to show.
+    overlooked: bool,
     limits: Limits,
 }
 
@@ -91,6 +96,8 @@ impl Reply {
             length: 0,
             cut: false,
             incomplete: false,
+            blind: false,
+            overlooked: false,
             limits,
         }
     }
@@ -98,7 +105,9 @@ impl Reply {
     /// A text part has begun. Parts come one after the other; one that begins before the last has ended waits for
     /// its whole text, so that the order stays right.
     pub fn begin(&mut self, id: &str) {
-        if self.find(id).is_none() {
+        if self.blind && self.find(id).is_none() {
+            self.overlook();
+        } else if self.find(id).is_none() {
             let detached = self.parts.last().is_some_and(|part| !part.ended);
             self.incomplete |= detached;
             self.push(id, detached);
@@ -116,7 +125,7 @@ impl Reply {
     /// A text part has ended with this whole text.
     pub fn end(&mut self, id: &str, whole: &str, now: Duration) -> Result<(), Diverged> {
         self.begin(id);
-        let index = self.find(id).expect("it was just begun");
+        let Some(index) = self.find(id) else { return Ok(()) };
         if self.parts[index].ended {
             return Ok(());
         }
@@ -137,10 +146,17 @@ impl Reply {
 
     /// Events were lost: nothing more is taken from the deltas of a part that was open.
     pub fn gap(&mut self) {
+        self.overlook();
         self.incomplete = true;
+        self.blind = true;
         for part in self.parts.iter_mut().filter(|part| !part.ended) {
             part.detached = true;
         }
+    }
+
+    /// A text part was seen that may or may not be of this reply: its message is not known.
+    pub fn overlook(&mut self) {
+        self.overlooked |= self.blind;
     }
 
     /// Takes in the whole reply as it was re-read: its text parts in order, with their text if they have ended.
@@ -149,15 +165,16 @@ impl Reply {
         parts: impl Iterator<Item = (&'a str, Option<&'a str>)>,
         now: Duration,
     ) -> Result<(), Diverged> {
-        self.incomplete = false;
         for (id, whole) in parts {
-            match whole {
-                Some(whole) => self.end(id, whole, now)?,
-                None if self.find(id).is_none() => self.push(id, true),
-                None => {}
+            if self.find(id).is_none() {
+                self.push(id, true);
+            }
+            if let Some(whole) = whole {
+                self.end(id, whole, now)?;
             }
         }
-        self.incomplete = self.parts.iter().any(|part| !part.ended);
+        self.blind = std::mem::take(&mut self.overlooked);
+        self.incomplete = self.blind || self.parts.iter().any(|part| !part.ended);
         Ok(())
     }
 

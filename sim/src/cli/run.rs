@@ -1,6 +1,6 @@
 //! `sim SCENARIO`: one run, watched from the main thread.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -27,6 +27,12 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
+    if [&args.junit, &args.markdown].iter().all(|file| file.as_deref().is_some_and(is_stdout)) {
+        terminal::complain(
+            "error: both --junit and --markdown ask for standard output: give one of them a file",
+        );
+        return Ok(Exit::Usage);
+    }
     let seed = args.seed.or(scenario.seed).unwrap_or_else(Seed::from_system);
     let order = Order {
         replay: replay(path, seed, args),
@@ -35,19 +41,38 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         scenario,
         seed,
     };
-    if !args.quiet {
+    let quiet = args.quiet || [&args.junit, &args.markdown].into_iter().flatten().any(|file| is_stdout(file));
+    if !quiet {
         let options = report::options(&order.scenario);
         let (name, description) = (&order.scenario.name, &order.scenario.description);
         terminal::say(&report::header(name, description, seed, &order.plants, &options));
     }
-    let report = watch(order, args.quiet)?;
-    let written = report::write(&report, &args.report)
+    let report = watch(order, quiet)?;
+    let [json, html] = report::write(&report, &args.report)
         .with_context(|| format!("cannot write the report into `{}`", args.report.display()))?;
-    if !args.quiet {
+    write_more(args.junit.as_deref(), || report::junit(&report))?;
+    write_more(args.markdown.as_deref(), || report::markdown(&report))?;
+    if !quiet {
         terminal::say(&report::summary(&report, terminal::is_styled()));
-        terminal::say(&format!("report: {}", written.display()));
+        terminal::say(&format!("report: {} and {}", html.display(), json.display()));
     }
     Ok(report.verdict.into())
+}
+
+fn is_stdout(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
+/// Writes what `text` makes to where it was asked for, if it was.
+fn write_more(file: Option<&Path>, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+    match file {
+        None => {}
+        Some(file) if is_stdout(file) => terminal::say(text().trim_end()),
+        Some(file) => {
+            fs::write(file, text()).with_context(|| format!("cannot write `{}`", file.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// The command that runs exactly this again.

@@ -65,6 +65,12 @@ pub fn encode_float(n: f64, out: &mut Vec<u8>) {
 /// Zero bytes are escaped, so that the terminator sorts below every continuation.
 fn encode_bytes(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.push(tag);
+    if !bytes.contains(&0) {
+        // Nearly every key: copied as a whole.
+        out.extend_from_slice(bytes);
+        out.extend([0, 0]);
+        return;
+    }
     for part in bytes.split_inclusive(|byte| *byte == 0) {
         out.extend(part);
         if part.ends_with(&[0]) {

@@ -308,7 +308,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
     fn send(&mut self, message: ServerMessage<Value>) {
         self.last_outbound = Instant::now();
         let is_transition = matches!(message, ServerMessage::Transition { .. });
-        let text = Json::from(message).to_string();
+        let text = serde_json::to_string(&Json::from(message)).expect("JSON prints");
         let frames = if is_transition && self.client.takes_chunks { chunks(text) } else { vec![text] };
         let last = frames.len() - 1;
         for (at, frame) in frames.into_iter().enumerate() {

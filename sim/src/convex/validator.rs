@@ -89,18 +89,27 @@ impl Validator {
             (Self::Object(fields), Value::Object(object)) => self.check_object(fields, object, path),
             (Self::Array(element), Value::Array(items)) => {
                 items.iter().enumerate().try_for_each(|(at, item)| {
-                    nested(path, &format!("[{at}]"), |path| element.check_at(item, path))
+                    nested(path, ["[", &at.to_string(), "]"], |path| element.check_at(item, path))
                 })
             }
             (Self::Record(keys, values), Value::Object(object)) => {
                 object.iter().try_for_each(|(key, field)| {
                     keys.check_at(&Value::String(key.clone()), path)?;
-                    nested(path, &format!(".{key}"), |path| values.check_at(field, path))
+                    nested(path, [".", key], |path| values.check_at(field, path))
                 })
             }
-            (Self::Union(members), _) if members.iter().any(|member| member.check(value).is_ok()) => Ok(()),
+            (Self::Union(members), _) if members.iter().any(|member| member.accepts(value)) => Ok(()),
             _ if self.accepts_plain(value) => Ok(()),
             _ => Err(self.mismatch(value, path)),
+        }
+    }
+
+    /// Like [`Self::check`], but without the text that explains a mismatch, where there is nothing inside to check.
+    fn accepts(&self, value: &Value) -> bool {
+        match self {
+            Self::Object(_) | Self::Array(_) | Self::Record(..) => self.check(value).is_ok(),
+            Self::Union(members) => members.iter().any(|member| member.accepts(value)),
+            _ => self.accepts_plain(value),
         }
     }
 
@@ -129,9 +138,7 @@ impl Validator {
     ) -> Result<(), String> {
         for (name, field) in fields {
             match object.get(name) {
-                Some(value) => {
-                    nested(path, &format!(".{name}"), |path| field.validator.check_at(value, path))?
-                }
+                Some(value) => nested(path, [".", name], |path| field.validator.check_at(value, path))?,
                 None if field.optional => {}
                 None => return Err(self.missing(name, object, path)),
             }
@@ -164,9 +171,9 @@ impl Validator {
     }
 }
 
-fn nested<R>(path: &mut String, step: &str, f: impl FnOnce(&mut String) -> R) -> R {
+fn nested<R, const N: usize>(path: &mut String, step: [&str; N], f: impl FnOnce(&mut String) -> R) -> R {
     let kept = path.len();
-    path.push_str(step);
+    path.extend(step);
     let result = f(path);
     path.truncate(kept);
     result

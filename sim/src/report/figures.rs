@@ -109,6 +109,14 @@ pub struct Latency {
     pub max: f64,
 }
 
+/// How often one latency was how long.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Distribution {
+    /// Upper edges in ms, each [`Distribution::FACTOR`] times the one before, and how many were in between: at most 140
+    /// for all that fits in a year.
+    pub bars: Vec<(f64, u64)>,
+}
+
 /// The figures of a finished run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
@@ -195,6 +203,30 @@ impl Latencies {
         ];
         stages.into_iter().map(|(stage, histogram)| Latency::of(stage, histogram)).collect()
     }
+}
+
+impl Distribution {
+    /// From one edge to the next.
+    pub const FACTOR: f64 = 1.2;
+
+    /// The bars of `histogram` (µs) from the first that is not empty to the last.
+    fn of(histogram: &Histogram<u64>) -> Self {
+        if histogram.is_empty() {
+            return Self::default();
+        }
+        let first: u64 = 1000;
+        let bars = histogram.iter_log(first, Self::FACTOR);
+        let mut bars: Vec<_> =
+            bars.map(|bar| (edge(bar.value_iterated_to()), bar.count_since_last_iteration())).collect();
+        let empty = bars.iter().take_while(|(_, count)| *count == 0).count();
+        bars.drain(..empty);
+        Self { bars }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 µs")]
+fn edge(micros: u64) -> f64 {
+    (micros + 1) as f64 / 1000.0
 }
 
 impl Latency {
@@ -327,6 +359,12 @@ impl Figures {
     #[must_use]
     pub fn progress(&self) -> (u64, u64, u64) {
         (self.sent, self.ended, u64::try_from(self.up).unwrap_or(0))
+    }
+
+    /// How long completed turns took, from the message to the last chunk.
+    #[must_use]
+    pub fn distribution(&self) -> Distribution {
+        Distribution::of(&self.latencies.sent_to_completed)
     }
 
     /// The figures as they are now.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 
-use super::{Report, Verdict, figures::Summary};
+use super::{Engine, Report, Verdict, figures::Summary};
 use crate::{
     oracles::Violation,
     plant::Plant,
@@ -93,11 +93,11 @@ fn story(violation: &Violation, style: &Style) -> String {
 
 fn verdict(report: &Report, style: &Style) -> String {
     let again = format!("run it again: {}", report.replay);
+    let meaning = meaning(report.verdict);
     match report.verdict {
-        Verdict::Passed => format!("{}: every oracle is content", style.good("passed")),
-        Verdict::Safety => format!("{}: something forbidden happened\n{again}", style.bad("FAILED")),
-        Verdict::Liveness => format!("{}: something promised did not happen\n{again}", style.bad("FAILED")),
-        Verdict::Interrupted => format!("interrupted: nothing is proved\n{again}"),
+        Verdict::Passed => format!("{}: {meaning}", style.good("passed")),
+        Verdict::Interrupted => format!("interrupted: {meaning}\n{again}"),
+        Verdict::Safety | Verdict::Liveness => format!("{}: {meaning}\n{again}", style.bad("FAILED")),
     }
 }
 
@@ -138,7 +138,13 @@ fn functions(figures: &Summary) -> Table {
 }
 
 fn run(report: &Report) -> Table {
-    let (figures, engine) = (&report.figures, report.engine);
+    let rows = facts(report).into_iter().chain(machine(report.engine));
+    table(["run", ""], rows.map(|(name, value)| [name.to_owned(), value]))
+}
+
+/// The run in single figures, all of them exact.
+pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
+    let figures = &report.figures;
     let counts = figures.counts;
     let heap =
         |(worker, bytes): (&crate::trace::Name, &i64)| format!("{worker} {}", size(bytes.unsigned_abs()));
@@ -148,23 +154,36 @@ fn run(report: &Report) -> Table {
         "{}, at most {} at once and {} per second",
         figures.creates, figures.creates_at_once, figures.creates_per_second
     );
-    let speed = format!("{:.0}", engine.simulated / engine.wall.max(1e-9));
-    let rows = [
+    let servers = format!("{} starts, {} event streams", counts.server_starts, counts.event_streams);
+    vec![
         ("chunks stored", figures.chunks.to_string()),
         ("prompts", counts.prompts.to_string()),
         ("calls per turn", format!("{:.1}", figures.worker_calls_per_turn)),
         ("sessions created", creates),
         ("peak heap", heaps.join(", ")),
         ("workers", ends),
-        (
-            "OpenCode servers",
-            format!("{} starts, {} event streams", counts.server_starts, counts.event_streams),
-        ),
+        ("OpenCode servers", servers),
         ("trace", format!("{} facts, {}", report.trace.facts, &report.trace.hash[..16])),
+    ]
+}
+
+/// What depends on the machine.
+pub(super) fn machine(engine: Engine) -> [(&'static str, String); 2] {
+    let speed = engine.simulated / engine.wall.max(1e-9);
+    [
         ("wall time", format!("{:.2} s for {:.0} s, {} steps", engine.wall, engine.simulated, engine.steps)),
-        ("speed", format!("{speed} simulated seconds per second")),
-    ];
-    table(["run", ""], rows.map(|(name, value)| [name.to_owned(), value]))
+        ("speed", format!("{speed:.0} simulated seconds per second")),
+    ]
+}
+
+/// What a verdict means.
+pub(super) fn meaning(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Passed => "every oracle is content",
+        Verdict::Safety => "something forbidden happened",
+        Verdict::Liveness => "something promised did not happen",
+        Verdict::Interrupted => "nothing is proved",
+    }
 }
 
 pub(super) fn restart(restart: &PlannedRestart) -> String {
@@ -184,16 +203,16 @@ pub(super) fn percent(share: f64) -> String {
     format!("{}%", (share * 1000.0).round() / 10.0)
 }
 
-fn millis(value: f64) -> String {
+pub(super) fn millis(value: f64) -> String {
     if value >= 10_000.0 { format!("{:.1} s", value / 1000.0) } else { format!("{value:.0} ms") }
 }
 
-fn seconds(at: u64) -> String {
+pub(super) fn seconds(at: u64) -> String {
     format!("{}.{:06} s", at / 1_000_000, at % 1_000_000)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0..10_000 => format!("{bytes} B"),
         10_000..10_000_000 => format!("{:.1} KiB", bytes as f64 / 1024.0),

@@ -231,7 +231,8 @@ pub struct Limits {
     pub creates_in_flight: u64,
     /// Creations begun within any second (at least 1).
     pub creates_per_second: u64,
-    /// Heap of a worker that is ready and has nothing to do. Measured: 34 to 42 KiB.
+    /// Heap of a worker that is ready and has nothing to do. Measured: 34 to 42 KiB, and 112 KiB once OpenCode runs
+    /// (two connections to it).
     pub worker_heap_idle: Bytes,
     /// Heap above that, whatever happens. Mostly connections to OpenCode: hyper takes 25 KiB for each, and besides
     /// the event stream's there are up to six while many turns begin at once.
@@ -255,8 +256,8 @@ impl Default for Limits {
         Self {
             creates_in_flight: 5,
             creates_per_second: 5,
-            worker_heap_idle: Bytes(64 * 1024),
-            worker_heap_above_idle: Bytes(288 * 1024),
+            worker_heap_idle: Bytes(128 * 1024),
+            worker_heap_above_idle: Bytes(320 * 1024),
             worker_heap_per_turn: Bytes(8 * 1024),
             cached_sessions: 64,
             documents_per_call: 500,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{conductor::Replies, determinism, memory::unattributed};
 use crate::{
     oracles::Court,
-    report::Figures,
+    report::{Figures, Series},
     trace::{Event, Fact, Micros, Name, Names, Trace},
 };
 
@@ -17,6 +17,8 @@ pub struct Recording {
     pub court: Court,
     /// The numbers of the report.
     pub figures: Figures,
+    /// The lines of the report.
+    pub series: Series,
     /// Replies in the middle.
     pub replies: Replies,
     /// Whether the report is made: then nothing is recorded any more.
@@ -32,8 +34,10 @@ impl Recorder {
     /// A recorder without facts.
     #[must_use]
     pub fn new(trace: Trace, court: Court) -> Self {
-        let (figures, replies, names) = (Figures::default(), Replies::default(), Names::default());
-        Self(Arc::new(Mutex::new(Recording { trace, court, figures, replies, closed: false, names })))
+        let (figures, series) = (Figures::default(), Series::default());
+        let (replies, names) = (Replies::default(), Names::default());
+        let recording = Recording { trace, court, figures, series, replies, closed: false, names };
+        Self(Arc::new(Mutex::new(recording)))
     }
 
     /// The shared name for `text`.
@@ -51,6 +55,7 @@ impl Recorder {
                 return;
             }
             recording.figures.observe(&fact);
+            recording.series.observe(&fact);
             recording.replies.observe(&fact);
             recording.trace.record(fact.clone());
             recording.court.observe(&fact, &recording.trace);

@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use secrecy::{ExposeSecret, SecretString};
@@ -95,13 +96,13 @@ pub enum ConfigError {
     /// Metrics and health cannot be served there.
     #[error("the address for metrics and health is not valid: {0}")]
     Admin(#[from] AdminAddressError),
-    /// A number is out of range.
+    /// A number or a time is out of range.
     #[error("`{key}` is {found}; it must be {allowed}")]
     Range {
         /// The setting.
         key: &'static str,
         /// Its value.
-        found: usize,
+        found: String,
         /// What it may be.
         allowed: &'static str,
     },
@@ -221,18 +222,32 @@ fn validate(settings: &Settings) -> Result<(), ConfigError> {
     let turns = &settings.turns;
     let sessions = &settings.sessions;
     let within = |key, found: usize, range: std::ops::RangeInclusive<usize>, allowed| {
-        if range.contains(&found) { Ok(()) } else { Err(ConfigError::Range { key, found, allowed }) }
+        if range.contains(&found) {
+            Ok(())
+        } else {
+            Err(ConfigError::Range { key, found: found.to_string(), allowed })
+        }
     };
     within("turns.max_concurrent", turns.max_concurrent, 1..=1_000, "1 to 1,000")?;
     within("turns.window", turns.window, 1..=100, "1 to 100")?;
-    within("turns.expire_page", turns.expire_page, 1..=1_000, "1 to 1,000")?;
+    within("turns.expire_page", turns.expire_page, 1..=500, "1 to 500")?;
     within("turns.coalesce_bytes", turns.coalesce_bytes, 1..=65_536, "1 to 65,536")?;
     within("turns.max_reply_bytes", turns.max_reply_bytes, 1..=1 << 30, "1 to 1,073,741,824")?;
     within("sessions.cache_capacity", sessions.cache_capacity, 1..=100_000, "1 to 100,000")?;
     within("sessions.creates_in_flight", sessions.creates_in_flight, 1..=1_000, "1 to 1,000")?;
     within("sessions.creates_per_second", sessions.creates_per_second, 1..=1_000, "1 to 1,000")?;
     within("sessions.create_attempts", sessions.create_attempts, 1..=100, "1 to 100")?;
-    within("opencode.start_attempts", settings.opencode.start_attempts, 1..=100, "1 to 100")
+    within("opencode.start_attempts", settings.opencode.start_attempts, 1..=100, "1 to 100")?;
+    // The backend takes a worker for lost after 30 s; OpenCode's stream beats every 10 s.
+    let lasts = |key, found: Duration, range: std::ops::RangeInclusive<u64>, allowed| {
+        if range.contains(&found.as_secs()) {
+            Ok(())
+        } else {
+            Err(ConfigError::Range { key, found: humantime::format_duration(found).to_string(), allowed })
+        }
+    };
+    lasts("lifecycle.heartbeat", settings.lifecycle.heartbeat, 1..=10, "1s to 10s")?;
+    lasts("opencode.event_silence", settings.opencode.event_silence, 11..=3_600, "11s to 1h")
 }
 
 #[cfg(test)]
@@ -275,6 +290,16 @@ mod tests {
         let error =
             load_text("convex_url = 'http://127.0.0.1:1'\n[turns]\nmax_concurrent = 0\n").unwrap_err();
         assert_eq!(error, "`turns.max_concurrent` is 0; it must be 1 to 1,000");
+    }
+
+    #[test]
+    fn a_heartbeat_without_pause_or_slower_than_the_backend_waits_is_refused() {
+        let error = |time: &str| {
+            let text = format!("convex_url = 'http://127.0.0.1:1'\n[lifecycle]\nheartbeat = '{time}'\n");
+            load_text(&text).unwrap_err()
+        };
+        assert_eq!(error("0s"), "`lifecycle.heartbeat` is 0s; it must be 1s to 10s");
+        assert_eq!(error("1m"), "`lifecycle.heartbeat` is 1m; it must be 1s to 10s");
     }
 
     #[test]

@@ -133,10 +133,12 @@ impl Backend {
         ApprovalWatch(self.client.subscribe(ApprovalWatch::PATH, args([("who", self.identity())])))
     }
 
-    /// Expires one page of what earlier incarnations left behind.
-    pub async fn expire_stale(&self, limit: usize) -> Result<Expired, CallError> {
+    /// Expires one page of what is left behind: stale turns, and claimed ones that are not among the `running`.
+    pub async fn expire_stale(&self, limit: usize, running: Vec<TurnId>) -> Result<Expired, CallError> {
         const PATH: &str = "chat:expireStale";
-        read(PATH, self.client.mutation(PATH, self.args([("limit", number(limit as u64))])).await?)
+        let running = Value::Array(running.into_iter().map(Value::String).collect());
+        let args = self.args([("limit", number(limit as u64)), ("running", running)]);
+        read(PATH, self.client.mutation(PATH, args).await?)
     }
 
     /// Says that this worker is there.

@@ -70,6 +70,8 @@ pub enum Event {
     },
     /// The backend knows that the worker is there.
     Connected,
+    /// A heartbeat was answered.
+    Beat,
     /// A call failed for good.
     Failed(CallError),
     /// The pause after a failure is over.
@@ -104,7 +106,7 @@ pub enum Action {
     CloseWindow,
     /// Pause for the `attempt`-th time in a row (from 0).
     Pause {
-        /// How often it has paused already without having become ready.
+        /// How often it has paused already without a heartbeat in between.
         attempt: u32,
     },
     /// Take no more turns; report [`Event::Drained`] when none runs.
@@ -136,7 +138,8 @@ pub enum Exit {
 #[derive(Debug)]
 pub struct Lifecycle {
     phase: Phase,
-    /// Pauses since it was last ready.
+    /// Pauses since the last heartbeat: to have become ready is not enough, or what fails whenever the window opens
+    /// would be tried again without ever slowing down.
     attempts: u32,
     registered: bool,
     exit: Exit,
@@ -177,11 +180,17 @@ impl Lifecycle {
             (WaitingApproval, Event::ApprovalSeen(Approval::Approved)) => {
                 (Connecting, vec![Action::ExpirePage])
             }
+            (WaitingApproval, Event::ApprovalSeen(Approval::Revoked)) => {
+                let (path, code) = ("workers:getByMachineAndWorker", "revoked".to_owned());
+                let message = "This worker's access was revoked.".to_owned();
+                self.give_up(Exit::Refused(CallError::Refused { path, code, message }))
+            }
             (Connecting, Event::PageExpired { is_done: false }) => (Connecting, vec![Action::ExpirePage]),
             (Connecting, Event::PageExpired { is_done: true }) => (Connecting, vec![Action::MarkConnected]),
-            (Connecting, Event::Connected) => {
+            (Connecting, Event::Connected) => (Ready, vec![Action::OpenWindow]),
+            (Ready, Event::Beat) => {
                 self.attempts = 0;
-                (Ready, vec![Action::OpenWindow])
+                (Ready, vec![])
             }
             (Stopped | Stopping, Event::Failed(_)) => (self.phase, vec![]),
             (_, Event::Failed(error)) => self.failed(error),
@@ -288,6 +297,33 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_is_revoked_while_it_waits_for_approval_ends() {
+        let (phase, actions) =
+            live([Event::Start, registered(Approval::Pending), Event::ApprovalSeen(Approval::Revoked)]);
+        assert_eq!(phase, Phase::Stopping);
+        assert_eq!(actions.last(), Some(&Action::Drain { patiently: false }));
+    }
+
+    #[test]
+    fn what_fails_whenever_the_window_opens_is_tried_again_ever_more_slowly_until_a_heartbeat() {
+        let again = || {
+            let failed = Event::Failed(CallError::Failed { path: "chat:claim", message: "boom".into() });
+            [failed, Event::Recovered, Event::PageExpired { is_done: true }, Event::Connected]
+        };
+        let events =
+            until_ready().into_iter().chain(again()).chain(again()).chain([Event::Beat]).chain(again());
+        let (_, actions) = live(events);
+        let attempts: Vec<u32> = actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Pause { attempt } => Some(*attempt),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(attempts, [0, 1, 0]);
+    }
+
+    #[test]
     fn a_superseded_worker_stops_and_does_not_touch_the_new_ones_status() {
         let mut events = until_ready();
         events.extend([Event::Failed(refusal("superseded")), Event::Drained, Event::Closed]);
@@ -325,6 +361,8 @@ mod tests {
             Just(registered(Approval::Approved)),
             Just(registered(Approval::Pending)),
             Just(Event::ApprovalSeen(Approval::Approved)),
+            Just(Event::ApprovalSeen(Approval::Revoked)),
+            Just(Event::Beat),
             any::<bool>().prop_map(|is_done| Event::PageExpired { is_done }),
             Just(Event::Connected),
             Just(Event::Failed(refusal("superseded"))),

@@ -252,6 +252,8 @@ impl<E: Env> Driver<'_, E> {
             for action in turn.apply(event, started.elapsed()) {
                 match action {
                     Action::End(ending) => {
+                        // The stream, which is everybody's, must not wait for a write of a turn that is over.
+                        drop(events);
                         self.settle(&mut calls, &mut turn).await?;
                         return Ok((ending, turn.reply));
                     }

@@ -50,6 +50,14 @@ impl Inbox {
         actions
     }
 
+    /// Nobody watches the window any more: what it showed may be over. Nor are the turns remembered that were
+    /// started from it: the next window is newer than everything that has ended by now, so a turn that it still
+    /// shows was not claimed and must be tried again.
+    pub fn window_closed(&mut self) {
+        self.window = Window::default();
+        self.started.clear();
+    }
+
     /// A turn has ended, however it went: its place is free.
     pub fn ended(&mut self, session: &str) -> Vec<Action> {
         let turn = self.running.remove(session);
@@ -125,6 +133,15 @@ mod tests {
         assert_eq!(inbox.ended("a"), []);
         assert_eq!(inbox.window_changed(window(&[("a", "1")])), []);
         assert_eq!(inbox.window_changed(window(&[("a", "2")])), [Action::Start(row("a", "2"))]);
+    }
+
+    #[test]
+    fn a_turn_whose_claim_failed_is_tried_again_when_the_window_is_opened_anew() {
+        let mut inbox = Inbox::new(1);
+        inbox.window_changed(window(&[("a", "1"), ("b", "2")]));
+        inbox.window_closed();
+        assert_eq!(inbox.ended("a"), [], "nothing is started from a window that is closed");
+        assert_eq!(inbox.window_changed(window(&[("a", "1")])), [Action::Start(row("a", "1"))]);
     }
 
     #[test]

@@ -177,7 +177,9 @@ impl Turn {
                 self.reply.delta(&delta.part, &delta.delta, now)
             }
             EventKind::Status(Status::Idle) | EventKind::Idle => self.idle(now),
-            EventKind::Status(_) => self.works(),
+            EventKind::Status(_) => self.is_busy(),
+            // The end of an earlier turn, whose abort took longer than it was waited for.
+            EventKind::Error(error) if error.is_abort() && self.phase == Phase::Prompted => {}
             EventKind::Error(error) => {
                 self.works();
                 self.error = Some(error);
@@ -214,15 +216,17 @@ impl Turn {
         let is_last_step = info.finish.as_deref() != Some("tool-calls");
         let completed = info.completed.is_some() && is_last_step;
         let answer = Answer { id: info.id, completed, error: info.error };
-        match self.answers.iter_mut().find(|known| known.id == answer.id) {
-            Some(known) => *known = answer,
-            None => self.answers.push(answer),
+        // Ids ascend with time. After a gap a later step may be seen before an earlier one is read.
+        match self.answers.binary_search_by(|known| known.id.cmp(&answer.id)) {
+            Ok(known) => self.answers[known] = answer,
+            Err(place) => self.answers.insert(place, answer),
         }
     }
 
     fn part(&mut self, part: Part, now: Duration) -> Step {
         let PartKind::Text { text, ended, .. } = part.kind else { return Ok(()) };
         if !self.answers.iter().any(|answer| answer.id == part.message) {
+            self.reply.overlook();
             return Ok(());
         }
         if ended {
@@ -237,6 +241,13 @@ impl Turn {
 
     fn works(&mut self) {
         if self.phase == Phase::Prompted {
+            self.phase = Phase::Working;
+        }
+    }
+
+    /// Work that goes on after an idleness shows that the idleness was an earlier turn's.
+    fn is_busy(&mut self) {
+        if !matches!(self.phase, Phase::Aborting(..)) {
             self.phase = Phase::Working;
         }
     }
@@ -306,6 +317,9 @@ impl Turn {
                 return self.retry_later(now, actions);
             }
             _ => {}
+        }
+        if self.phase == Phase::Working {
+            self.rereads = 0;
         }
         Ok(())
     }
@@ -382,7 +396,9 @@ impl Turn {
     fn answered(&mut self, actions: &mut Vec<Action>) -> Step {
         match self.answers.last().and_then(|answer| answer.error.as_ref()) {
             Some(error) => Err(Failure::model_error(error).into()),
-            None if self.reply.is_incomplete() => self.ask_again(actions),
+            // One that has just been in vain is repeated after a while.
+            None if self.reply.is_incomplete() && self.rereads == 0 => self.ask_again(actions),
+            None if self.reply.is_incomplete() => Ok(()),
             None if self.reply.is_writing() => Ok(()),
             None => Err(Ending::Completed),
         }

@@ -130,6 +130,103 @@ fn the_cron_marks_a_lost_worker_offline() {
     });
 }
 
+#[test]
+fn a_worker_that_was_taken_for_lost_is_online_again_with_its_next_heartbeat() {
+    simulate(|| async {
+        let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        let world = World::new(convex).await;
+        world.worker("workers:markConnected", []).await.unwrap();
+        let status = || field(&world.convex.table("workers")[0], "status");
+        let scheduler = world.convex.clone();
+        let task = tokio::task::spawn_local(async move { scheduler.run_scheduler().await });
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        assert_eq!(status(), "offline".into());
+        world.worker("workers:heartbeat", []).await.unwrap();
+        assert_eq!(status(), "online".into());
+        task.abort();
+    });
+}
+
+#[test]
+fn a_turn_of_a_session_that_was_ended_is_never_claimed() {
+    simulate(|| async {
+        let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        let world = World::new(convex).await;
+        let send = || object([("session", world.session.clone()), ("content", "hello".into())]);
+        for _ in 0..103 {
+            world.person("chat:sendMessage", send()).await;
+        }
+        let page = world.person("chat:endSession", object([("session", world.session.clone())])).await;
+        assert_eq!(field(&page, "isDone"), false.into());
+        for left in (0..3).rev() {
+            let head = field(&world.convex.table("readySessions")[0], "turn");
+            let claimed = world.worker("chat:claim", [("turn", head)]).await.unwrap();
+            assert_eq!(field(&claimed, "status"), "gone".into());
+            let pending = |turn: &&Value| field(turn, "state") == "pending".into();
+            assert_eq!(world.convex.table("turns").iter().filter(pending).count(), left);
+        }
+        assert!(world.convex.table("readySessions").is_empty());
+    });
+}
+
+#[test]
+fn what_is_claimed_but_does_not_run_is_expired_and_what_runs_is_not() {
+    simulate(|| async {
+        let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        let world = World::new(convex).await;
+        let turn = world.turn().await;
+        let running = |turns: Vec<Value>| [("limit", 1.0.into()), ("running", Value::Array(turns))];
+        world.worker("chat:expireStale", running(vec![turn.clone()])).await.unwrap();
+        let state = || field(&world.convex.table("turns")[0], "state");
+        assert_eq!(state(), "claimed".into());
+        world.worker("chat:expireStale", running(vec![])).await.unwrap();
+        assert_eq!(state(), "expired".into());
+    });
+}
+
+#[test]
+fn the_largest_page_of_stale_turns_stays_within_the_limits_of_a_transaction() {
+    simulate(|| async {
+        let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        let world = World::new(convex).await;
+        let send = || object([("session", world.session.clone()), ("content", "hello".into())]);
+        for _ in 0..1_000 {
+            world.person("chat:sendMessage", send()).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.register().await;
+        let all = object([
+            ("who", who(&world.machine, Some(2.0))),
+            ("limit", 1_000.0.into()),
+            ("running", Value::Array(vec![])),
+        ]);
+        let page = world.call("chat:expireStale", all, None).await.unwrap();
+        assert_eq!(field(&page, "isDone"), false.into());
+    });
+}
+
+#[test]
+fn the_turns_of_many_workers_that_went_at_once_are_all_expired() {
+    simulate(|| async {
+        let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        for _ in 0..30 {
+            let world = World::new(convex.clone()).await;
+            for _ in 0..49 {
+                let args = object([("session", world.session.clone()), ("content", "hello".into())]);
+                world.person("chat:sendMessage", args).await;
+            }
+            world.worker("workers:markConnected", []).await.unwrap();
+        }
+        let scheduler = convex.clone();
+        let task = tokio::task::spawn_local(async move { scheduler.run_scheduler().await });
+        tokio::time::sleep(Duration::from_secs(16 * 60)).await;
+        let is_expired = |turn: &Value| field(turn, "state") == "expired".into();
+        assert_eq!(convex.table("turns").iter().filter(|turn| is_expired(turn)).count(), 30 * 49);
+        assert!(convex.table("workerHeartbeats").is_empty());
+        task.abort();
+    });
+}
+
 /// Not a test of speed: it prints what a call costs here, so that a slow-down is seen.
 #[test]
 #[ignore = "measures"]

@@ -270,3 +270,112 @@ fn a_permission_question_is_refused_so_that_it_never_hangs_a_turn() {
         [Action::RejectPermission("per_1".into())]
     );
 }
+
+fn step(id: &str, completed: bool, finish: Option<&str>) -> MessageInfo {
+    MessageInfo { id: id.into(), finish: finish.map(Into::into), ..info(completed, None) }
+}
+
+fn text_of_step(message: &str, id: &str, text: &str, ended: bool) -> Part {
+    Part { id: id.into(), message: message.into(), ..text_part(text, ended) }
+}
+
+#[test]
+fn a_step_that_a_gap_hid_keeps_its_place_before_the_one_that_was_seen() {
+    let mut test = Test::after([busy()]);
+    assert_eq!(test.send(Event::Opencode(SessionEvent::Gap)), [Action::Reread]);
+    test.send(event(EventKind::Message(step("msg_3", false, None))));
+    test.send(event(EventKind::Part(text_of_step("msg_3", "prt_2", "", false))));
+    let delta = crate::opencode::events::Delta {
+        message: "msg_3".into(),
+        part: "prt_2".into(),
+        field: "text".into(),
+        delta: "seco".into(),
+    };
+    test.send(event(EventKind::Delta(delta)));
+    let steps = |ended: bool| {
+        let first = Message {
+            info: step("msg_2", true, Some("tool-calls")),
+            parts: vec![text_of_step("msg_2", "prt_1", "first", true)],
+        };
+        let text = if ended { "second" } else { "" };
+        let second = Message {
+            info: step("msg_3", ended, ended.then_some("stop")),
+            parts: vec![text_of_step("msg_3", "prt_2", text, ended)],
+        };
+        Event::Reread(Ok(vec![user_message(), first, second]))
+    };
+    test.send(steps(false));
+    test.send(event(EventKind::Part(text_of_step("msg_3", "prt_2", "second", true))));
+    test.send(event(EventKind::Message(step("msg_3", true, Some("stop")))));
+    let mut actions = test.send(idle());
+    if actions == [Action::Reread] {
+        actions = test.send(steps(true));
+    }
+    assert_eq!(actions, [COMPLETED]);
+    assert_eq!(test.rest(), "first\n\nsecond");
+}
+
+#[test]
+fn a_part_that_came_and_went_while_the_messages_were_read_again_is_not_lost() {
+    let mut test = Test::after([busy()]);
+    test.send(Event::Opencode(SessionEvent::Gap));
+    // Its message was made during the gap, so it belongs to nobody yet; the answer is older than the part.
+    test.send(part("all", true));
+    let older = Message { info: info(false, None), parts: vec![] };
+    test.send(Event::Reread(Ok(vec![user_message(), older])));
+    test.send(answer(true));
+    assert_eq!(test.send(idle()), [Action::Reread]);
+    let whole = Message { info: info(true, None), parts: vec![text_part("all", true)] };
+    assert_eq!(test.send(Event::Reread(Ok(vec![user_message(), whole]))), [COMPLETED]);
+    assert_eq!(test.rest(), "all");
+}
+
+#[test]
+fn a_turn_outlives_any_number_of_gaps_as_long_as_something_comes_between_them() {
+    let mut test = Test::after([busy(), answer(false), part("", false)]);
+    for _ in 0..20 {
+        assert_eq!(test.send(Event::Opencode(SessionEvent::Gap)), [Action::Reread]);
+        let live = Message { info: info(false, None), parts: vec![text_part("", false)] };
+        assert_eq!(test.send(Event::Reread(Ok(vec![user_message(), live]))), []);
+        test.send(busy());
+    }
+}
+
+#[test]
+fn messages_that_cannot_be_read_at_the_end_are_asked_for_again_after_a_pause() {
+    let mut test = Test::after([busy(), answer(false), part("", false)]);
+    test.send(Event::Opencode(SessionEvent::Gap));
+    let live = Message { info: info(false, None), parts: vec![text_part("", false)] };
+    test.send(Event::Reread(Ok(vec![user_message(), live])));
+    test.send(answer(true));
+    assert_eq!(test.send(idle()), [Action::Reread]);
+    for _ in 1..5 {
+        assert_eq!(test.send(Event::Reread(Err("503".into()))), []);
+        assert_eq!(test.wait(), [Action::Reread]);
+    }
+    assert_eq!(failed(&test.send(Event::Reread(Err("503".into())))), "no_reply");
+    assert!(test.now > 8_000, "it gave up after {} ms", test.now);
+}
+
+#[test]
+fn work_that_goes_on_after_an_idleness_is_waited_for() {
+    let mut test = Test::after([busy(), idle(), busy(), answer(false), part("", false)]);
+    for _ in 0..100 {
+        test.now += 1_000;
+        let sent = test.send(delta("."));
+        if sent.iter().any(|action| matches!(action, Action::Write(_))) {
+            test.send(Event::Written(Written::Written));
+        }
+        assert!(test.turn.deadline().unwrap() > Duration::from_millis(test.now), "it is due for a check");
+    }
+}
+
+#[test]
+fn the_late_end_of_an_aborted_turn_does_not_fail_the_next_one() {
+    let aborted = RemoteError { name: "MessageAbortedError".into(), ..remote_error("Aborted") };
+    let mut test = Test::after([event(EventKind::Error(aborted)), idle(), idle(), busy()]);
+    test.send(answer(false));
+    test.send(part("ok", true));
+    test.send(answer(true));
+    assert_eq!(test.send(idle()), [COMPLETED]);
+}

@@ -1,0 +1,50 @@
+//! The main job: `scenarios/500-sessions.toml`, run as `sim` runs it.
+
+use std::{
+    path::Path,
+    sync::{Arc, mpsc},
+};
+
+use sim::{
+    report::Report,
+    scenario::Scenario,
+    seed::Seed,
+    world::{self, Order, progress::Progress},
+};
+
+/// Where the scenario is.
+const SCENARIO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/500-sessions.toml");
+/// The seed of all measurements, so that they do the same work.
+pub const SEED: Seed = Seed(1);
+
+/// Reads the scenario.
+///
+/// # Panics
+/// If it cannot be read: then there is nothing to measure.
+#[must_use]
+pub fn scenario() -> Scenario {
+    Scenario::read(Path::new(SCENARIO)).unwrap_or_else(|error| panic!("{}", error.render(false)))
+}
+
+/// Runs it once. The wall time is in [`sim::report::Engine::wall`]; the trace is hashed, but not written.
+///
+/// # Panics
+/// If the run yields no report.
+#[must_use]
+pub fn run(scenario: &Scenario) -> Report {
+    let order = Order {
+        scenario: scenario.clone(),
+        seed: SEED,
+        plants: Vec::new(),
+        trace: None,
+        replay: String::new(),
+    };
+    let (done, finished) = mpsc::sync_channel(1);
+    let thread = world::start(order, Arc::new(Progress::default()), move |report| {
+        // The receiver waits in this function.
+        let _ = done.send(report);
+    });
+    let report = finished.recv().expect("a run ends with a report or an error");
+    thread.join().expect("a run that reported ends");
+    report.expect("the scenario runs")
+}

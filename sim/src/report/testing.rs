@@ -1,0 +1,113 @@
+//! Small reports for tests.
+
+use super::{Engine, Figures, Report, SCHEMA, Series, TraceSummary, Verdict};
+use crate::{
+    oracles::{Class, Violation},
+    plant::Plant,
+    scenario::Limits,
+    seed::Seed,
+    trace::{Caller, Event, Exit, Fact, Micros, Name, Phase, TurnState},
+};
+
+const SECOND: Micros = 1_000_000;
+
+fn name(text: &str) -> Name {
+    Name::from(text)
+}
+
+fn changed(from: TurnState, to: TurnState) -> Event {
+    let (turn, session, worker) = (name("turn-1"), name("session-1"), name("worker-1"));
+    Event::TurnChanged { turn, session, worker, from, to, epoch: None, chunks: None, error: None }
+}
+
+fn executed(function: &str) -> Event {
+    Event::Executed {
+        function: name(function),
+        caller: Caller::Worker(name("worker-1")),
+        documents_read: 2,
+        bytes_read: 100,
+        documents_written: 0,
+        bytes_written: 0,
+        attempts: 1,
+        rerun: false,
+        error: None,
+    }
+}
+
+/// A life of five seconds with a kill in it.
+fn life() -> Vec<(Micros, &'static str, Event)> {
+    let worker = || name("worker-1");
+    let start = |start| Event::WorkerStarted { worker: worker(), start };
+    let heap = |live, peak| Event::Heap { worker: worker(), live, peak };
+    let (turn, session, text) = (name("turn-1"), name("session-1"), name("hello"));
+    let sent = Event::Sent { turn, session, worker: worker(), created: 0.0, text: text.clone() };
+    let prompted = Event::Prompted { opencode_session: name("ses_1"), message: name("msg_1"), text };
+    vec![
+        (0, "world", Event::PhaseBegan { phase: Phase::Safety }),
+        (0, "worker-1", start(1)),
+        (SECOND / 2, "worker-1", heap(40_000, 52_000)),
+        (SECOND / 2, "convex", executed("chat:subscribeToWorkerMessages")),
+        (SECOND, "convex", sent),
+        (SECOND * 5 / 4, "convex", changed(TurnState::Pending, TurnState::Claimed)),
+        (SECOND * 5 / 4, "convex", executed("chat:claimTurn")),
+        (SECOND * 3 / 2, "opencode-1", Event::CreateStarted { in_flight: 1 }),
+        (SECOND * 3 / 2, "opencode-1", prompted),
+        (SECOND * 2, "worker-1", Event::Cache { worker: worker(), sessions: 1 }),
+        (SECOND * 9 / 4, "convex", changed(TurnState::Claimed, TurnState::Completed)),
+        (SECOND * 3, "world", Event::Killed { worker: worker() }),
+        (SECOND * 3, "worker-1", heap(0, 60_000)),
+        (SECOND * 7 / 2, "worker-1", start(2)),
+        (SECOND * 4, "world", Event::PhaseBegan { phase: Phase::Liveness }),
+        (SECOND * 5, "worker-1", Event::Exited { worker: worker(), exit: Exit::Stopped }),
+    ]
+}
+
+/// A report without violations.
+pub(super) fn passed() -> Report {
+    let (mut figures, mut series) = (Figures::default(), Series::default());
+    for (at, host, event) in life() {
+        let fact = Fact { at, host: name(host), event };
+        figures.observe(&fact);
+        series.observe(&fact);
+    }
+    Report {
+        schema: SCHEMA,
+        scenario: "some".into(),
+        description: "a test of reports".into(),
+        seed: Seed(42),
+        plants: Vec::new(),
+        options: vec![("duration", "4s".into()), ("workers", "1 (Worker)".into())],
+        verdict: Verdict::Passed,
+        oracles: vec![("memory", 0), ("throttle", 0)],
+        violations: Vec::new(),
+        figures: figures.summary(),
+        distribution: figures.distribution(),
+        timeline: series.timeline(SECOND * 5),
+        limits: Limits::default(),
+        trace: TraceSummary { facts: 16, hash: "0123456789abcdef0123456789abcdef".into() },
+        replay: "cargo run -p sim -- some.toml --seed 0x2a".into(),
+        engine: Engine { steps: 5000, simulated: 5.0, wall: 0.25 },
+    }
+}
+
+/// A report with violations whose texts try to break out of what they are put into.
+pub(super) fn failed() -> Report {
+    let event = Event::Aborted { opencode_session: name("<script>alert('x')</script>") };
+    let fact = Fact { at: SECOND, host: name("opencode-1"), event };
+    let told = Violation {
+        oracle: "throttle",
+        class: Class::Safety,
+        at: SECOND * 3 / 2,
+        message: "6 creations & <b>more</b> ]]> than | 5".into(),
+        story: vec![fact],
+    };
+    let other = Violation { at: SECOND * 2, story: Vec::new(), ..told.clone() };
+    Report {
+        plants: vec![Plant::ThrottleOff],
+        verdict: Verdict::Safety,
+        oracles: vec![("memory", 0), ("throttle", 17)],
+        violations: vec![told, other],
+        replay: "cargo run -p sim -- some.toml --seed 0x2a --plant throttle-off".into(),
+        ..passed()
+    }
+}

@@ -1,0 +1,62 @@
+use std::future::ready;
+
+use super::*;
+use crate::{convex::api::Approval, env::testing::TestEnv};
+
+/// A worker whose Convex deployment cannot be reached.
+fn config() -> Config {
+    Config {
+        convex_url: "http://127.0.0.1:1".parse().unwrap(),
+        token: "machine_m:worker_w:0123456789abcdef0123456789abcdef".parse().unwrap(),
+        directory: ".".into(),
+        settings: crate::config::Settings::default(),
+    }
+}
+
+fn worker() -> (Worker<TestEnv>, AbortOnDropHandle<()>) {
+    let (env, config) = (TestEnv::new(), config());
+    let (client, connection) = ConvexClient::start(&env, config.convex_url.clone());
+    let backend = Backend::new(client, config.token.clone());
+    (Worker::new(env, config, backend, Stop::default(), Arc::default()), connection)
+}
+
+fn superseded() -> CallError {
+    CallError::Refused { path: "workers:heartbeat", code: "superseded".into(), message: "by 2".into() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heart_that_stopped_while_turns_end_is_not_listened_to_again() {
+    let (mut worker, _connection) = worker();
+    worker.apply(Event::Start);
+    worker.apply(Event::Registered { epoch: 1.0, approval: Approval::Approved });
+    worker.apply(Event::StopRequested);
+    worker.inbox.close();
+    worker.heart = Some(Box::pin(ready(Err(superseded()))));
+    let input = worker.next_input().await;
+    assert_eq!(worker.handle(input), []);
+    let more = tokio::time::timeout(Duration::from_secs(60), worker.next_input()).await;
+    assert!(more.is_err(), "the heart was listened to after its end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_never_reached_convex_stops_within_seconds() {
+    let stop = Stop::default();
+    let begun = Instant::now();
+    let running = run(TestEnv::new(), config(), stop.clone(), Arc::default());
+    tokio::pin!(running);
+    let early = tokio::time::timeout(Duration::from_secs(3600), &mut running).await;
+    assert!(early.is_err(), "it ended though nobody asked it to");
+    stop.gracefully.cancel();
+    assert_eq!(running.await, Exit::Stopped);
+    assert!(begun.elapsed() < Duration::from_secs(3610), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "boom")]
+async fn a_panic_of_a_turn_ends_the_worker_instead_of_keeping_the_turns_place() {
+    let (mut worker, _connection) = worker();
+    let panic = AssertUnwindSafe(async { panic!("boom") }).catch_unwind().await;
+    worker.report_end.send(("s".into(), panic)).await.unwrap();
+    let input = worker.next_input().await;
+    worker.handle(input);
+}
