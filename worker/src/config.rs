@@ -1,14 +1,17 @@
 //! What one worker is told: read once, validated before the runtime starts, immutable afterwards.
 
+mod admin;
 pub mod file;
+pub mod show;
 mod token;
 mod url;
 
 use std::{path::PathBuf, time::Duration};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-pub use token::{MIN_SECRET_LENGTH, Token, TokenError};
+pub use admin::{AdminAddress, AdminAddressError};
+pub use token::{MIN_SECRET_LENGTH, Token, TokenError, redact};
 pub use url::{ConvexUrl, UrlError};
 
 /// One worker's settings, validated.
@@ -25,9 +28,12 @@ pub struct Config {
 }
 
 /// The settings that have defaults, as they stand in the config file.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// Where metrics and health are served; nowhere by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<AdminAddress>,
     /// How turns run.
     pub turns: TurnSettings,
     /// How OpenCode sessions are remembered and created.
@@ -39,7 +45,7 @@ pub struct Settings {
 }
 
 /// How turns run.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TurnSettings {
     /// Turns that run at the same time, over all sessions (at least 1).
@@ -79,7 +85,7 @@ impl Default for TurnSettings {
 }
 
 /// How OpenCode sessions are remembered and created.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SessionSettings {
     /// Sessions remembered at once; the least recently used idle one is forgotten first.
@@ -99,7 +105,7 @@ impl Default for SessionSettings {
 }
 
 /// The OpenCode server.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OpencodeSettings {
     /// The executable, or a name to look up in `PATH`.
@@ -134,7 +140,7 @@ impl Default for OpencodeSettings {
 }
 
 /// Heartbeat, recovery and stop.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LifecycleSettings {
     /// Time between two heartbeats, before jitter.

@@ -11,6 +11,7 @@
 //!      └─ opencode    the server, its API, its events
 //! ```
 
+pub mod admin;
 mod backoff;
 pub mod config;
 pub mod convex;

@@ -1,129 +1,122 @@
-//! The `worker` binary: flags, signals, exit codes.
+//! The `worker` binary: logs, signals, exit codes.
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode, sync::Arc};
+mod cli;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use std::{convert::Infallible, io::IsTerminal, process::ExitCode, sync::Arc};
+
+use clap::{CommandFactory, FromArgMatches};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
 use worker::{
     Stop,
+    admin::{Admin, BindError, View, metrics::Build},
     config::{
         Config,
-        file::{ConfigError, Overrides, load},
+        file::{ConfigError, Merged},
+        redact,
+        show::show,
     },
-    env::system::SystemEnv,
+    env::{Env, system::SystemEnv},
     lifecycle::state::Exit,
     telemetry::Status,
 };
 
-/// Exit codes, by sysexits.
-mod code {
-    /// Something failed that is nobody's mistake.
-    pub(super) const FAILURE: u8 = 1;
-    /// A newer process of the same worker took over (`EX_TEMPFAIL`).
-    pub(super) const SUPERSEDED: u8 = 75;
-    /// The backend refused the worker (`EX_NOPERM`).
-    pub(super) const REFUSED: u8 = 77;
-    /// The config is not valid (`EX_CONFIG`).
-    pub(super) const CONFIG: u8 = 78;
-}
+use self::cli::{Cli, Command, LogFormat, code, init::InitError};
 
-/// Connects a Convex backend, where people chat, with a local OpenCode server, which does the work.
-#[derive(Parser)]
-#[command(
-    version,
-    after_help = "Exit codes: 0 stopped, 1 failure, 2 wrong usage, 75 superseded by a newer process of the same worker, 77 refused by the backend, 78 invalid config."
-)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Run the worker until SIGTERM or SIGINT; a second signal does not wait for running turns.
-    Run(Options),
-    /// Read and validate the config, connect to nothing.
-    Check(Options),
-}
-
-#[derive(clap::Args)]
-struct Options {
-    /// Config file (TOML); flags and environment win over it.
-    #[arg(long, env = "WORKER_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// URL of the Convex deployment.
-    #[arg(long, env = "CONVEX_URL", value_name = "URL")]
-    convex_url: Option<String>,
-    /// File that holds the token; or set WORKER_TOKEN. The token itself is never an argument.
-    #[arg(long, env = "WORKER_TOKEN_FILE", value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// Directory that OpenCode works in.
-    #[arg(long, env = "WORKER_DIRECTORY", value_name = "DIR")]
-    directory: Option<PathBuf>,
-    /// OpenCode executable.
-    #[arg(long, env = "WORKER_OPENCODE", value_name = "FILE")]
-    opencode: Option<PathBuf>,
-    /// How logs look; `auto` is text on a terminal and JSON elsewhere.
-    #[arg(long, env = "WORKER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
-    log_format: LogFormat,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Auto,
-    Text,
-    Json,
-}
+const BUILD: Build = Build { version: env!("CARGO_PKG_VERSION"), commit: env!("WORKER_COMMIT") };
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Run(options) => {
-            start_logging(options.log_format);
-            match config(options) {
-                Ok(config) => run(config),
-                Err(error) => invalid(&error),
-            }
-        }
-        Command::Check(options) => match config(options) {
-            Ok(config) => {
-                say(&format!("{config:#?}"));
-                ExitCode::SUCCESS
-            }
-            Err(error) => invalid(&error),
-        },
-    }
-}
-
-fn config(options: Options) -> Result<Config, ConfigError> {
-    let overrides = Overrides {
-        convex_url: options.convex_url,
-        token: std::env::var("WORKER_TOKEN").ok().map(Into::into),
-        token_file: options.token_file,
-        directory: options.directory,
-        opencode: options.opencode,
+    let matches = Cli::command().get_matches();
+    let command = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli.command,
+        Err(error) => error.exit(),
     };
-    load(options.config.as_deref(), overrides)
+    let format = match &command {
+        Command::Run(options) => options.log_format,
+        _ => LogFormat::Auto,
+    };
+    match command {
+        Command::Run(options) => {
+            start_logging(format, "info,convex=warn");
+            options.merge().and_then(Merged::validate).map_or_else(invalid, run)
+        }
+        Command::Check { options, print } => {
+            let checked = options.merge().and_then(|merged| show(&merged, &cli::origins(&matches)));
+            let done = |text: String| if print { text } else { "the config is valid".to_owned() };
+            checked.map_or_else(invalid, |text| finish(done(text).trim_end()))
+        }
+        Command::Init(options) => {
+            cli::init::init(&options).map_or_else(|error| not_written(&error), |told| finish(&told))
+        }
+        Command::Models(options) => {
+            start_logging(format, "error");
+            options.merge().map_or_else(invalid, |merged| block_on(models(merged)))
+        }
+        Command::Doctor(options) => {
+            start_logging(format, "error");
+            block_on(async {
+                ExitCode::from(cli::doctor::examine(options, |finding| say(&finding.to_string())).await)
+            })
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "worker", &mut script);
+            finish(String::from_utf8_lossy(&script).trim_end())
+        }
+    }
 }
 
 /// One thread is enough, and the OpenCode server is tied to the life of the thread that starts it.
-fn run(config: Config) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime {
-        Ok(runtime) => exit_code(&runtime.block_on(serve(config))),
-        Err(error) => {
-            complain(&format!("error: cannot start the runtime: {error}"));
-            ExitCode::from(code::FAILURE)
-        }
+fn block_on(future: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(future),
+        Err(error) => fail(code::FAILURE, &format!("cannot start the runtime: {error}")),
     }
 }
 
-async fn serve(config: Config) -> Exit {
+fn run(config: Config) -> ExitCode {
+    block_on(async {
+        match serve(config).await {
+            Ok(exit) => exit_code(&exit),
+            Err(error) => fail(code::UNAVAILABLE, &error.to_string()),
+        }
+    })
+}
+
+async fn serve(config: Config) -> Result<Exit, BindError> {
     let stop = Stop::default();
+    let status = Arc::new(Status::default());
+    let view = View { status: status.clone(), build: BUILD, started: SystemEnv.now() };
+    // Before anything else starts: a port that is taken is found now or never.
+    let admin = match config.settings.admin {
+        Some(address) => Some(Admin::bind(address).await?),
+        None => None,
+    };
     let signals = watch_signals(stop.clone());
+    let systemd = cli::notify::keep_informed(status.clone());
+    let worker = Box::pin(worker::run(SystemEnv, config, stop, status));
     tokio::select! {
-        exit = worker::run(SystemEnv, config, stop, Arc::new(Status::default())) => exit,
+        exit = worker => Ok(exit),
         () = signals => unreachable!("signals are watched for ever"),
+        () = systemd => unreachable!("systemd is told for ever"),
+        never = serve_admin(admin, view) => match never {},
+    }
+}
+
+async fn serve_admin(admin: Option<Admin>, view: View) -> Infallible {
+    match admin {
+        Some(admin) => admin.serve(view).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn models(merged: Merged) -> ExitCode {
+    match cli::models::list(&merged).await {
+        Ok(models) => finish(&models.join("\n")),
+        Err(error) if error.is::<ConfigError>() => fail(code::CONFIG, &error.to_string()),
+        Err(error) => fail(code::UNAVAILABLE, &format!("{error:#}; `worker doctor` says more")),
     }
 }
 
@@ -150,44 +143,66 @@ async fn watch_signals(stop: Stop) {
 fn exit_code(exit: &Exit) -> ExitCode {
     match exit {
         Exit::Stopped => ExitCode::SUCCESS,
-        Exit::Superseded => {
-            complain("error: a newer process of this worker has taken over");
-            ExitCode::from(code::SUPERSEDED)
-        }
+        Exit::Superseded => fail(code::SUPERSEDED, "a newer process of this worker has taken over"),
         Exit::Refused(error) => {
-            complain(&format!("error: the backend does not let this worker work: {error}"));
-            ExitCode::from(code::REFUSED)
+            fail(code::REFUSED, &format!("the backend does not let this worker work: {error}"))
         }
     }
 }
 
-fn invalid(error: &ConfigError) -> ExitCode {
-    complain(&format!("error: {error}"));
-    ExitCode::from(code::CONFIG)
+fn invalid(error: ConfigError) -> ExitCode {
+    fail(code::CONFIG, &error.to_string())
 }
 
-fn start_logging(format: LogFormat) {
-    // The protocol's state machine reports each of its mutations at `info`: some dozens for one reply.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,convex=warn"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+fn not_written(error: &InitError) -> ExitCode {
+    let code = match error {
+        InitError::Url(_) | InitError::Machine(_) => code::CONFIG,
+        InitError::Exists { .. } | InitError::Write { .. } => code::CANNOT_CREATE,
+    };
+    fail(code, &error.to_string())
+}
+
+/// Logs to standard error what `RUST_LOG` selects, or else `default`.
+fn start_logging(format: LogFormat, default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let json = match format {
         LogFormat::Auto => !std::io::stderr().is_terminal(),
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    if json {
-        logs.json().init();
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = if json {
+        layer.json().boxed()
     } else {
-        logs.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init();
-    }
+        layer.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).boxed()
+    };
+    let harmless = filter_fn(|event| !shows_the_wire(event.target(), *event.level()));
+    tracing_subscriber::registry().with(layer.with_filter(harmless)).with(filter).init();
+}
+
+/// Libraries that log what they send and receive, and so the secret, whoever asks them to be talkative.
+fn shows_the_wire(target: &str, level: tracing::Level) -> bool {
+    let library = target.split("::").next().unwrap_or_default();
+    let talks = ["convex", "hyper", "hyper_util", "rustls", "tokio_tungstenite", "tungstenite"];
+    talks.contains(&library) && level > tracing::Level::INFO
+}
+
+fn finish(text: &str) -> ExitCode {
+    say(text);
+    ExitCode::SUCCESS
+}
+
+fn fail(code: u8, text: &str) -> ExitCode {
+    complain(&format!("error: {text}"));
+    ExitCode::from(code)
 }
 
 #[expect(clippy::print_stdout, reason = "the one place where the binary writes to standard output")]
 fn say(text: &str) {
-    println!("{text}");
+    println!("{}", redact(text));
 }
 
 #[expect(clippy::print_stderr, reason = "the one place where the binary complains in plain text")]
 fn complain(text: &str) {
-    eprintln!("{text}");
+    eprintln!("{}", redact(text));
 }

@@ -12,7 +12,7 @@ use backon::BackoffBuilder;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -44,6 +44,8 @@ const RECOVERY_MIN: Duration = Duration::from_secs(1);
 const LAST_WRITES: Duration = Duration::from_secs(10);
 /// How long the goodbye to the backend may take.
 const GOODBYE: Duration = Duration::from_secs(3);
+/// The main loop comes round at least this often, if only to show that it is alive.
+pub const PULSE: Duration = Duration::from_secs(5);
 /// How long OpenCode may take to end by itself.
 const SERVER_GRACE: Duration = Duration::from_secs(5);
 
@@ -69,13 +71,15 @@ pub async fn run<E: Env>(env: E, config: Config, stop: Stop, status: Arc<Status>
             }
             worker.perform(action);
         }
+        worker.status.beat();
+        // Nothing is lost when the wait is cut short: it is one select, and all that it waits for may be dropped.
         let input = tokio::select! {
             biased;
             // It lives as long as its client, so only a panic ends it, and nobody can go on without it.
             Err(panic) = &mut connection => resume_unwind(panic.into_panic()),
-            input = worker.next_input() => input,
+            input = timeout(PULSE, worker.next_input()) => input,
         };
-        actions = worker.handle(input);
+        actions = input.map_or_else(|_| Vec::new(), |input| worker.handle(input));
     }
 }
 
@@ -425,7 +429,7 @@ impl<E: Env> Worker<E> {
         let (server, backend) = (self.server.clone(), self.backend.clone());
         self.calls.push(Box::pin(async move {
             if set_offline {
-                match tokio::time::timeout(GOODBYE, backend.set_offline()).await {
+                match timeout(GOODBYE, backend.set_offline()).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::warn!(%error, "cannot say goodbye"),
                     Err(_) => tracing::warn!("the goodbye took too long"),

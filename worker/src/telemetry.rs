@@ -5,12 +5,16 @@ use std::sync::{
     atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
 };
 
+use tokio::{sync::watch, time::Instant};
+
 use crate::lifecycle::state::Phase;
 
 /// A running worker's numbers. Written by the worker, read by metrics, health checks and the simulator.
 #[derive(Debug, Default)]
 pub struct Status {
     phase: AtomicU8,
+    /// When the main loop last came round; `None` before it has begun.
+    last_beat: watch::Sender<Option<Instant>>,
     /// Sessions in the cache.
     pub sessions_cached: AtomicUsize,
     /// Turns being run.
@@ -35,6 +39,16 @@ impl Status {
         Phase::from_index(self.phase.load(Ordering::Relaxed))
     }
 
+    /// When the main loop last came round: the sign that it is alive. Changes with every round.
+    pub fn beats(&self) -> watch::Receiver<Option<Instant>> {
+        self.last_beat.subscribe()
+    }
+
+    /// The main loop comes round; what it changed before is visible to whoever sees this.
+    pub(crate) fn beat(&self) {
+        self.last_beat.send_replace(Some(Instant::now()));
+    }
+
     pub(crate) fn set_sessions_cached(&self, sessions: usize) {
         self.sessions_cached.store(sessions, Ordering::Relaxed);
     }
@@ -50,6 +64,20 @@ impl Status {
 
     pub(crate) fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+}
+
+/// What a phase is called in metrics and answers.
+pub fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Uninitialized => "uninitialized",
+        Phase::Registering => "registering",
+        Phase::WaitingApproval => "waiting_approval",
+        Phase::Connecting => "connecting",
+        Phase::Ready => "ready",
+        Phase::Recovering => "recovering",
+        Phase::Stopping => "stopping",
+        Phase::Stopped => "stopped",
     }
 }
 

@@ -10,8 +10,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::{
-    Config, LifecycleSettings, OpencodeSettings, SessionSettings, Settings, Token, TokenError, TurnSettings,
-    UrlError,
+    AdminAddress, AdminAddressError, Config, ConvexUrl, LifecycleSettings, OpencodeSettings, SessionSettings,
+    Settings, Token, TokenError, TurnSettings, UrlError,
 };
 
 /// The largest config or token file that is read (bytes).
@@ -24,6 +24,7 @@ struct ConfigFile {
     convex_url: Option<String>,
     token_file: Option<PathBuf>,
     directory: Option<PathBuf>,
+    admin: Option<AdminAddress>,
     turns: TurnSettings,
     sessions: SessionSettings,
     opencode: OpencodeSettings,
@@ -43,6 +44,8 @@ pub struct Overrides {
     pub directory: Option<PathBuf>,
     /// The OpenCode executable.
     pub opencode: Option<PathBuf>,
+    /// Where metrics and health are served.
+    pub admin: Option<String>,
 }
 
 /// Why there is no valid config.
@@ -90,6 +93,9 @@ pub enum ConfigError {
     /// The token is not valid.
     #[error("the token is not valid: {0}")]
     Token(#[from] TokenError),
+    /// Metrics and health cannot be served there.
+    #[error("the address for metrics and health is not valid: {0}")]
+    Admin(#[from] AdminAddressError),
     /// A number or a time is out of range.
     #[error("`{key}` is {found}; it must be {allowed}")]
     Range {
@@ -110,53 +116,96 @@ pub enum ConfigError {
 
 /// Reads and validates everything.
 pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<Config, ConfigError> {
-    let raw = match file {
-        Some(path) => parse(path)?,
-        None => ConfigFile::default(),
-    };
-    let url = overrides.convex_url.or(raw.convex_url).ok_or(ConfigError::Missing {
-        what: "Convex URL",
-        hint: "`--convex-url`, `CONVEX_URL` or `convex_url` in the config file",
-    })?;
-    let token_file = overrides.token_file.or(raw.token_file);
-    let token = token(overrides.token, token_file.as_deref())?;
-    let directory = overrides.directory.or(raw.directory).unwrap_or_else(|| PathBuf::from("."));
-    let directory = directory
-        .canonicalize()
-        .ok()
-        .filter(|path| path.is_dir())
-        .ok_or(ConfigError::Directory { path: directory })?;
-    let mut settings = Settings {
-        turns: raw.turns,
-        sessions: raw.sessions,
-        opencode: raw.opencode,
-        lifecycle: raw.lifecycle,
-    };
-    if let Some(binary) = overrides.opencode {
-        settings.opencode.binary = binary;
-    }
-    validate(&settings)?;
-    Ok(Config { convex_url: url.parse()?, token, directory, settings })
+    Merged::read(file, overrides)?.validate()
 }
 
-fn parse(path: &Path) -> Result<ConfigFile, ConfigError> {
-    let text = read("the config file", path)?;
-    toml::from_str(&text)
-        .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
+/// What flags, environment and file say together. The settings are valid; the rest is validated when it is asked for,
+/// so that each mistake can be shown by itself.
+#[derive(Debug, Clone)]
+pub struct Merged {
+    /// What the file alone says.
+    pub(super) file: toml::Table,
+    pub(super) convex_url: Option<String>,
+    pub(super) token: Option<SecretString>,
+    pub(super) token_file: Option<PathBuf>,
+    pub(super) directory: PathBuf,
+    /// Everything that has a default.
+    pub settings: Settings,
 }
 
-fn token(given: Option<SecretString>, file: Option<&Path>) -> Result<Token, ConfigError> {
-    let text = match (given, file) {
-        (Some(text), _) => text,
-        (None, Some(path)) => read("the token file", path)?.into(),
-        (None, None) => {
-            return Err(ConfigError::Missing {
-                what: "token",
-                hint: "`WORKER_TOKEN`, `--token-file`, or `token_file` in the config file",
-            });
+impl Merged {
+    /// Reads the file and lays `overrides` over it.
+    pub fn read(file: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
+        let (raw, table) = match file {
+            Some(path) => parse(path)?,
+            None => Default::default(),
+        };
+        let directory = overrides.directory.or(raw.directory).unwrap_or_else(|| PathBuf::from("."));
+        let mut settings = Settings {
+            admin: raw.admin,
+            turns: raw.turns,
+            sessions: raw.sessions,
+            opencode: raw.opencode,
+            lifecycle: raw.lifecycle,
+        };
+        if let Some(address) = overrides.admin {
+            settings.admin = Some(address.parse()?);
         }
-    };
-    Ok(text.expose_secret().parse()?)
+        if let Some(binary) = overrides.opencode {
+            settings.opencode.binary = binary;
+        }
+        validate(&settings)?;
+        Ok(Self {
+            file: table,
+            convex_url: overrides.convex_url.or(raw.convex_url),
+            token: overrides.token,
+            token_file: overrides.token_file.or(raw.token_file),
+            directory,
+            settings,
+        })
+    }
+
+    /// The deployment.
+    pub fn convex_url(&self) -> Result<ConvexUrl, ConfigError> {
+        let url = self.convex_url.as_ref().ok_or(ConfigError::Missing {
+            what: "Convex URL",
+            hint: "`--convex-url`, `CONVEX_URL` or `convex_url` in the config file",
+        })?;
+        Ok(url.parse()?)
+    }
+
+    /// The token; reads its file if it is not given by itself.
+    pub fn token(&self) -> Result<Token, ConfigError> {
+        let text = match (&self.token, &self.token_file) {
+            (Some(text), _) => text.clone(),
+            (None, Some(path)) => read("the token file", path)?.into(),
+            (None, None) => {
+                return Err(ConfigError::Missing {
+                    what: "token",
+                    hint: "`WORKER_TOKEN`, `--token-file`, or `token_file` in the config file",
+                });
+            }
+        };
+        Ok(text.expose_secret().parse()?)
+    }
+
+    /// The directory that OpenCode works in, in full.
+    pub fn directory(&self) -> Result<PathBuf, ConfigError> {
+        let found = self.directory.canonicalize().ok().filter(|path| path.is_dir());
+        found.ok_or_else(|| ConfigError::Directory { path: self.directory.clone() })
+    }
+
+    /// Validates the rest.
+    pub fn validate(self) -> Result<Config, ConfigError> {
+        let (convex_url, token, directory) = (self.convex_url()?, self.token()?, self.directory()?);
+        Ok(Config { convex_url, token, directory, settings: self.settings })
+    }
+}
+
+fn parse(path: &Path) -> Result<(ConfigFile, toml::Table), ConfigError> {
+    let text = read("the config file", path)?;
+    let invalid = |source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) };
+    Ok((toml::from_str(&text).map_err(invalid)?, toml::from_str(&text).map_err(invalid)?))
 }
 
 fn read(what: &'static str, path: &Path) -> Result<String, ConfigError> {

@@ -65,10 +65,29 @@ impl FromStr for Token {
     }
 }
 
+/// The text with the secret of each token in it cut out, for messages that repeat what somebody has written.
+pub fn redact(text: &str) -> String {
+    let in_token = |c: char| is_legal(c) || c == ':';
+    text.split_inclusive(|c| !in_token(c)).map(redact_word).collect()
+}
+
+/// At most one character, the last, is not a token's.
+fn redact_word(word: &str) -> String {
+    let colon = word.match_indices(':').nth(1).map_or(word.len(), |(colon, _)| colon);
+    let end = word.trim_end_matches(|c| !is_legal(c)).len();
+    if !word.contains("machine_") || end <= colon {
+        return word.to_owned();
+    }
+    format!("{}:[redacted]{}", &word[..colon], &word[end..])
+}
+
+fn is_legal(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '-'
+}
+
 fn check_part(part: &'static str, prefix: &'static str, text: &str) -> Result<(), TokenError> {
     let id = text.strip_prefix(prefix).unwrap_or_default();
-    let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if id.is_empty() || id.len() > MAX_PART_LENGTH || !id.chars().all(legal) {
+    if id.is_empty() || id.len() > MAX_PART_LENGTH || !id.chars().all(is_legal) {
         return Err(TokenError::Part { part, prefix });
     }
     Ok(())
@@ -125,5 +144,18 @@ mod tests {
         assert_eq!(format!("{token:?}"), "machine_m1:worker_w1:[redacted]");
         let error = format!("machine_m1:w:{SECRET}").parse::<Token>().unwrap_err();
         assert!(!error.to_string().contains(SECRET));
+    }
+
+    #[test]
+    fn a_token_in_somebodys_text_is_redacted() {
+        let redacted = |text: &str| redact(&text.replace("SECRET", SECRET));
+        assert_eq!(
+            redacted("token = 'machine_m:worker_w:SECRET'\n"),
+            "token = 'machine_m:worker_w:[redacted]'\n"
+        );
+        assert_eq!(redacted("`machine_m:w:SECRET:x` 1:2:3"), "`machine_m:w:[redacted]` 1:2:3");
+        assert_eq!(redacted("machine_m:w:SECRET"), "machine_m:w:[redacted]");
+        assert_eq!(redacted("machine_m:w:[redacted]"), "machine_m:w:[redacted]");
+        assert_eq!(redacted("line 3, column 1: machine_m1"), "line 3, column 1: machine_m1");
     }
 }

@@ -171,6 +171,8 @@ fn command(launch: &Launch, port: u16, mark: &Mark) -> Command {
         .env("OPENCODE_DISABLE_AUTOUPDATE", "1")
         .env(mark::VARIABLE, mark.value())
         .env_remove("OPENCODE_SERVER_USERNAME")
+        // The worker alone speaks to its service manager.
+        .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,0 +1,149 @@
+//! Flags and environment of the binary, and its smaller commands.
+
+pub(crate) mod doctor;
+pub(crate) mod init;
+pub(crate) mod models;
+pub(crate) mod notify;
+
+use std::path::PathBuf;
+
+use clap::{ArgMatches, CommandFactory, Parser, Subcommand, ValueEnum, parser::ValueSource};
+use worker::config::{
+    file::{ConfigError, Merged, Overrides},
+    show::Origins,
+};
+
+/// Exit codes, by sysexits.
+pub(crate) mod code {
+    /// Something failed that is nobody's mistake.
+    pub(crate) const FAILURE: u8 = 1;
+    /// Something that is needed cannot be used: a port, OpenCode, the backend (`EX_UNAVAILABLE`).
+    pub(crate) const UNAVAILABLE: u8 = 69;
+    /// A file cannot be written (`EX_CANTCREAT`).
+    pub(crate) const CANNOT_CREATE: u8 = 73;
+    /// A newer process of the same worker took over (`EX_TEMPFAIL`).
+    pub(crate) const SUPERSEDED: u8 = 75;
+    /// The backend refused the worker (`EX_NOPERM`).
+    pub(crate) const REFUSED: u8 = 77;
+    /// The config is not valid (`EX_CONFIG`).
+    pub(crate) const CONFIG: u8 = 78;
+}
+
+/// Connects a Convex backend, where people chat, with a local OpenCode server, which does the work.
+///
+/// Settings come from flags, the environment, the config file and defaults, in this order; `check --print` shows what
+/// they come to. `RUST_LOG` selects what is logged.
+#[derive(Parser)]
+#[command(
+    version = env!("WORKER_VERSION"),
+    after_help = "Exit codes: 0 stopped, 1 failure, 2 wrong usage, 69 a port, OpenCode or the backend cannot be used, 73 a file cannot be written, 75 superseded by a newer process of the same worker, 77 refused by the backend, 78 invalid config."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run the worker until SIGTERM or SIGINT; a second signal does not wait for running turns.
+    Run(Options),
+    /// Read and validate the config, connect to nothing.
+    Check {
+        #[command(flatten)]
+        options: Options,
+        /// Show the merged config, and where each value comes from; secrets are redacted.
+        #[arg(long)]
+        print: bool,
+    },
+    /// Look whether everything that a worker needs is there, and say what to do about what is not.
+    Doctor(Options),
+    /// Write a commented config file, and a new token if a machine is named.
+    Init(init::Options),
+    /// List the models of the local OpenCode: starts it, asks, stops it.
+    Models(Options),
+    /// Write a completion script for a shell to standard output.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Config file (TOML); flags and environment win over it.
+    #[arg(long, env = "WORKER_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// URL of the Convex deployment.
+    #[arg(long, env = "CONVEX_URL", value_name = "URL")]
+    convex_url: Option<String>,
+    /// File that holds the token; or set WORKER_TOKEN. The token itself is never an argument.
+    #[arg(long, env = "WORKER_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Directory that OpenCode works in.
+    #[arg(long, env = "WORKER_DIRECTORY", value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// OpenCode executable.
+    #[arg(long, env = "WORKER_OPENCODE", value_name = "FILE")]
+    opencode: Option<PathBuf>,
+    /// Serve /metrics, /healthz and /readyz on this loopback address, as on 127.0.0.1:9464.
+    #[arg(long, env = "WORKER_ADMIN", value_name = "ADDRESS")]
+    admin: Option<String>,
+    /// How logs look; `auto` is text on a terminal and JSON elsewhere.
+    #[arg(long, env = "WORKER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum LogFormat {
+    Auto,
+    Text,
+    Json,
+}
+
+/// The config's key that an option sets, by the option's name.
+const KEYS: [(&str, &str); 5] = [
+    ("convex_url", "convex_url"),
+    ("token_file", "token_file"),
+    ("directory", "directory"),
+    ("opencode", "opencode.binary"),
+    ("admin", "admin"),
+];
+const TOKEN_VARIABLE: &str = "WORKER_TOKEN";
+
+impl Options {
+    /// What they and the file come to.
+    pub(crate) fn merge(self) -> Result<Merged, ConfigError> {
+        let overrides = Overrides {
+            convex_url: self.convex_url,
+            token: std::env::var(TOKEN_VARIABLE).ok().map(Into::into),
+            token_file: self.token_file,
+            directory: self.directory,
+            opencode: self.opencode,
+            admin: self.admin,
+        };
+        Merged::read(self.config.as_deref(), overrides)
+    }
+}
+
+/// Which flag or variable each value comes from, if from one.
+pub(crate) fn origins(matches: &ArgMatches) -> Origins {
+    let mut origins = Origins::new();
+    let Some((name, matches)) = matches.subcommand() else { return origins };
+    let cli = Cli::command();
+    let options = cli.find_subcommand(name).into_iter().flat_map(clap::Command::get_arguments);
+    for option in options {
+        let Some((id, key)) = KEYS.into_iter().find(|(id, _)| option.get_id() == *id) else { continue };
+        let origin = match matches.value_source(id) {
+            Some(ValueSource::CommandLine) => option.get_long().map(|long| format!("--{long}")),
+            Some(ValueSource::EnvVariable) => {
+                option.get_env().map(|name| name.to_string_lossy().into_owned())
+            }
+            _ => None,
+        };
+        origins.extend(origin.map(|origin| (key, origin)));
+    }
+    if std::env::var_os(TOKEN_VARIABLE).is_some() {
+        origins.insert("token", TOKEN_VARIABLE.to_owned());
+    }
+    origins
+}

@@ -1,0 +1,100 @@
+//! `worker doctor`: looks at everything that a worker needs, one line for each.
+
+use std::fmt;
+
+use tokio::time::Instant;
+use worker::{
+    config::file::{ConfigError, Merged},
+    convex,
+    env::system::SystemEnv,
+};
+
+use super::{Options, code, models};
+
+/// What was looked at, and what was found.
+pub(crate) struct Finding {
+    what: &'static str,
+    /// What is well, or what is not and what to do.
+    result: Result<String, String>,
+    /// The exit code if it is not well.
+    code: u8,
+}
+
+impl Finding {
+    fn config(what: &'static str, result: Result<String, ConfigError>) -> Self {
+        Self { what, result: result.map_err(|error| error.to_string()), code: code::CONFIG }
+    }
+
+    fn service(what: &'static str, result: anyhow::Result<String>) -> Self {
+        Self { what, result: result.map_err(|error| format!("{error:#}")), code: code::UNAVAILABLE }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mark, text) = match &self.result {
+            Ok(text) => ("ok", text),
+            Err(text) => ("FAIL", text),
+        };
+        write!(f, "{mark:<5} {:<10} {text}", self.what)
+    }
+}
+
+/// Looks at everything; shows each finding as soon as it is there. What needs something that is not well is left out.
+/// Returns the exit code: a mistake in the config first, because it may be the reason for the others.
+pub(crate) async fn examine(options: Options, mut show: impl FnMut(&Finding)) -> u8 {
+    let mut worst = 0;
+    let mut note = |finding: Finding| {
+        show(&finding);
+        let is_well = finding.result.is_ok();
+        worst = if is_well { worst } else { finding.code.max(worst) };
+        is_well
+    };
+    let file = options.config.clone();
+    let merged = match options.merge() {
+        Ok(merged) => merged,
+        Err(error) => {
+            note(Finding::config("config", Err(error)));
+            return worst;
+        }
+    };
+    let source =
+        file.map_or("no file; flags, environment and defaults".to_owned(), |f| f.display().to_string());
+    note(Finding::config("config", Ok(source)));
+    let identity = merged.token().map(|token| format!("{token:?}"));
+    note(Finding::config("token", identity));
+    let directory = merged.directory().map(|path| path.display().to_string());
+    if note(Finding::config("directory", directory)) {
+        note(Finding::service("opencode", opencode(&merged).await));
+    }
+    match merged.convex_url() {
+        Ok(url) => {
+            let since = Instant::now();
+            let reached = convex::reach(&SystemEnv, &url).await.map_err(|reason| {
+                anyhow::anyhow!("{reason}; look at the URL, the network and, for TLS, this machine's clock")
+            });
+            let took = since.elapsed().as_millis();
+            note(Finding::service(
+                "convex",
+                reached.map(|()| format!("{} answers in {took} ms", url.address)),
+            ));
+        }
+        Err(error) => {
+            note(Finding::config("convex", Err(error)));
+        }
+    }
+    worst
+}
+
+/// Starts OpenCode, asks for its version, stops it.
+async fn opencode(merged: &Merged) -> anyhow::Result<String> {
+    let (server, since) = (models::server(merged)?, Instant::now());
+    let version = async {
+        let lease = server.acquire().await?;
+        anyhow::Ok(lease.client().health().await?.version)
+    };
+    let version = version.await;
+    let took = since.elapsed().as_millis();
+    server.shutdown(models::STOP_GRACE).await;
+    Ok(format!("version {}, started in {took} ms and stopped", version?))
+}

@@ -1,0 +1,132 @@
+//! The merged config as people read it: a valid config file in which every value says where it comes from.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Config,
+    file::{ConfigError, Merged},
+};
+
+/// Where a value comes from, by key, as `--directory` or `WORKER_DIRECTORY`: for what is neither of the file nor a
+/// default.
+pub type Origins = BTreeMap<&'static str, String>;
+
+/// Shows `merged` if it is valid. Secrets are redacted.
+pub fn show(merged: &Merged, origins: &Origins) -> Result<String, ConfigError> {
+    let config = merged.clone().validate()?;
+    let mut text = String::new();
+    for (key, value) in values(merged, &config) {
+        let assignment = format!("{key} = {value}");
+        text.push_str(&format!("{assignment:<48} # {}\n", origin(&key, &merged.file, origins)));
+    }
+    let source = match origins.get("token") {
+        Some(variable) => variable.clone(),
+        None => "token_file".to_owned(),
+    };
+    text.push_str(&format!("# the token is {:?}, from {source}\n", config.token));
+    Ok(text)
+}
+
+/// All values by their dotted keys, in the order of the file.
+fn values(merged: &Merged, config: &Config) -> Vec<(String, toml::Value)> {
+    let path = |path: &std::path::Path| toml::Value::from(path.display().to_string());
+    let mut values = Vec::new();
+    if let Some(url) = &merged.convex_url {
+        values.push(("convex_url".to_owned(), toml::Value::from(url.trim())));
+    }
+    if let Some(file) = &merged.token_file {
+        values.push(("token_file".to_owned(), path(file)));
+    }
+    values.push(("directory".to_owned(), path(&config.directory)));
+    let settings = toml::Table::try_from(&config.settings).expect("settings have no values that TOML lacks");
+    flatten("", &settings, &mut values);
+    values
+}
+
+fn flatten(prefix: &str, table: &toml::Table, into: &mut Vec<(String, toml::Value)>) {
+    for (key, value) in table {
+        match value {
+            toml::Value::Table(inner) => flatten(&format!("{prefix}{key}."), inner, into),
+            value => into.push((format!("{prefix}{key}"), value.clone())),
+        }
+    }
+}
+
+fn origin<'a>(key: &str, file: &toml::Table, origins: &'a Origins) -> &'a str {
+    if let Some(origin) = origins.get(key) {
+        return origin;
+    }
+    let mut parts = key.split('.');
+    let first = parts.next().and_then(|part| file.get(part));
+    let found = parts.fold(first, |value, part| value?.get(part));
+    if found.is_some() { "file" } else { "default" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::file::{Overrides, load},
+        *,
+    };
+
+    const TOKEN: &str = "machine_m1:worker_w1:0123456789abcdef0123456789abcdef";
+
+    fn merged(text: &str) -> Merged {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("worker.toml");
+        std::fs::write(&file, text).unwrap();
+        let overrides = Overrides {
+            token: Some(TOKEN.to_owned().into()),
+            admin: Some("127.0.0.1:1".into()),
+            ..Overrides::default()
+        };
+        Merged::read(Some(&file), overrides).unwrap()
+    }
+
+    #[test]
+    fn every_value_says_where_it_comes_from() {
+        let merged = merged(
+            "convex_url = 'https://a.b'\ndirectory = '/'\n[turns]\nwindow = 3\nidle_timeout = '90s'\n",
+        );
+        let origins = Origins::from([("admin", "--admin".to_owned()), ("token", "WORKER_TOKEN".to_owned())]);
+        let text = show(&merged, &origins).unwrap();
+        insta::assert_snapshot!(text, @r#"
+        convex_url = "https://a.b"                       # file
+        directory = "/"                                  # file
+        admin = "127.0.0.1:1"                            # --admin
+        lifecycle.approval_poll = "1m"                   # default
+        lifecycle.heartbeat = "5s"                       # default
+        lifecycle.recovery_cap = "30s"                   # default
+        lifecycle.stop_grace = "10s"                     # default
+        opencode.binary = "opencode"                     # default
+        opencode.event_silence = "25s"                   # default
+        opencode.idle_stop = "10m"                       # default
+        opencode.request_timeout = "30s"                 # default
+        opencode.start_attempts = 3                      # default
+        opencode.startup_timeout = "30s"                 # default
+        sessions.cache_capacity = 64                     # default
+        sessions.create_attempts = 4                     # default
+        sessions.creates_in_flight = 5                   # default
+        sessions.creates_per_second = 5                  # default
+        turns.accept_unclaimed_within = "0s"             # default
+        turns.coalesce_bytes = 4096                      # default
+        turns.coalesce_interval = "250ms"                # default
+        turns.expire_page = 50                           # default
+        turns.idle_timeout = "1m 30s"                    # file
+        turns.max_concurrent = 8                         # default
+        turns.max_reply_bytes = 8388608                  # default
+        turns.window = 3                                 # file
+        # the token is machine_m1:worker_w1:[redacted], from WORKER_TOKEN
+        "#);
+    }
+
+    #[test]
+    fn what_is_shown_is_a_config_file_that_says_the_same() {
+        let merged = merged("convex_url = 'https://a.b'\ndirectory = '/'\n[turns]\nwindow = 3\n");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("worker.toml");
+        std::fs::write(&file, show(&merged, &Origins::new()).unwrap()).unwrap();
+        let overrides = Overrides { token: Some(TOKEN.to_owned().into()), ..Overrides::default() };
+        assert_eq!(load(Some(&file), overrides).unwrap().settings, merged.settings);
+    }
+}
