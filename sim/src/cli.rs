@@ -1,6 +1,8 @@
 //! The command line: what may be asked, and what the exit code says.
 
+mod compare;
 mod determinism;
+mod gate;
 mod list;
 mod opencode;
 mod run;
@@ -22,7 +24,7 @@ use crate::{plant::Plant, report::Verdict, seed::Seed};
     subcommand_negates_reqs = true,
     args_conflicts_with_subcommands = true,
     after_help = "Exit codes: 0 passed, 1 internal error, 2 wrong usage or scenario, 10 something forbidden happened, \
-                  11 something promised did not happen in time, 12 two runs of one seed differed, 130 interrupted."
+                  11 something promised did not happen in time, 12 two runs of one seed differed, 13 a figure got worse, 130 interrupted."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -39,6 +41,10 @@ enum Command {
         #[arg(default_value = "scenarios")]
         directory: PathBuf,
     },
+    /// Runs the scenarios marked for it and compares every exact figure with the baseline.
+    Gate(gate::GateArgs),
+    /// Prints what changed between two runs.
+    Compare(compare::CompareArgs),
     /// Serves both fakes on loopback in real time, to try a worker by hand.
     Serve(serve::ServeArgs),
     /// Stands in for the `opencode` executable (`sim serve` makes one that calls this).
@@ -93,6 +99,8 @@ pub enum Exit {
     Liveness = 11,
     /// Two runs of one seed differed.
     Nondeterminism = 12,
+    /// A figure is worse than in the baseline.
+    Regression = 13,
     /// Stopped by Ctrl-C.
     Interrupted = 130,
 }
@@ -120,6 +128,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Some(Command::List { directory }) => list::list(&directory),
+        Some(Command::Gate(args)) => gate::gate(&args),
+        Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::Opencode(command)) => opencode::opencode(&command),
         None if cli.run.check_determinism => determinism::check(&cli.run),

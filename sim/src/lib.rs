@@ -13,7 +13,9 @@
 //! ```
 
 pub mod cli;
+pub mod compare;
 pub mod convex;
+pub mod gate;
 pub mod hosts;
 pub mod legacy;
 pub mod opencode;

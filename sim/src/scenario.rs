@@ -5,14 +5,15 @@ mod draw;
 mod schema;
 mod values;
 
-use std::{fs, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use toml::Spanned;
 
 pub use diagnostics::{Diagnostic, ScenarioError};
 pub use draw::{EndSession, Message, Plan, PlannedRestart};
 pub use schema::{
-    Arrival, Ending, Kind, Limits, Liveness, Population, Raw, Replies, Restart, Spread, Trigger, Workload,
+    Arrival, Ending, Gate, Kind, Limits, Liveness, Population, Raw, Replies, Restart, Spread, Trigger,
+    Workload,
 };
 pub use values::{Between, Bytes, Share, Time};
 use worker::config::Settings;
@@ -23,6 +24,8 @@ use crate::{seed::Seed, world::memory::OWNERS};
 const MAX_WORKERS: u64 = 16;
 /// turmoil delivers at edges of ticks; longer ticks would stretch round trips beyond what the worker's timeouts expect.
 const MAX_TICK: Duration = Duration::from_millis(100);
+/// The gate is for every change: it has to stay quick.
+const MAX_GATE_SEEDS: usize = 16;
 
 /// A scenario that makes sense.
 #[derive(Debug, Clone)]
@@ -59,6 +62,8 @@ pub struct Scenario {
     pub limits: Limits,
     /// How long everything may take to come to its end after `duration`.
     pub liveness: Duration,
+    /// Seeds of its runs in `sim gate`; none if it is not part of it.
+    pub gate: Vec<Seed>,
 }
 
 impl Scenario {
@@ -106,6 +111,7 @@ impl Scenario {
             restarts,
             limits: raw.limits,
             liveness: raw.liveness.within.0,
+            gate: raw.gate.seeds.into_inner(),
         }
     }
 
@@ -171,6 +177,7 @@ fn validate(raw: &Raw) -> Result<(), Complaint> {
     )?;
     validate_population(&raw.population)?;
     validate_workload(&raw.workload, &raw.population, duration)?;
+    validate_gate(&raw.gate)?;
     raw.restarts.iter().try_for_each(|restart| validate_restart(restart, workers, duration))
 }
 
@@ -251,6 +258,18 @@ fn validate_workload(
         "more sessions are ended than there are",
         format!("{} of {}", ended.get_ref(), population.sessions),
         "`end_sessions` counts some of `population.sessions`",
+    )
+}
+
+fn validate_gate(gate: &Gate) -> Result<(), Complaint> {
+    let seeds = gate.seeds.get_ref();
+    let distinct = seeds.iter().collect::<BTreeSet<_>>().len();
+    require(
+        distinct == seeds.len() && distinct <= MAX_GATE_SEEDS,
+        &gate.seeds,
+        format!("the gate runs a scenario with up to {MAX_GATE_SEEDS} different seeds"),
+        format!("{} seeds, {distinct} different", seeds.len()),
+        "each seed is one run; name each once",
     )
 }
 
@@ -391,6 +410,21 @@ mod tests {
           |
         2 | latency = { min = '9ms', max = '2ms' }
           |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^ here
+        "#);
+    }
+
+    #[test]
+    fn the_gate_runs_each_seed_once() {
+        let scenario = Scenario::parse("a.toml", "a", "duration = '1min'\n[gate]\nseeds = [1, 2]").unwrap();
+        assert_eq!(scenario.gate, [Seed(1), Seed(2)]);
+        insta::assert_snapshot!(complaint("duration = '1min'\n[gate]\nseeds = [1, 1]"), @r#"
+        error: the gate runs a scenario with up to 16 different seeds
+         --> some.toml:3:9
+          |
+        3 | seeds = [1, 1]
+          |         ^^^^^^ 2 seeds, 1 different
+          |
+          = help: each seed is one run; name each once
         "#);
     }
 

@@ -75,6 +75,37 @@ fn a_run_that_passes_says_what_it_ran_and_leaves_a_report() {
 }
 
 #[test]
+fn a_run_leaves_a_page_and_on_request_more() {
+    let place = Place::with(SCENARIO);
+    let arguments = ["some.toml", "--seed", "7", "--junit", "junit.xml", "--markdown", "-"];
+    let (out, err) = place.check(&arguments, 0);
+    assert_eq!(err, "");
+    assert!(out.starts_with("## ✅ some passed") && !out.contains("report:"), "{out}");
+    let read = |file: &str| fs::read_to_string(place.path().join(file)).unwrap();
+    assert!(read("junit.xml").contains(r#"<testcase name="answered" classname="some"/>"#));
+    let page = read("reports/some-0x7.html");
+    for expected in ["<title>Passed: some 0x7</title>", "Worker heap over time", "Convex calls over time"] {
+        assert!(page.contains(expected), "no `{expected}`");
+    }
+    let place = Place::with(SCENARIO);
+    let (_, err) = place.check(&["some.toml", "--junit", "-", "--markdown", "-"], 2);
+    assert!(err.contains("both --junit and --markdown"), "{err}");
+}
+
+#[test]
+fn the_page_of_a_seed_repeats_but_for_the_machine() {
+    let page = || {
+        let place = Place::with(SCENARIO);
+        place.check(&["some.toml", "--seed", "7", "--quiet"], 0);
+        let page = fs::read_to_string(place.path().join("reports/some-0x7.html")).unwrap();
+        let (before, machine) = page.split_once(r#"<section id="machine">"#).unwrap();
+        assert!(machine.contains("wall time"), "{machine}");
+        before.to_owned()
+    };
+    assert_eq!(page(), page());
+}
+
+#[test]
 fn a_quiet_run_prints_nothing() {
     let place = Place::with(SCENARIO);
     assert_eq!(place.check(&["some.toml", "--seed", "7", "--quiet"], 0), (String::new(), String::new()));

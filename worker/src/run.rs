@@ -72,12 +72,12 @@ pub async fn run<E: Env>(env: E, config: Config, stop: Stop, status: Arc<Status>
             worker.perform(action);
         }
         worker.status.beat();
+        // Nothing is lost when the wait is cut short: it is one select, and all that it waits for may be dropped.
         let input = tokio::select! {
             biased;
             // It lives as long as its client, so only a panic ends it, and nobody can go on without it.
             Err(panic) = &mut connection => resume_unwind(panic.into_panic()),
-            // Nothing is lost when the wait is cut short: it is one select, and all that it waits for may be dropped.
-            input = tokio::time::timeout(PULSE, worker.next_input()) => input,
+            input = timeout(PULSE, worker.next_input()) => input,
         };
         actions = input.map_or_else(|_| Vec::new(), |input| worker.handle(input));
     }

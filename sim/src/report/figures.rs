@@ -43,6 +43,8 @@ pub struct Counts {
     pub prompts: u64,
     /// Sessions linked with an OpenCode session.
     pub links: u64,
+    /// The most OpenCode sessions that one worker remembered.
+    pub cached_sessions: u64,
 }
 
 /// The moments of a turn that are not over yet.
@@ -298,6 +300,7 @@ impl Figures {
             Event::EventStreamOpened => counts.event_streams += 1,
             Event::Connected => counts.connections += 1,
             Event::SessionLinked { .. } => counts.links += 1,
+            Event::Cache { sessions, .. } => counts.cached_sessions = counts.cached_sessions.max(*sessions),
             _ => {}
         }
     }

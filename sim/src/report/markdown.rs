@@ -38,10 +38,11 @@ fn violations(page: &mut String, report: &Report) {
     }
     let rows = broken.iter().map(|(oracle, count)| [format!("`{oracle}`"), count.to_string()]);
     table(page, ["oracle", "violations"], rows);
-    for violation in report.violations.iter().take(TOLD) {
+    let told = report.violations.len().min(TOLD);
+    for violation in &report.violations[..told] {
         tell(page, violation);
     }
-    let left = broken.iter().map(|(_, count)| count).sum::<u64>().saturating_sub(TOLD as u64);
+    let left = broken.iter().map(|(_, count)| count).sum::<u64>().saturating_sub(told as u64);
     if left > 0 {
         let _ = writeln!(page, "… and {left} more.\n");
     }

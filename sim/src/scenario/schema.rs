@@ -57,6 +57,9 @@ pub struct Raw {
     /// What must happen once faults have stopped.
     #[serde(default)]
     pub liveness: Liveness,
+    /// Marks the scenario for `sim gate`.
+    #[serde(default)]
+    pub gate: Gate,
 }
 
 /// Which worker runs.
@@ -279,6 +282,20 @@ pub struct Liveness {
 impl Default for Liveness {
     fn default() -> Self {
         Self { within: Time(Duration::from_secs(120)) }
+    }
+}
+
+/// How the scenario takes part in `sim gate`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gate {
+    /// One run each; none without the table.
+    pub seeds: Spanned<Vec<Seed>>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { seeds: unplaced(Vec::new()) }
     }
 }
 

@@ -34,7 +34,7 @@ async fn a_heart_that_stopped_while_turns_end_is_not_listened_to_again() {
     worker.heart = Some(Box::pin(ready(Err(superseded()))));
     let input = worker.next_input().await;
     assert_eq!(worker.handle(input), []);
-    let more = tokio::time::timeout(Duration::from_secs(60), worker.next_input()).await;
+    let more = timeout(Duration::from_secs(60), worker.next_input()).await;
     assert!(more.is_err(), "the heart was listened to after its end");
 }
 
@@ -44,7 +44,7 @@ async fn a_worker_that_never_reached_convex_stops_within_seconds() {
     let begun = Instant::now();
     let running = run(TestEnv::new(), config(), stop.clone(), Arc::default());
     tokio::pin!(running);
-    let early = tokio::time::timeout(Duration::from_secs(3600), &mut running).await;
+    let early = timeout(Duration::from_secs(3600), &mut running).await;
     assert!(early.is_err(), "it ended though nobody asked it to");
     stop.gracefully.cancel();
     assert_eq!(running.await, Exit::Stopped);
