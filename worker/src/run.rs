@@ -77,7 +77,7 @@ pub async fn run<E: Env>(env: E, config: Config, stop: Stop, status: Arc<Status>
             biased;
             // It lives as long as its client, so only a panic ends it, and nobody can go on without it.
             Err(panic) = &mut connection => resume_unwind(panic.into_panic()),
-            input = timeout(PULSE, worker.next_input()) => input,
+            input = tokio::time::timeout(PULSE, worker.next_input()) => input,
         };
         actions = input.map_or_else(|_| Vec::new(), |input| worker.handle(input));
     }
