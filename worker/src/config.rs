@@ -149,9 +149,6 @@ pub struct LifecycleSettings {
     /// How long running turns may go on after a request to stop.
     #[serde(with = "humantime_serde")]
     pub stop_grace: Duration,
-    /// How long a worker that waits for approval waits before it asks again by itself.
-    #[serde(with = "humantime_serde")]
-    pub approval_poll: Duration,
     /// The longest pause between two attempts to recover.
     #[serde(with = "humantime_serde")]
     pub recovery_cap: Duration,
@@ -162,7 +159,6 @@ impl Default for LifecycleSettings {
         Self {
             heartbeat: Duration::from_secs(5),
             stop_grace: Duration::from_secs(10),
-            approval_poll: Duration::from_secs(60),
             recovery_cap: Duration::from_secs(30),
         }
     }

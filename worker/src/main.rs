@@ -98,7 +98,10 @@ async fn serve(config: Config) -> Result<Exit, BindError> {
     let systemd = cli::notify::keep_informed(status.clone());
     let worker = Box::pin(worker::run(SystemEnv, config, stop, status));
     tokio::select! {
-        exit = worker => Ok(exit),
+        exit = worker => {
+            cli::notify::goodbye();
+            Ok(exit)
+        }
         () = signals => unreachable!("signals are watched for ever"),
         () = systemd => unreachable!("systemd is told for ever"),
         never = serve_admin(admin, view) => match never {},

@@ -29,6 +29,11 @@ pub(crate) async fn keep_informed(status: Arc<Status>) {
     pending().await
 }
 
+/// The worker is over. One that had nothing to end may be so before anybody saw it stopping.
+pub(crate) fn goodbye() {
+    tell(&["STOPPING=1".to_owned(), "STATUS=stopped".to_owned()]);
+}
+
 fn tell(news: &[String]) {
     let states: Vec<NotifyState<'_>> = news.iter().map(|text| NotifyState::Custom(text)).collect();
     if states.is_empty() {

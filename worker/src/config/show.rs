@@ -94,7 +94,6 @@ mod tests {
         convex_url = "https://a.b"                       # file
         directory = "/"                                  # file
         admin = "127.0.0.1:1"                            # --admin
-        lifecycle.approval_poll = "1m"                   # default
         lifecycle.heartbeat = "5s"                       # default
         lifecycle.recovery_cap = "30s"                   # default
         lifecycle.stop_grace = "10s"                     # default

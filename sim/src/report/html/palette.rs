@@ -22,32 +22,32 @@ const fn dashed(light: u32, dark: u32, dashes: &'static str) -> Colour {
 }
 
 /// Texts at axes.
-pub(super) const INK: Colour = colour(0x57_60_6A, 0x9D_A7_B3);
+pub(super) const INK: Colour = colour(0x57606A, 0x9DA7B3);
 /// Axes.
-pub(super) const AXIS: Colour = colour(0x8C_95_9F, 0x6E_76_81);
+pub(super) const AXIS: Colour = colour(0x8C959F, 0x6E7681);
 /// Lines of the grid.
-pub(super) const GRID: Colour = colour(0xE1_E4_E8, 0x2D_33_3B);
+pub(super) const GRID: Colour = colour(0xE1E4E8, 0x2D333B);
 /// Kills.
-pub(super) const KILL: Colour = colour(0xCF_22_2E, 0xFF_7B_72);
+pub(super) const KILL: Colour = colour(0xCF222E, 0xFF7B72);
 /// Stops.
-pub(super) const STOP: Colour = dashed(0x9A_67_00, 0xE3_B3_41, "6 3");
+pub(super) const STOP: Colour = dashed(0x9A6700, 0xE3B341, "6 3");
 /// The border between phases.
-pub(super) const PHASE: Colour = dashed(0x6E_77_81, 0x8B_94_9E, "1 4");
+pub(super) const PHASE: Colour = dashed(0x6E7781, 0x8B949E, "1 4");
 /// The first violation.
-pub(super) const BREACH: Colour = colour(0xB3_00_86, 0xFF_6B_D6);
+pub(super) const BREACH: Colour = colour(0xB30086, 0xFF6BD6);
 /// Limits.
-pub(super) const LIMIT: Colour = dashed(0xD1_24_2F, 0xFF_8A_80, "8 4");
+pub(super) const LIMIT: Colour = dashed(0xD1242F, 0xFF8A80, "8 4");
 /// What is left over.
-pub(super) const REST: Colour = colour(0x94_9C_A5, 0x76_80_8B);
+pub(super) const REST: Colour = colour(0x949CA5, 0x76808B);
 /// Lines; a plot with more of them begins again.
 pub(super) const LINES: [Colour; 7] = [
-    colour(0x0B_62_C4, 0x58_A6_FF),
-    colour(0xC2_5B_00, 0xFF_A6_57),
-    colour(0x1A_7F_37, 0x56_D3_64),
-    colour(0x82_50_DF, 0xD2_A8_FF),
-    colour(0x0E_7C_86, 0x4F_D1_DB),
-    colour(0xBF_39_89, 0xFF_8F_C8),
-    colour(0x7A_6A_00, 0xD9_C7_4A),
+    colour(0x0B62C4, 0x58A6FF),
+    colour(0xC25B00, 0xFFA657),
+    colour(0x1A7F37, 0x56D364),
+    colour(0x8250DF, 0xD2A8FF),
+    colour(0x0E7C86, 0x4FD1DB),
+    colour(0xBF3989, 0xFF8FC8),
+    colour(0x7A6A00, 0xD9C74A),
 ];
 /// All but the lines.
 const MEANINGS: [Colour; 9] = [INK, AXIS, GRID, KILL, STOP, PHASE, BREACH, LIMIT, REST];
