@@ -12,7 +12,7 @@ use backon::BackoffBuilder;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -77,7 +77,7 @@ pub async fn run<E: Env>(env: E, config: Config, stop: Stop, status: Arc<Status>
             biased;
             // It lives as long as its client, so only a panic ends it, and nobody can go on without it.
             Err(panic) = &mut connection => resume_unwind(panic.into_panic()),
-            input = tokio::time::timeout(PULSE, worker.next_input()) => input,
+            input = timeout(PULSE, worker.next_input()) => input,
         };
         actions = input.map_or_else(|_| Vec::new(), |input| worker.handle(input));
     }
@@ -429,7 +429,7 @@ impl<E: Env> Worker<E> {
         let (server, backend) = (self.server.clone(), self.backend.clone());
         self.calls.push(Box::pin(async move {
             if set_offline {
-                match tokio::time::timeout(GOODBYE, backend.set_offline()).await {
+                match timeout(GOODBYE, backend.set_offline()).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::warn!(%error, "cannot say goodbye"),
                     Err(_) => tracing::warn!("the goodbye took too long"),
