@@ -14,11 +14,9 @@
 
 pub mod cli;
 pub mod compare;
-pub mod convex;
 pub mod gate;
 pub mod hosts;
 pub mod legacy;
-pub mod opencode;
 pub mod oracles;
 pub mod plant;
 pub mod report;
@@ -27,3 +25,6 @@ pub mod seed;
 pub mod serve;
 pub mod trace;
 pub mod world;
+
+pub use fake_convex as convex;
+pub use fake_opencode as opencode;

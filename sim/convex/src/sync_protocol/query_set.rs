@@ -6,7 +6,7 @@ use convex::Value;
 use convex_sync_types::{LogLinesMessage, Query, QueryId, QuerySetModification, StateModification};
 
 use super::{Action, Connection, QueryRequest, QueryResult};
-use crate::convex::{encoding::encode, executor::Failure};
+use crate::{encoding::encode, executor::Failure};
 
 /// A query that the client wants to be kept up to date.
 #[derive(Debug)]

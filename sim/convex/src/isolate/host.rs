@@ -10,7 +10,7 @@ use convex::Value;
 use rand::{Rng, RngCore};
 use rand_chacha::ChaCha8Rng;
 
-use crate::convex::{
+use crate::{
     filter::Expression,
     id::Id,
     limits,

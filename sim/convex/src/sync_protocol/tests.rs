@@ -9,7 +9,7 @@ use rand::SeedableRng;
 use tokio::sync::{Notify, oneshot};
 
 use super::*;
-use crate::convex::{
+use crate::{
     Convex,
     executor::Call,
     subscriptions::{Subscription, take_invalid},

@@ -4,7 +4,7 @@ use convex::Value;
 use convex_sync_types::{ClientMessage, QueryId, ServerMessage, SessionRequestSeqNumber};
 use uuid::Uuid;
 
-use crate::convex::{
+use crate::{
     auth::Identity,
     executor::{Committed, Failure, MutationError},
 };

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tokio::sync::Notify;
 
 use super::{fixture::*, *};
-use crate::convex::{
+use crate::{
     encoding::{Interval, encode_float},
     query::Query,
     store::IndexId,

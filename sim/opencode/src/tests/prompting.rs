@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::world::{run, run_with};
-use crate::opencode::Latencies;
+use crate::Latencies;
 
 #[test]
 fn a_prompt_during_the_end_of_an_aborted_reply_is_answered() {

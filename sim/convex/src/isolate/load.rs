@@ -6,7 +6,7 @@ use convex::Value;
 use rquickjs::{CatchResultExt, CaughtError, Ctx, Function, Module, Object, Persistent, Value as JsValue};
 
 use super::{CronDeclaration, LoadedFunction, Registry, describe, marshal::from_js};
-use crate::convex::{
+use crate::{
     Kind, schema,
     sources::{Modules, USER_PREFIX},
     store::Store,

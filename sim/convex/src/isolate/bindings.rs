@@ -14,7 +14,7 @@ use super::{
     host::{Host, Request},
     marshal::{bytes_of, fields_from_js, from_js, from_js_or_undefined, to_js},
 };
-use crate::convex::{
+use crate::{
     query::{Comparison, PageOptions},
     store::Document,
 };

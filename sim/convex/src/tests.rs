@@ -8,28 +8,24 @@ use tokio::task::LocalSet;
 use super::*;
 
 mod edge;
-pub(in crate::convex) mod fixture;
+pub(crate) mod fixture;
 mod functions;
 mod invalidation;
 mod real;
 
 /// 2026-01-01T00:00:00Z, in nanoseconds.
-pub(in crate::convex) const START: u64 = 1_767_225_600_000_000_000;
+pub(crate) const START: u64 = 1_767_225_600_000_000_000;
 
 /// A line for each execution: `kind path outcome reads/writes xattempts`.
-pub(in crate::convex) type Log = Rc<RefCell<Vec<String>>>;
+pub(crate) type Log = Rc<RefCell<Vec<String>>>;
 
 /// A deployment on tokio's paused clock.
-pub(in crate::convex) fn deploy(
-    sources: &[(&str, &str)],
-    latency: Duration,
-    sync: SyncOptions,
-) -> (Convex, Log) {
+pub(crate) fn deploy(sources: &[(&str, &str)], latency: Duration, sync: SyncOptions) -> (Convex, Log) {
     let sources = sources.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
     deploy_map(&sources, latency, sync)
 }
 
-pub(in crate::convex) fn deploy_map(
+pub(crate) fn deploy_map(
     sources: &BTreeMap<String, String>,
     execution_latency: Duration,
     sync: SyncOptions,
@@ -55,19 +51,19 @@ pub(in crate::convex) fn deploy_map(
 }
 
 /// Runs a test on a paused runtime with a `LocalSet`.
-pub(in crate::convex) fn simulate<F: Future>(test: impl FnOnce() -> F) -> F::Output {
+pub(crate) fn simulate<F: Future>(test: impl FnOnce() -> F) -> F::Output {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     LocalSet::new().block_on(&runtime, async move { test().await })
 }
 
 /// An object.
-pub(in crate::convex) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+pub(crate) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
     Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 /// A field of an object.
-pub(in crate::convex) fn field(value: &Value, name: &str) -> Value {
+pub(crate) fn field(value: &Value, name: &str) -> Value {
     match value {
         Value::Object(fields) => {
             fields.get(name).cloned().unwrap_or_else(|| panic!("no {name} in {fields:?}"))
@@ -77,7 +73,7 @@ pub(in crate::convex) fn field(value: &Value, name: &str) -> Value {
 }
 
 /// The real backend functions.
-pub(in crate::convex) fn real_sources() -> BTreeMap<String, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../worker/convex");
+pub(crate) fn real_sources() -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../worker/convex");
     sources::read_directory(&root).unwrap()
 }

@@ -7,7 +7,7 @@ use rquickjs::{
     Array, ArrayBuffer, Atom, BigInt, Ctx, Object, Result, String as JsString, Type, Value as JsValue,
 };
 
-use crate::convex::limits;
+use crate::limits;
 
 /// Makes a JavaScript value.
 pub(super) fn to_js<'js>(ctx: &Ctx<'js>, value: &Value) -> Result<JsValue<'js>> {

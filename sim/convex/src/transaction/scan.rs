@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Overlay, Transaction};
-use crate::convex::{
+use crate::{
     encoding::{Interval, successor},
     limits,
     query::{Page, PageOptions, Position, Query, print_cursor, read_cursor},

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::world::{EPOCH, run, run_with};
-use crate::opencode::{Latencies, OpenCode, Options};
+use crate::{Latencies, OpenCode, Options};
 
 #[derive(Deserialize)]
 struct Recorded {
