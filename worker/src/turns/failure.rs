@@ -95,6 +95,14 @@ impl Failure {
         Self::new("no_reply", "OpenCode took the message but gave no complete reply. Send it again.")
     }
 
+    pub(super) fn permission_refused(permission: &str) -> Self {
+        let message = format!(
+            "The model asked for permission to use `{permission}`, which nobody here can give, so it was refused. \
+             Allow it in OpenCode's config or ask for something else."
+        );
+        Self::new("permission_refused", message)
+    }
+
     pub(super) fn prompt_lost() -> Self {
         let message = "OpenCode accepted the message but did not begin to answer it. Send it again.";
         Self::new("prompt_lost", message)

@@ -85,6 +85,8 @@ pub struct Turn {
     /// This turn's assistant messages, in order (one per step).
     answers: Vec<Answer>,
     error: Option<RemoteError>,
+    /// What the last permission that was refused was for.
+    refused: Option<String>,
     phase: Phase,
     rereading: bool,
     rereads: u32,
@@ -122,6 +124,7 @@ impl Turn {
             reply: Reply::new(settings),
             answers: Vec::new(),
             error: None,
+            refused: None,
             phase: Phase::Prompted,
             rereading: false,
             rereads: 0,
@@ -184,7 +187,10 @@ impl Turn {
                 self.works();
                 self.error = Some(error);
             }
-            EventKind::PermissionAsked(asked) => actions.push(Action::RejectPermission(asked.id)),
+            EventKind::PermissionAsked(asked) => {
+                actions.push(Action::RejectPermission(asked.id));
+                self.refused = Some(asked.permission);
+            }
             EventKind::QuestionAsked { .. } => return self.abort(Reason::Asked, now, actions),
             EventKind::SessionDeleted => {
                 return Err(Failure::session_deleted().into());
@@ -363,7 +369,10 @@ impl Turn {
         match &self.error {
             _ if self.is_answered() && !self.reply.is_incomplete() => Ok(()),
             Some(error) => Err(Failure::model_error(error).into()),
-            None => self.ask_again(actions),
+            None => match &self.refused {
+                Some(permission) => Err(Failure::permission_refused(permission).into()),
+                None => self.ask_again(actions),
+            },
         }
     }
 

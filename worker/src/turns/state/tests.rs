@@ -269,6 +269,25 @@ fn a_permission_question_is_refused_so_that_it_never_hangs_a_turn() {
         test.send(event(EventKind::PermissionAsked(asked))),
         [Action::RejectPermission("per_1".into())]
     );
+    // OpenCode 1.18.33 lets the model say nothing more then (measured).
+    test.send(event(EventKind::Message(step(ANSWER, true, Some("tool-calls")))));
+    test.send(idle());
+    test.now += 2_000;
+    assert_eq!(failed(&test.send(Event::Tick)), "permission_refused");
+}
+
+#[test]
+fn a_reply_that_goes_on_after_a_refused_permission_completes() {
+    let mut test = Test::after([busy()]);
+    let asked = crate::opencode::events::PermissionAsked {
+        id: "per_1".into(),
+        permission: "bash".into(),
+        patterns: vec![],
+    };
+    test.send(event(EventKind::PermissionAsked(asked)));
+    test.send(event(EventKind::Message(step(ANSWER, true, Some("tool-calls")))));
+    test.send(event(EventKind::Message(step("msg_3", true, Some("stop")))));
+    assert_eq!(test.send(idle()), [Action::End(Ending::Completed)]);
 }
 
 fn step(id: &str, completed: bool, finish: Option<&str>) -> MessageInfo {
