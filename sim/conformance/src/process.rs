@@ -11,7 +11,7 @@ use tokio::{
 };
 
 /// How long anything that is waited for may take.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A running process. Use it inside a `LocalSet`.
 #[derive(Debug)]

@@ -116,18 +116,21 @@ fn a_session_that_ends_aborts_its_reply() {
 }
 
 #[test]
-fn a_tool_does_not_outlive_its_worker() {
+fn a_tool_does_not_outlive_its_worker_or_at_least_not_the_start_of_the_next() {
     run("[lifecycle]\nstop_grace = '100ms'\n", false, async |world| {
-        for signal in ["TERM", "KILL"] {
-            let mut worker = world.worker().await;
-            let session = world.session("a tool").await;
-            let turn = world.person.send(&session, SLOW_TOOL).await.unwrap();
-            world.runs("sleep 300").await;
-            worker.signal(signal).await;
-            worker.wait().await;
-            assert_eq!(world.place.is_left(world::END).await, Ok(()), "after {signal}");
-            drop((session, turn));
-        }
+        let mut killed = world.worker().await;
+        let session = world.session("a tool").await;
+        let turn = world.person.send(&session, SLOW_TOOL).await.unwrap();
+        world.runs("sleep 300").await;
+        killed.signal("KILL").await;
+        killed.wait().await;
+        let worker = world.worker().await;
+        world.ran("sleep 300").await;
+        assert_eq!(world.is_not_answered(&session, &turn).await, "expired");
+        let turn = world.person.send(&session, SLOW_TOOL).await.unwrap();
+        world.runs("sleep 300").await;
+        stop(worker).await;
+        assert_eq!(world.is_not_answered(&session, &turn).await, "worker_stopped");
     });
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct World {
     binary: PathBuf,
     convex: String,
     token: String,
-    /// Lines of the worker's config file.
+    /// Lines of the worker's config file; a section `[opencode]` stands last.
     config: &'static str,
 }
 
@@ -69,7 +69,9 @@ impl World {
     /// Starts a worker and waits until it is ready; the person approves it if it is new.
     pub(crate) async fn worker(&self) -> Process {
         let config = self.place.root().join("worker.toml");
-        std::fs::write(&config, self.config).unwrap();
+        let patient = if self.config.contains("[opencode]") { "" } else { "[opencode]\n" };
+        let patient = format!("{}\n{patient}startup_timeout = '120s'\n", self.config);
+        std::fs::write(&config, patient).unwrap();
         let mut command = Command::new(&*WORKER);
         command
             .args(["run", "--log-format", "json", "--convex-url", &self.convex, "--config"])
