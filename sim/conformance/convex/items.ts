@@ -1,7 +1,7 @@
 /** What the client suite calls. */
 import { paginationOptsValidator } from "convex/server";
 import { ConvexError, v } from "convex/values";
-import { mutation, query } from "./_generated/server";
+import { mutation, query } from "./_generated/server.js";
 
 export const add = mutation({
   args: { name: v.string(), n: v.number() },

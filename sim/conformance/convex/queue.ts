@@ -1,6 +1,6 @@
 /** What the recorded clients called: the stub that they spoke with behaved like this. */
 import { ConvexError, v } from "convex/values";
-import { mutation, query, type QueryCtx } from "./_generated/server";
+import { mutation, query, type QueryCtx } from "./_generated/server.js";
 
 const state = async (ctx: QueryCtx) => ({ count: (await ctx.db.query("claims").collect()).length, big: 7n });
 
