@@ -30,6 +30,8 @@ const MAX_REREADS: u32 = 5;
 pub enum Event {
     /// The server's event stream said something.
     Opencode(SessionEvent),
+    /// OpenCode does not know the session any more.
+    Deleted,
     /// The session's newest messages, or why they cannot be had.
     Reread(Result<Vec<Message>, String>),
     /// The chunk that was being written is stored, or the turn had ended meanwhile.
@@ -155,6 +157,7 @@ impl Turn {
             Event::Opencode(SessionEvent::Child(event)) => self.child(event.kind, now, &mut actions),
             Event::Opencode(SessionEvent::Gap) => self.gap(&mut actions),
             Event::Opencode(SessionEvent::ServerLost { reason }) => Err(Failure::server_lost(&reason).into()),
+            Event::Deleted => Err(Failure::session_deleted().into()),
             Event::Reread(messages) => self.reread(messages, now, &mut actions),
             Event::Written(written) => self.written(written, now, &mut actions),
             Event::Tick => self.tick(now, &mut actions),
@@ -186,7 +189,7 @@ impl Turn {
             }
             EventKind::PermissionAsked(asked) => actions.push(Action::RejectPermission(asked.id)),
             EventKind::QuestionAsked { .. } => return self.abort(Reason::Asked, now, actions),
-            EventKind::SessionDeleted => {
+            EventKind::SessionDeleted(_) => {
                 return Err(Failure::session_deleted().into());
             }
             _ => {}
