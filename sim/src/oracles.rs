@@ -6,9 +6,11 @@
 mod answered;
 mod bounded_reads;
 mod chunks;
+mod converges;
 mod lazy;
 mod memory;
 mod stale;
+mod sync_cost;
 #[cfg(test)]
 mod testing;
 mod throttle;
@@ -49,7 +51,7 @@ pub struct Pending {
 #[must_use]
 pub fn all(scenario: &Scenario) -> Vec<Box<dyn Oracle>> {
     let limits = &scenario.limits;
-    vec![
+    let mut oracles: Vec<Box<dyn Oracle>> = vec![
         Box::new(memory::Memory::new(limits)),
         Box::new(throttle::Throttle::new(limits, scenario.network_spread())),
         Box::new(stale::Stale::default()),
@@ -57,7 +59,12 @@ pub fn all(scenario: &Scenario) -> Vec<Box<dyn Oracle>> {
         Box::new(chunks::Chunks::default()),
         Box::new(lazy::Lazy::default()),
         Box::new(bounded_reads::BoundedReads::new(limits)),
-    ]
+        Box::new(sync_cost::SyncCost::new(limits)),
+    ];
+    if scenario.settings.sync.enabled {
+        oracles.push(Box::new(converges::Converges::default()));
+    }
+    oracles
 }
 
 /// Which promise was broken.

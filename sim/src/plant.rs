@@ -23,10 +23,15 @@ pub enum Plant {
     ClaimOff,
     /// Chunks are stored without regard to their sequence. Caught by `chunks`.
     SequenceOff,
+    /// Titles that change in OpenCode are not stored. Caught by `converges`.
+    RenamesLost,
+    /// Sessions are synced one by one. Caught by `sync-cost`.
+    BatchOff,
 }
 
 /// One piece of a function's text, and what stands in its place.
 struct Edit {
+    file: &'static str,
     from: &'static str,
     to: &'static str,
 }
@@ -40,6 +45,8 @@ impl Plant {
             Self::ExpiryOff | Self::ClaimOff => "stale",
             Self::CacheBoundOff => "memory",
             Self::SequenceOff => "chunks",
+            Self::RenamesLost => "converges",
+            Self::BatchOff => "sync-cost",
         }
     }
 
@@ -51,7 +58,8 @@ impl Plant {
                 settings.sessions.creates_per_second = 1_000;
             }
             Self::CacheBoundOff => settings.sessions.cache_capacity = 100_000,
-            Self::ExpiryOff | Self::ClaimOff | Self::SequenceOff => {}
+            Self::BatchOff => settings.sync.batch = 1,
+            Self::ExpiryOff | Self::ClaimOff | Self::SequenceOff | Self::RenamesLost => {}
         }
     }
 
@@ -60,31 +68,43 @@ impl Plant {
     /// # Panics
     /// If the functions changed so that the place is not found: a bug that is not planted proves nothing.
     pub fn plant_in_sources(self, sources: &mut BTreeMap<String, String>) {
-        for Edit { from, to } in self.edits() {
-            let chat = sources.get_mut("chat.ts").expect("the backend has chat.ts");
-            assert!(chat.contains(from), "{self:?} cannot be planted: chat.ts has no `{from}` any more");
-            *chat = chat.replace(from, to);
+        for Edit { file, from, to } in self.edits() {
+            let text = sources.get_mut(*file).unwrap_or_else(|| panic!("the backend has no {file}"));
+            assert!(text.contains(from), "{self:?} cannot be planted: {file} has no `{from}` any more");
+            *text = text.replace(from, to);
         }
     }
 
     fn edits(self) -> &'static [Edit] {
         match self {
-            Self::ThrottleOff | Self::CacheBoundOff => &[],
+            Self::ThrottleOff | Self::CacheBoundOff | Self::BatchOff => &[],
+            Self::RenamesLost => &[Edit {
+                file: "sync.ts",
+                from: "await ctx.db.patch(session._id, { title: cut(title) });",
+                to: "",
+            }],
             Self::ExpiryOff => &[
-                Edit { from: "if (turn._creationTime < worker.staleBefore) {", to: "if (false) {" },
                 Edit {
+                    file: "chat.ts",
+                    from: "if (turn._creationTime < worker.staleBefore) {",
+                    to: "if (false) {",
+                },
+                Edit {
+                    file: "chat.ts",
                     from: "[...abandoned, ...stale].slice(0, count)",
                     to: "[...abandoned, ...stale].slice(0, 0)",
                 },
             ],
             Self::ClaimOff => &[Edit {
+                file: "chat.ts",
                 from: "await ctx.db.patch(turn._id, { state: \"claimed\", epoch: worker.epoch });",
                 to: "",
             }],
             Self::SequenceOff => &[
-                Edit { from: "if (sequence < next) return;", to: "" },
-                Edit { from: "if (sequence > next) throw", to: "if (false) throw" },
+                Edit { file: "chat.ts", from: "if (sequence < next) return;", to: "" },
+                Edit { file: "chat.ts", from: "if (sequence > next) throw", to: "if (false) throw" },
                 Edit {
+                    file: "chat.ts",
                     from: "{ turn, sequence, text }",
                     to: "{ turn, sequence: Math.floor(sequence / 2), text }",
                 },

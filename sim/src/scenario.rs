@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use toml::Spanned;
 
 pub use diagnostics::{Diagnostic, ScenarioError};
-pub use draw::{EndSession, Message, Plan, PlannedRestart};
+pub use draw::{DirectUse, Directly, EndSession, Message, Plan, PlannedRestart};
 pub use schema::{
     Arrival, Ending, Gate, Kind, Limits, Liveness, Population, Raw, Replies, Restart, Spread, Trigger,
     Workload,

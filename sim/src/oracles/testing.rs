@@ -33,6 +33,10 @@ fn host_of(event: &Event) -> &'static str {
         | Event::CreateEnded { .. }
         | Event::Prompted { .. }
         | Event::ReplyEnded { .. }
+        | Event::EventStreamOpened
+        | Event::OpencodeSessionIs { .. }
+        | Event::OpencodeSessionDeleted { .. }
+        | Event::SessionsListed { .. }
         | Event::ModelsListed => "opencode-1",
         Event::WorkerStarted { .. } | Event::Heap { .. } | Event::Cache { .. } => "worker-1",
         _ => "convex",

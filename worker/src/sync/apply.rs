@@ -61,6 +61,7 @@ pub(super) async fn list(
                 InConvex::Unknown => in_convex(&linked, &id),
                 known => known,
             };
+            state.remember(&id, convex, stamp);
             state.compare(&id, opencode, convex, stamp, now);
         }
         state.listed(page, length, newest, oldest, now);

@@ -1,41 +1,41 @@
 //! What Convex is known to have, for the sessions that were seen last: so that what did not change costs no call.
 //!
-//! A table of fixed size. A session has one place, which it shares with others: whoever comes last has it. Forgetting
-//! costs a call that changes nothing.
+//! A table of fixed size. A session may stand in one of its rows only, which it shares with others: the last few of a
+//! row have it. Forgetting costs a call that changes nothing.
 
 use super::plan::{InConvex, fingerprint};
 use crate::opencode::OpencodeSessionId;
 
-/// Places in the table: 16 KiB.
-const PLACES: usize = 512;
+const ROWS: usize = 128;
+const PLACES: usize = 4;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Place {
     /// The fingerprint of the session's id; 0 for nobody's.
     session: u64,
     title: Option<u64>,
 }
 
-/// See the file's comment.
+/// See the file's comment. 12 KiB.
 #[derive(Debug)]
 pub(super) struct Known {
-    places: Box<[Place]>,
+    /// In each row whoever came last stands first.
+    rows: Box<[[Place; PLACES]]>,
 }
 
 impl Default for Known {
     fn default() -> Self {
-        Self { places: vec![Place { session: 0, title: None }; PLACES].into() }
+        Self { rows: vec![[Place::default(); PLACES]; ROWS].into() }
     }
 }
 
 impl Known {
     pub(super) fn get(&self, id: &OpencodeSessionId) -> InConvex {
         let session = fingerprint(id.as_str());
-        let place = &self.places[place_of(session)];
-        match place.title {
-            _ if place.session != session => InConvex::Unknown,
-            Some(title) => InConvex::Titled(title),
-            None => InConvex::Absent,
+        match self.rows[row_of(session)].iter().find(|place| place.session == session) {
+            None => InConvex::Unknown,
+            Some(Place { title: Some(title), .. }) => InConvex::Titled(*title),
+            Some(Place { title: None, .. }) => InConvex::Absent,
         }
     }
 
@@ -46,13 +46,16 @@ impl Known {
             InConvex::Unknown => return,
         };
         let session = fingerprint(id.as_str());
-        self.places[place_of(session)] = Place { session, title };
+        let row = &mut self.rows[row_of(session)];
+        let place = row.iter().position(|place| place.session == session).unwrap_or(PLACES - 1);
+        row[..=place].rotate_right(1);
+        row[0] = Place { session, title };
     }
 }
 
-fn place_of(session: u64) -> usize {
-    // The remainder is below 512.
-    (session % PLACES as u64) as usize
+fn row_of(session: u64) -> usize {
+    // The remainder is below 128.
+    (session % ROWS as u64) as usize
 }
 
 #[cfg(test)]
@@ -73,7 +76,8 @@ mod tests {
         let kept = (0..10_000).filter(|number| known.get(&id(*number)) != InConvex::Unknown);
         let kept: Vec<_> = kept.collect();
         assert!(
-            kept.len() <= PLACES && kept.iter().all(|n| known.get(&id(*n)) == InConvex::Titled(*n as u64))
+            kept.len() <= ROWS * PLACES
+                && kept.iter().all(|n| known.get(&id(*n)) == InConvex::Titled(*n as u64))
         );
     }
 

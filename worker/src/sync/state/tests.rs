@@ -283,6 +283,7 @@ impl World {
                 InConvex::Unknown => self.convex_of(id),
                 known => known,
             };
+            self.state.remember(id, convex, stamp);
             self.state.compare(id, InOpencode::titled(title), convex, stamp, now);
         }
         let (newest, oldest) = (found.first().map(|f| f.2), found.last().map(|f| f.2));
