@@ -3,7 +3,7 @@
  */
 import { paginationOptsValidator } from "convex/server";
 import { v } from "convex/values";
-import type { Doc, Id } from "./_generated/dataModel.js";
+import type { Id } from "./_generated/dataModel.js";
 import { mutation, query, type MutationCtx } from "./_generated/server.js";
 import {
   credentials,
@@ -13,7 +13,7 @@ import {
   requireSession,
   requireWorker,
 } from "./lib/auth.js";
-import { countChunks, endTurn, expireTurn, refreshReady } from "./lib/queue.js";
+import { countChunks, endTurn, expireTurn, refreshReady, runningTurn } from "./lib/queue.js";
 import { turnError } from "./schema.js";
 
 /** The longest message (characters): four bytes each still fit a document. */
@@ -170,7 +170,7 @@ export const claim = mutation({
       return { status: "gone" as const };
     }
     if (turn._creationTime < worker.staleBefore) {
-      await expireTurn(ctx, turn);
+      await expireTurn(ctx, turn, worker);
       return { status: "expired" as const };
     }
     const session = await ctx.db.get(turn.session);
@@ -265,23 +265,12 @@ export const expireStale = mutation({
       )
       .take(count);
     const page = [...abandoned, ...stale].slice(0, count);
-    for (const turn of page) await expireTurn(ctx, turn);
+    for (const turn of page) await expireTurn(ctx, turn, worker);
     return { expired: page.length, isDone: page.length < count };
   },
 });
 
 // ── Shared ───────────────────────────────────────────────────────────────────
-
-/** The turn, if this epoch of the worker is running it. */
-async function runningTurn(
-  ctx: MutationCtx,
-  worker: Doc<"workers">,
-  id: Id<"turns">,
-): Promise<Doc<"turns"> | null> {
-  const turn = await ctx.db.get(id);
-  if (turn === null || turn.worker !== worker._id) throw refuse("not_found", "This turn does not exist.");
-  return turn.state === "claimed" && turn.epoch === worker.epoch ? turn : null;
-}
 
 async function append(ctx: MutationCtx, turn: Id<"turns">, sequence: number, text: string): Promise<void> {
   if (text.length > MAX_CHUNK) {
