@@ -3,7 +3,7 @@
  */
 import { paginationOptsValidator } from "convex/server";
 import { v } from "convex/values";
-import type { Id } from "./_generated/dataModel.js";
+import type { Doc, Id } from "./_generated/dataModel.js";
 import { mutation, query, type MutationCtx } from "./_generated/server.js";
 import {
   credentials,
@@ -140,6 +140,7 @@ export const subscribeToWorkerMessages = query({
     return {
       ready: ready.map(({ session, turn, since }) => ({ session, turn, since })),
       cancelled: cancelled.map(({ turn }) => turn),
+      connectRequestedAt: connectRequest(worker),
     };
   },
 });
@@ -269,6 +270,12 @@ export const expireStale = mutation({
     return { expired: page.length, isDone: page.length < count };
   },
 });
+
+/** When somebody asked this start of the worker to connect: what was asked of an earlier one is over. */
+function connectRequest(worker: Doc<"workers">): number | null {
+  const at = worker.connectRequestedAt;
+  return at !== undefined && at >= worker.staleBefore ? at : null;
+}
 
 // ── Shared ───────────────────────────────────────────────────────────────────
 

@@ -48,6 +48,9 @@ pub struct Window {
     pub ready: Vec<ReadySession>,
     /// Running turns whose session a person has ended.
     pub cancelled: Vec<TurnId>,
+    /// When a person last asked this process to connect (ms).
+    #[serde(default, rename = "connectRequestedAt")]
+    pub connect_requested_at: Option<f64>,
 }
 
 /// A session with a pending turn and none running.
