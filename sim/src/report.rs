@@ -172,7 +172,7 @@ pub fn options(scenario: &Scenario) -> Vec<(&'static str, String)> {
         workload.spread,
     );
     let said = format!(
-        "{} to {} deltas, {} to {}, first after {} to {}, then every {} to {}, {} fail",
+        "{} to {} deltas, {} to {}, first after {} to {}, then every {} to {}, {} fail{}",
         replies.deltas.min,
         replies.deltas.max,
         replies.bytes.min,
@@ -182,6 +182,10 @@ pub fn options(scenario: &Scenario) -> Vec<(&'static str, String)> {
         replies.pace.min,
         replies.pace.max,
         text::percent(replies.model_errors.0),
+        match replies.asks.0 {
+            0.0 => String::new(),
+            share => format!(", {} ask for permission", text::percent(share)),
+        },
     );
     vec![
         ("duration", Time(scenario.duration).to_string()),

@@ -12,8 +12,8 @@ use toml::Spanned;
 pub use diagnostics::{Diagnostic, ScenarioError};
 pub use draw::{EndSession, Message, Plan, PlannedRestart};
 pub use schema::{
-    Arrival, Ending, Gate, Kind, Limits, Liveness, Population, Raw, Replies, Restart, Spread, Trigger,
-    Workload,
+    Arrival, Ending, Gate, Kind, Limits, Liveness, Permissions, Population, Raw, Replies, Restart, Spread,
+    Trigger, Workload,
 };
 pub use values::{Between, Bytes, Share, Time};
 use worker::config::Settings;

@@ -124,6 +124,24 @@ pub struct OpencodeSettings {
     pub event_silence: Duration,
     /// Starts in a row that may fail before turns are failed instead of waiting for another start.
     pub start_attempts: usize,
+    /// What is answered when a tool asks to be allowed something.
+    pub permissions: PermissionPolicy,
+    /// How long a person may take to answer a relayed question; then it is refused.
+    #[serde(with = "humantime_serde")]
+    pub permission_timeout: Duration,
+}
+
+/// What is answered when a tool asks to be allowed something. OpenCode asks only if its own config says `ask`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PermissionPolicy {
+    /// No.
+    #[default]
+    Deny,
+    /// Yes, once.
+    Allow,
+    /// Whatever the person says who owns the session; no, if nobody answers in time.
+    Relay,
 }
 
 impl Default for OpencodeSettings {
@@ -135,6 +153,8 @@ impl Default for OpencodeSettings {
             request_timeout: Duration::from_secs(30),
             event_silence: Duration::from_secs(25),
             start_attempts: 3,
+            permissions: PermissionPolicy::Deny,
+            permission_timeout: Duration::from_secs(2 * 60),
         }
     }
 }

@@ -120,6 +120,7 @@ impl Backend {
         tasks.spawn_local(async move { scheduler.run_scheduler().await });
         for person in people.iter() {
             tasks.spawn_local(person.clone().live());
+            tasks.spawn_local(person.clone().answer_questions());
         }
         loop {
             tokio::select! {

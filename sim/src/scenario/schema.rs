@@ -122,6 +122,30 @@ pub struct Workload {
     pub message_bytes: Between<Bytes>,
     /// Sessions that people end, at moments of the same window.
     pub end_sessions: Spanned<u64>,
+    /// What people say to permission questions.
+    pub permissions: Permissions,
+}
+
+/// What people say to the permission questions that they are shown.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Permissions {
+    /// Questions that nobody answers (0 to 1).
+    pub ignored: Share,
+    /// Of the others, those that are answered with yes (0 to 1).
+    pub allowed: Share,
+    /// From the question to its answer, on top of the second at most that it takes to see it.
+    pub after: Between<Time>,
+}
+
+impl Default for Permissions {
+    fn default() -> Self {
+        Self {
+            ignored: Share(0.0),
+            allowed: Share(1.0),
+            after: Between { min: Time::from_secs(1), max: Time::from_secs(10) },
+        }
+    }
 }
 
 impl Default for Workload {
@@ -134,6 +158,7 @@ impl Default for Workload {
             spread: Spread::Even,
             message_bytes: Between { min: Bytes(40), max: Bytes(400) },
             end_sessions: unplaced(0),
+            permissions: Permissions::default(),
         }
     }
 }
@@ -172,6 +197,8 @@ pub struct Replies {
     pub pace: Between<Time>,
     /// Replies that end with an error of the model (0 to 1).
     pub model_errors: Share,
+    /// Replies whose first step runs a tool that asks for permission (0 to 1).
+    pub asks: Share,
 }
 
 impl Default for Replies {
@@ -182,6 +209,7 @@ impl Default for Replies {
             first_token: Between { min: Time::from_millis(200), max: Time::from_millis(1500) },
             pace: Between { min: Time::from_millis(20), max: Time::from_millis(80) },
             model_errors: Share(0.0),
+            asks: Share(0.0),
         }
     }
 }

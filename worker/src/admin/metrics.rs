@@ -52,6 +52,16 @@ fn turns(registry: &mut Registry, status: &Status) {
     counter("turns_completed", "Turns that ended with a whole reply", status.turns_completed.load(Relaxed));
     counter("turns_failed", "Turns that ended without a whole reply", status.turns_failed.load(Relaxed));
     counter("turns_expired", "Stale turns that were expired", status.turns_expired.load(Relaxed));
+    counter(
+        "permissions_allowed",
+        "Permission questions answered with yes",
+        status.permissions_allowed.load(Relaxed),
+    );
+    counter(
+        "permissions_refused",
+        "Permission questions answered with no",
+        status.permissions_refused.load(Relaxed),
+    );
     gauge(registry, "turns_running", "Turns being run", status.turns_running.load(Relaxed) as u64);
 }
 
@@ -139,6 +149,12 @@ mod tests {
         # HELP worker_turns_expired Stale turns that were expired.
         # TYPE worker_turns_expired counter
         worker_turns_expired_total 0
+        # HELP worker_permissions_allowed Permission questions answered with yes.
+        # TYPE worker_permissions_allowed counter
+        worker_permissions_allowed_total 0
+        # HELP worker_permissions_refused Permission questions answered with no.
+        # TYPE worker_permissions_refused counter
+        worker_permissions_refused_total 0
         # HELP worker_turns_running Turns being run.
         # TYPE worker_turns_running gauge
         worker_turns_running 2

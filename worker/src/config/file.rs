@@ -247,7 +247,8 @@ fn validate(settings: &Settings) -> Result<(), ConfigError> {
         }
     };
     lasts("lifecycle.heartbeat", settings.lifecycle.heartbeat, 1..=10, "1s to 10s")?;
-    lasts("opencode.event_silence", settings.opencode.event_silence, 11..=3_600, "11s to 1h")
+    lasts("opencode.event_silence", settings.opencode.event_silence, 11..=3_600, "11s to 1h")?;
+    lasts("opencode.permission_timeout", settings.opencode.permission_timeout, 1..=3_600, "1s to 1h")
 }
 
 #[cfg(test)]

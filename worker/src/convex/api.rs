@@ -1,5 +1,7 @@
 //! The backend's functions, as `worker/convex/*.ts` define them.
 
+use std::time::Duration;
+
 use convex::Value;
 use serde::Deserialize;
 
@@ -7,7 +9,11 @@ use super::{
     driver::{ConvexClient, Subscription},
     values::{Args, args, number, read},
 };
-use crate::{config::Token, error::CallError};
+use crate::{config::Token, error::CallError, opencode::PermissionAsked};
+
+/// What of a permission question is shown: so many patterns, and so many characters of each text.
+const MAX_PATTERNS: usize = 8;
+const MAX_PATTERN: usize = 500;
 
 /// A session's id in Convex.
 pub type SessionId = String;
@@ -42,6 +48,9 @@ pub struct Window {
     pub ready: Vec<ReadySession>,
     /// Running turns whose session a person has ended.
     pub cancelled: Vec<TurnId>,
+    /// When a person last asked this process to connect (ms).
+    #[serde(default, rename = "connectRequestedAt")]
+    pub connect_requested_at: Option<f64>,
 }
 
 /// A session with a pending turn and none running.
@@ -80,7 +89,7 @@ pub enum Claim {
 #[serde(tag = "status", rename_all = "lowercase")]
 pub enum Written {
     /// It is stored (now, or by an earlier copy of this call).
-    #[serde(alias = "completed", alias = "failed")]
+    #[serde(alias = "completed", alias = "failed", alias = "asked")]
     Written,
     /// The turn had ended meanwhile; nothing was stored.
     Ended,
@@ -190,6 +199,38 @@ impl Backend {
         self.append("chat:completeMessage", turn, sequence, text).await
     }
 
+    /// Shows a running turn's permission question to the person who owns its session.
+    pub async fn ask_permission(
+        &self,
+        turn: &str,
+        asked: &PermissionAsked,
+        timeout: Duration,
+    ) -> Result<Written, CallError> {
+        const PATH: &str = "permissions:ask";
+        let cut = |text: &str| Value::String(text.chars().take(MAX_PATTERN).collect());
+        let patterns = asked.patterns.iter().take(MAX_PATTERNS).map(|pattern| cut(pattern)).collect();
+        let args = self.args([
+            ("turn", turn.into()),
+            ("request", asked.id.as_str().into()),
+            ("permission", cut(&asked.permission)),
+            ("patterns", Value::Array(patterns)),
+            ("timeoutMs", number(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX))),
+        ]);
+        read(PATH, self.client.mutation(PATH, args).await?)
+    }
+
+    /// Shows a permission question no more.
+    pub async fn withdraw_permission(&self, turn: &str, request: &str) -> Result<(), CallError> {
+        let args = self.args([("turn", turn.into()), ("request", request.into())]);
+        self.client.mutation("permissions:withdraw", args).await.map(drop)
+    }
+
+    /// Follows what people answer to a running turn's permission questions.
+    pub fn watch_answers(&self, turn: &str) -> AnswerWatch {
+        let args = self.args([("turn", turn.into())]);
+        AnswerWatch { answers: self.client.subscribe(AnswerWatch::PATH, args), seen: Vec::new() }
+    }
+
     /// Ends a turn with an error that a person reads.
     pub async fn fail(&self, turn: &str, code: &str, message: &str) -> Result<Written, CallError> {
         const PATH: &str = "chat:failMessage";
@@ -241,6 +282,36 @@ impl WindowWatch {
     /// The window, as soon as it differs from the last one returned. Safe to drop and call again.
     pub async fn next(&mut self) -> Result<Window, CallError> {
         read(Self::PATH, self.0.next().await?)
+    }
+}
+
+/// What a person answered to a permission question.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Answer {
+    /// Names the question in OpenCode (`per…`).
+    pub request: String,
+    /// Whether it may be done.
+    pub allow: bool,
+}
+
+/// A subscription to people's answers to one turn's questions.
+pub struct AnswerWatch {
+    answers: Subscription,
+    /// The rest of the last result; the backend bounds it.
+    seen: Vec<Answer>,
+}
+
+impl AnswerWatch {
+    const PATH: &str = "permissions:subscribeToAnswers";
+
+    /// The next answer; it comes again until its question is withdrawn. Safe to drop and call again.
+    pub async fn next(&mut self) -> Result<Answer, CallError> {
+        loop {
+            if let Some(answer) = self.seen.pop() {
+                return Ok(answer);
+            }
+            self.seen = read(Self::PATH, self.answers.next().await?)?;
+        }
     }
 }
 
