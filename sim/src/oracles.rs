@@ -5,9 +5,15 @@
 
 mod answered;
 mod bounded_reads;
+mod calm;
 mod chunks;
+mod cleanup;
+mod fairness;
+mod fencing;
 mod lazy;
+mod lifecycle;
 mod memory;
+mod no_panic;
 mod stale;
 #[cfg(test)]
 mod testing;
@@ -57,6 +63,11 @@ pub fn all(scenario: &Scenario) -> Vec<Box<dyn Oracle>> {
         Box::new(chunks::Chunks::default()),
         Box::new(lazy::Lazy::default()),
         Box::new(bounded_reads::BoundedReads::new(limits)),
+        Box::new(fairness::Fairness::new(scenario)),
+        Box::new(fencing::Fencing::default()),
+        Box::new(lifecycle::Lifecycle::new(scenario)),
+        Box::new(cleanup::Cleanup::default()),
+        Box::new(no_panic::NoPanic),
     ]
 }
 

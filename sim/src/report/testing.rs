@@ -30,6 +30,8 @@ fn executed(function: &str) -> Event {
         bytes_written: 0,
         attempts: 1,
         rerun: false,
+        identity: None,
+        epoch: None,
         error: None,
     }
 }

@@ -262,8 +262,8 @@ pub struct Limits {
     pub creates_in_flight: u64,
     /// Creations begun within any second (at least 1).
     pub creates_per_second: u64,
-    /// Heap of a worker that is ready and has nothing to do. Measured: 34 to 42 KiB, and 112 KiB once OpenCode runs
-    /// (two connections to it).
+    /// Heap of a worker that is ready, runs no turn and has no OpenCode server. Measured: 34 to 42 KiB before the
+    /// first turn.
     pub worker_heap_idle: Bytes,
     /// Heap above that, whatever happens. Mostly connections to OpenCode: hyper takes 25 KiB for each, and besides
     /// the event stream's there are up to six while many turns begin at once.
@@ -280,6 +280,8 @@ pub struct Limits {
     pub start_documents: u64,
     /// The same, for each stale turn expired on the way.
     pub start_documents_per_expired: u64,
+    /// How long a session that is ready may wait while its worker has a place free.
+    pub claim_within: Time,
 }
 
 impl Default for Limits {
@@ -287,7 +289,7 @@ impl Default for Limits {
         Self {
             creates_in_flight: 5,
             creates_per_second: 5,
-            worker_heap_idle: Bytes(128 * 1024),
+            worker_heap_idle: Bytes(64 * 1024),
             worker_heap_above_idle: Bytes(320 * 1024),
             worker_heap_per_turn: Bytes(8 * 1024),
             cached_sessions: 64,
@@ -295,6 +297,7 @@ impl Default for Limits {
             bytes_per_call: Bytes(256 * 1024),
             start_documents: 50,
             start_documents_per_expired: 12,
+            claim_within: Time::from_secs(2),
         }
     }
 }
