@@ -248,6 +248,7 @@ impl World {
                 schema: SCHEMA,
                 options: report::options(&scenario),
                 scenario: scenario.name,
+                source: scenario.source,
                 description: scenario.description,
                 seed,
                 plants,
