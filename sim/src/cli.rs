@@ -7,11 +7,15 @@ mod list;
 mod opencode;
 mod run;
 mod serve;
+mod sweep;
 mod terminal;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{plant::Plant, report::Verdict, seed::Seed};
 
@@ -24,7 +28,7 @@ use crate::{plant::Plant, report::Verdict, seed::Seed};
     subcommand_negates_reqs = true,
     args_conflicts_with_subcommands = true,
     after_help = "Exit codes: 0 passed, 1 internal error, 2 wrong usage or scenario, 10 something forbidden happened, \
-                  11 something promised did not happen in time, 12 two runs of one seed differed, 13 a figure got worse, 130 interrupted."
+                  11 something promised did not happen in time, 12 two runs of one seed differed, 13 a figure got worse, 14 a state that must be reached was not, 130 interrupted."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -55,9 +59,9 @@ enum Command {
 /// How to run a scenario.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The scenario's file, such as scenarios/smoke.toml.
+    /// The scenario's file, such as scenarios/smoke.toml; several make a sweep.
     #[arg(required = true, value_name = "SCENARIO")]
-    scenario: Option<PathBuf>,
+    scenario: Vec<PathBuf>,
     /// The root seed, decimal or hexadecimal (0x…); otherwise the scenario's, otherwise a random one.
     #[arg(long)]
     seed: Option<Seed>,
@@ -82,6 +86,27 @@ pub(crate) struct RunArgs {
     /// Plant a bug, to see that it is caught (may be given several times).
     #[arg(long, value_name = "BUG")]
     plant: Vec<Plant>,
+    /// Run as a part of something larger: print the report as JSON, and keep files of it if it failed, or never.
+    #[arg(long, hide = true, value_enum)]
+    part: Option<Part>,
+    #[command(flatten)]
+    sweep: sweep::SweepArgs,
+}
+
+/// What a run leaves that is a part of something larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Its report, if it failed.
+    Keep,
+    /// Nothing.
+    Drop,
+}
+
+impl RunArgs {
+    /// The first scenario: the only one unless this is a sweep.
+    fn path(&self) -> &Path {
+        self.scenario.first().expect("required by clap")
+    }
 }
 
 /// What the exit code says.
@@ -101,6 +126,8 @@ pub enum Exit {
     Nondeterminism = 12,
     /// A figure is worse than in the baseline.
     Regression = 13,
+    /// A state that must be reached was reached by no run.
+    Unreached = 14,
     /// Stopped by Ctrl-C.
     Interrupted = 130,
 }
@@ -132,6 +159,7 @@ pub fn main() -> ExitCode {
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::Opencode(command)) => opencode::opencode(&command),
+        None if sweep::is_one(&cli.run) => sweep::sweep(&cli.run),
         None if cli.run.check_determinism => determinism::check(&cli.run),
         None => run::run(&cli.run),
     };

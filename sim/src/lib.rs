@@ -9,7 +9,7 @@
 //!                                       ├─ oracles    what must hold
 //!                                       └─ report     figures, for people and programs
 //! hosts ── worker, opencode, convex with the people        scenario ── what happens to them
-//! serve ── both fakes on loopback, for a worker that runs beside it
+//! sweep ── many seeds, each in a process of its own     serve ── both fakes on loopback, for a worker that runs beside it
 //! ```
 
 pub mod cli;
@@ -23,6 +23,7 @@ pub mod report;
 pub mod scenario;
 pub mod seed;
 pub mod serve;
+pub mod sweep;
 pub mod trace;
 pub mod world;
 

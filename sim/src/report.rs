@@ -6,8 +6,9 @@ mod json;
 mod junit;
 mod markdown;
 mod series;
+pub mod sweep;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod text;
 
 use std::{
@@ -27,7 +28,7 @@ pub use text::{header, summary};
 use crate::{
     oracles::{Class, Violation},
     plant::Plant,
-    scenario::{Limits, Scenario},
+    scenario::{Limits, Scenario, Source},
     seed::Seed,
 };
 
@@ -57,6 +58,8 @@ pub struct Report {
     pub scenario: String,
     /// What it shows.
     pub description: String,
+    /// The scenario as it was read: `sim replay` runs it from here.
+    pub source: Source,
     /// The root seed.
     pub seed: Seed,
     /// Bugs planted on purpose.

@@ -3,6 +3,7 @@
 mod diagnostics;
 mod draw;
 mod schema;
+mod source;
 mod values;
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
@@ -15,6 +16,7 @@ pub use schema::{
     Arrival, Ending, Gate, Kind, Limits, Liveness, Permissions, Population, Raw, Replies, Restart, Spread,
     Trigger, Workload,
 };
+pub use source::Source;
 pub use values::{Between, Bytes, Share, Time};
 use worker::config::Settings;
 
@@ -30,6 +32,8 @@ const MAX_GATE_SEEDS: usize = 16;
 /// A scenario that makes sense.
 #[derive(Debug, Clone)]
 pub struct Scenario {
+    /// What stands in its file.
+    pub source: Source,
     /// For reports.
     pub name: String,
     /// What it shows.
@@ -87,14 +91,15 @@ impl Scenario {
         let raw: Raw = toml::from_str(source)
             .map_err(|error| ScenarioError::Content(Box::new(Diagnostic::from_toml(path, source, &error))))?;
         validate(&raw).map_err(|complaint| ScenarioError::Content(Box::new(complaint.at(path, source))))?;
-        Ok(Self::from_raw(raw, stem))
+        Ok(Self::from_raw(raw, stem, Source::new(path, source)))
     }
 
-    fn from_raw(raw: Raw, stem: &str) -> Self {
+    fn from_raw(raw: Raw, stem: &str, source: Source) -> Self {
         let duration = raw.duration.get_ref().0;
         let mut restarts = raw.restarts;
         restarts.sort_by_key(|restart| *restart.at.get_ref());
         Self {
+            source,
             name: raw.name.unwrap_or_else(|| stem.to_owned()),
             description: raw.description,
             kind: raw.kind,

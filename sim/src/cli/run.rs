@@ -6,9 +6,10 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::oneshot;
 
-use super::{Exit, RunArgs, terminal};
+use super::{Exit, Part, RunArgs, terminal};
 use crate::{
-    report::{self, Report},
+    plant::Plant,
+    report::{self, Report, Verdict},
     scenario::{Scenario, Time},
     seed::Seed,
     world::{self, Order, progress::Progress},
@@ -19,7 +20,7 @@ const REDRAW: Duration = Duration::from_millis(100);
 
 /// Runs the scenario and prints what came of it.
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
-    let path = args.scenario.as_deref().expect("required by clap");
+    let path = args.path();
     let scenario = match Scenario::read(path) {
         Ok(scenario) => scenario,
         Err(error) => {
@@ -35,12 +36,15 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     }
     let seed = args.seed.or(scenario.seed).unwrap_or_else(Seed::from_system);
     let order = Order {
-        replay: replay(path, seed, args),
+        replay: replay(path, seed, &args.plant),
         trace: args.trace.clone(),
         plants: args.plant.clone(),
         scenario,
         seed,
     };
+    if let Some(part) = args.part {
+        return run_part(order, part, &args.report);
+    }
     let quiet = args.quiet || [&args.junit, &args.markdown].into_iter().flatten().any(|file| is_stdout(file));
     if !quiet {
         let options = report::options(&order.scenario);
@@ -59,12 +63,24 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     Ok(report.verdict.into())
 }
 
-fn is_stdout(file: &Path) -> bool {
+/// A run that another process of this program started and waits for: it ends with that one.
+fn run_part(order: Order, part: Part, directory: &Path) -> anyhow::Result<Exit> {
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    let report = watch(order, true)?;
+    if part == Part::Keep && report.verdict != Verdict::Passed {
+        report::write(&report, directory)
+            .with_context(|| format!("cannot write the report into `{}`", directory.display()))?;
+    }
+    terminal::write(&serde_json::to_string(&report)?);
+    Ok(report.verdict.into())
+}
+
+pub(super) fn is_stdout(file: &Path) -> bool {
     file == Path::new("-")
 }
 
 /// Writes what `text` makes to where it was asked for, if it was.
-fn write_more(file: Option<&Path>, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+pub(super) fn write_more(file: Option<&Path>, text: impl FnOnce() -> String) -> anyhow::Result<()> {
     match file {
         None => {}
         Some(file) if is_stdout(file) => terminal::say(text().trim_end()),
@@ -76,9 +92,9 @@ fn write_more(file: Option<&Path>, text: impl FnOnce() -> String) -> anyhow::Res
 }
 
 /// The command that runs exactly this again.
-fn replay(path: &Path, seed: Seed, args: &RunArgs) -> String {
+pub(super) fn replay(path: &Path, seed: Seed, plants: &[Plant]) -> String {
     use clap::ValueEnum as _;
-    let plants = args.plant.iter().filter_map(|plant| plant.to_possible_value());
+    let plants = plants.iter().filter_map(|plant| plant.to_possible_value());
     let plants: String = plants.map(|plant| format!(" --plant {}", plant.get_name())).collect();
     format!("cargo run -p sim -- {} --seed {seed}{plants}", path.display())
 }

@@ -2,10 +2,10 @@
 //!
 //! All of it repeats to the last byte, but for the section with the id `machine`.
 
-mod chart;
-mod palette;
+pub(super) mod chart;
+pub(super) mod palette;
 mod plots;
-mod tables;
+pub(super) mod tables;
 mod time;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -13,7 +13,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::{Report, Verdict, text};
 use crate::oracles::{Class, Violation};
 
-const STYLE: &str = include_str!("html/style.css");
+pub(super) const STYLE: &str = include_str!("html/style.css");
 
 /// The page.
 #[must_use]

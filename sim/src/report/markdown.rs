@@ -75,7 +75,11 @@ fn latencies(page: &mut String, report: &Report) {
 }
 
 /// A table whose columns after the first are aligned to the right.
-fn table<const N: usize>(page: &mut String, head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
+pub(super) fn table<const N: usize>(
+    page: &mut String,
+    head: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) {
     let _ = writeln!(page, "| {} |\n|:---{}|", head.join(" | "), "|---:".repeat(N - 1));
     for row in rows {
         let _ = writeln!(page, "| {} |", row.join(" | "));
@@ -84,7 +88,7 @@ fn table<const N: usize>(page: &mut String, head: [&str; N], rows: impl IntoIter
 }
 
 /// Text that Markdown shows as it is, in a table too.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -99,7 +103,7 @@ fn escape(text: &str) -> String {
 }
 
 /// A block of code, in a fence longer than any within it.
-fn fenced(code: &str) -> String {
+pub(super) fn fenced(code: &str) -> String {
     let longest = code.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat((longest + 1).max(3));
     format!("{fence}text\n{code}\n{fence}\n")

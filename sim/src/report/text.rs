@@ -61,8 +61,8 @@ pub fn summary(report: &Report, styled: bool) -> String {
     text
 }
 
-struct Style {
-    styled: bool,
+pub(super) struct Style {
+    pub(super) styled: bool,
 }
 
 impl Style {
@@ -70,11 +70,11 @@ impl Style {
         if self.styled { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
-    fn good(&self, text: &str) -> String {
+    pub(super) fn good(&self, text: &str) -> String {
         self.paint("32", text)
     }
 
-    fn bad(&self, text: &str) -> String {
+    pub(super) fn bad(&self, text: &str) -> String {
         self.paint("1;31", text)
     }
 }
@@ -102,7 +102,7 @@ fn verdict(report: &Report, style: &Style) -> String {
 }
 
 /// A table whose columns after the first are aligned to the right.
-fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
+pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(head);
     for row in rows {

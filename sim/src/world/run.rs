@@ -249,6 +249,7 @@ impl World {
                 schema: SCHEMA,
                 options: report::options(&scenario),
                 scenario: scenario.name,
+                source: scenario.source,
                 description: scenario.description,
                 seed,
                 plants,

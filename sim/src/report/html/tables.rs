@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use crate::report::{Report, text};
 
 /// A table in a box that scrolls by itself on narrow screens. The first column names the row.
-fn table<const N: usize>(name: &str, head: [&str; N], rows: &[[String; N]]) -> Markup {
+pub(in crate::report) fn table<const N: usize>(name: &str, head: [&str; N], rows: &[[String; N]]) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label=(name) {
             table {
@@ -21,7 +21,7 @@ fn table<const N: usize>(name: &str, head: [&str; N], rows: &[[String; N]]) -> M
 }
 
 /// A table of names and what is to say about them.
-pub(super) fn words<K: AsRef<str>>(name: &str, rows: &[(K, String)]) -> Markup {
+pub(in crate::report) fn words<K: AsRef<str>>(name: &str, rows: &[(K, String)]) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label=(name) {
             table.words {
