@@ -40,6 +40,7 @@ pub fn render(status: &Status, build: Build, started: UnixMillis) -> String {
     ours.register("phase", "Where the worker is in its life", Phases(status.phase()));
     turns(ours, status);
     sessions(ours, status);
+    sync(ours.sub_registry_with_prefix("sync"), status);
     server(ours.sub_registry_with_prefix("opencode"), status);
     let mut text = String::new();
     encode(&mut text, &registry).expect("a string can be written to");
@@ -70,6 +71,16 @@ fn sessions(registry: &mut Registry, status: &Status) {
     registry.register("sessions_created", "OpenCode sessions that were created", created);
     let cached = status.sessions_cached.load(Relaxed) as u64;
     gauge(registry, "sessions_cached", "OpenCode sessions that are remembered", cached);
+}
+
+fn sync(registry: &mut Registry, status: &Status) {
+    let counts = &status.sync;
+    let mut counter = |name, help, value| registry.register(name, help, ConstCounter::<u64>::new(value));
+    let help = "Chats that were made for sessions found in OpenCode";
+    counter("created", help, counts.created.load(Relaxed));
+    counter("renamed", "Titles that OpenCode changed", counts.renamed.load(Relaxed));
+    counter("deleted", "Chats whose session was deleted in OpenCode", counts.deleted.load(Relaxed));
+    counter("errors", "Steps of the synchronisation that failed", counts.errors.load(Relaxed));
 }
 
 fn server(registry: &mut Registry, status: &Status) {
