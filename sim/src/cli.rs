@@ -4,6 +4,7 @@ mod compare;
 mod determinism;
 mod gate;
 mod list;
+mod load;
 mod opencode;
 mod run;
 mod serve;
@@ -51,6 +52,17 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Serves both fakes on loopback in real time, to try a worker by hand.
     Serve(serve::ServeArgs),
+    /// Runs a scenario in real time: the worker's binary as a process, both fakes on loopback.
+    Load(load::LoadArgs),
+    /// Stands in for the `opencode` executable of `sim load`, whose socket is named first.
+    #[command(hide = true)]
+    OpencodeUnderLoad {
+        /// Where the load test listens.
+        socket: PathBuf,
+        /// What `opencode` is told.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Stands in for the `opencode` executable (`sim serve` makes one that calls this).
     #[command(subcommand, hide = true)]
     Opencode(opencode::OpenCodeCommand),
@@ -158,6 +170,8 @@ pub fn main() -> ExitCode {
         Some(Command::Gate(args)) => gate::gate(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Serve(args)) => serve::serve(&args),
+        Some(Command::Load(args)) => load::load(&args),
+        Some(Command::OpencodeUnderLoad { socket, arguments }) => load::stand_in(&socket, &arguments),
         Some(Command::Opencode(command)) => opencode::opencode(&command),
         None if sweep::is_one(&cli.run) => sweep::sweep(&cli.run),
         None if cli.run.check_determinism => determinism::check(&cli.run),

@@ -47,8 +47,7 @@ pub fn populate(
         let machine = machine(scenario, *seed, index, recorder, &host);
         let plan = Plan::draw(scenario, *seed, index);
         let sessions = backend.seed(index, scenario, &plan, &machine);
-        let answers = (scenario.replies.asks.0 > 0.0)
-            .then(|| Answers { habits: scenario.workload.permissions.clone(), seed: *seed });
+        let answers = Answers::of(scenario, *seed);
         people.push(People::new(backend.clone(), recorder.clone(), plan, sessions, answers));
         machines.push((host, machine));
     }

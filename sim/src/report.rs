@@ -4,6 +4,7 @@ mod figures;
 mod html;
 mod json;
 mod junit;
+mod load;
 mod markdown;
 mod series;
 pub mod sweep;
@@ -26,6 +27,7 @@ pub use series::{Mark, Measure, Moment, Series, Timeline};
 pub use text::{header, summary};
 
 use crate::{
+    load::figures::LoadFigures,
     oracles::{Class, Violation},
     plant::Plant,
     scenario::{Limits, Scenario, Source},
@@ -89,6 +91,9 @@ pub struct Report {
     pub replay: String,
     /// What depends on the machine; nothing else here does.
     pub engine: Engine,
+    /// What a run in real time measured besides; none of it, and nothing else of such a run, repeats exactly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadFigures>,
 }
 
 /// The trace in short.

@@ -19,6 +19,15 @@ pub enum Outcome {
 /// Something that happened.
 #[derive(Debug)]
 pub enum Observation<'a> {
+    /// A client's mutation came in. It runs when those that it sent before are done.
+    Received {
+        /// The peer's name.
+        caller: &'a str,
+        /// `module:function`.
+        path: &'a str,
+        /// The arguments as they came: a JSON array with one object.
+        args: &'a str,
+    },
     /// A function ran to its end (for a mutation: was committed, or failed for good).
     Executed {
         /// The peer's name, or `scheduler` or `cron`.

@@ -194,6 +194,9 @@ pub enum Event {
     Lifecycle { worker: Name, state: Name },
     /// The heap of a worker: bytes held now, and at most since the last such fact.
     Heap { worker: Name, live: i64, peak: i64 },
+    /// A worker's process as the kernel shows it (only in real time): resident memory now and at most so far, its
+    /// proportional share (0 where the kernel does not tell), processor time so far, threads, open files.
+    Process { worker: Name, rss: u64, peak_rss: u64, pss: u64, cpu_ms: u64, threads: u64, files: u64 },
     /// OpenCode sessions that a worker remembers.
     Cache { worker: Name, sessions: u64 },
     /// A worker was killed, and its OpenCode server with it.
@@ -234,6 +237,7 @@ impl Event {
             | Self::WorkerStarted { worker, .. }
             | Self::Lifecycle { worker, .. }
             | Self::Heap { worker, .. }
+            | Self::Process { worker, .. }
             | Self::Cache { worker, .. }
             | Self::Killed { worker }
             | Self::StopAsked { worker }

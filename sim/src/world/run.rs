@@ -263,6 +263,7 @@ impl World {
                 trace: TraceSummary { facts: recording.trace.recorded(), hash: recording.trace.hash() },
                 replay,
                 engine,
+                load: None,
             })
         });
         if ended == Ended::Panicked {

@@ -84,7 +84,7 @@ struct Worker {
 impl Backend {
     fn observe(&mut self, observation: &Observation<'_>) {
         match observation {
-            Observation::Executed { replayed: true, .. } => {}
+            Observation::Received { .. } | Observation::Executed { replayed: true, .. } => {}
             Observation::Executed { caller, path, args, outcome, usage, attempts, rerun, .. } => {
                 let function = self.recorder.name(path);
                 let error = match outcome {
