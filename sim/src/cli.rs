@@ -3,11 +3,16 @@
 mod compare;
 mod determinism;
 mod gate;
+mod kept;
 mod list;
 mod load;
+mod merge;
 mod opencode;
+mod replay;
 mod run;
+mod schema;
 mod serve;
+mod shrink;
 mod sweep;
 mod terminal;
 
@@ -48,8 +53,16 @@ enum Command {
     },
     /// Runs the scenarios marked for it and compares every exact figure with the baseline.
     Gate(gate::GateArgs),
+    /// Puts the reports of all shards of a sweep together.
+    Merge(merge::MergeArgs),
+    /// Makes a failed run small: leaves out what its failure does not need.
+    Shrink(shrink::ShrinkArgs),
+    /// Runs exactly what a report says, and compares the traces.
+    Replay(replay::ReplayArgs),
     /// Prints what changed between two runs.
     Compare(compare::CompareArgs),
+    /// Prints the JSON schema of scenario files, for editors and other programs.
+    Schema,
     /// Serves both fakes on loopback in real time, to try a worker by hand.
     Serve(serve::ServeArgs),
     /// Runs a scenario in real time: the worker's binary as a process, both fakes on loopback.
@@ -83,6 +96,21 @@ pub(crate) struct RunArgs {
     /// Write every fact to this file, one line of JSON each.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
+    /// Plant a bug, to see that it is caught (may be given several times).
+    #[arg(long, value_name = "BUG")]
+    plant: Vec<Plant>,
+    /// Run as a part of something larger: print the report as JSON, and keep files of it if it failed, or never.
+    #[arg(long, hide = true, value_enum)]
+    part: Option<Part>,
+    #[command(flatten)]
+    sweep: sweep::SweepArgs,
+}
+
+/// Where results go.
+#[derive(Debug, Args)]
+pub(crate) struct Outputs {
     /// Where the report goes, as JSON and as a page for people.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     report: PathBuf,
@@ -95,14 +123,23 @@ pub(crate) struct RunArgs {
     /// Print nothing but errors.
     #[arg(long, short)]
     quiet: bool,
-    /// Plant a bug, to see that it is caught (may be given several times).
-    #[arg(long, value_name = "BUG")]
-    plant: Vec<Plant>,
-    /// Run as a part of something larger: print the report as JSON, and keep files of it if it failed, or never.
-    #[arg(long, hide = true, value_enum)]
-    part: Option<Part>,
-    #[command(flatten)]
-    sweep: sweep::SweepArgs,
+}
+
+impl Outputs {
+    /// Whether nothing is to be said: as asked, or because standard output carries a report.
+    fn is_quiet(&self) -> bool {
+        self.quiet || [&self.junit, &self.markdown].into_iter().flatten().any(|file| is_stdout(file))
+    }
+
+    /// Why they cannot all be written, if they cannot.
+    fn contradiction(&self) -> Option<&'static str> {
+        let both = [&self.junit, &self.markdown].iter().all(|file| file.as_deref().is_some_and(is_stdout));
+        both.then_some("error: both --junit and --markdown ask for standard output: give one of them a file")
+    }
+}
+
+fn is_stdout(file: &Path) -> bool {
+    file == Path::new("-")
 }
 
 /// What a run leaves that is a part of something larger.
@@ -168,7 +205,11 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Some(Command::List { directory }) => list::list(&directory),
         Some(Command::Gate(args)) => gate::gate(&args),
+        Some(Command::Merge(args)) => merge::merge(&args),
+        Some(Command::Shrink(args)) => shrink::shrink(&args),
+        Some(Command::Replay(args)) => replay::replay(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
+        Some(Command::Schema) => schema::schema(),
         Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::Load(args)) => load::load(&args),
         Some(Command::OpencodeUnderLoad { socket, arguments }) => load::stand_in(&socket, &arguments),

@@ -26,6 +26,7 @@ pub mod report;
 pub mod scenario;
 pub mod seed;
 pub mod serve;
+pub mod shrink;
 pub mod sweep;
 pub mod trace;
 pub mod world;

@@ -7,6 +7,7 @@ mod junit;
 mod load;
 mod markdown;
 mod series;
+mod story;
 pub mod sweep;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -146,7 +147,7 @@ pub fn write(report: &Report, directory: &Path) -> io::Result<[PathBuf; 2]> {
 }
 
 /// A scenario's name may be anything; a file's may not.
-fn file_name(scenario: &str) -> String {
+pub(crate) fn file_name(scenario: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
     scenario.chars().map(plain).collect()
 }
@@ -171,8 +172,12 @@ pub fn options(scenario: &Scenario) -> Vec<(&'static str, String)> {
         population.stale_pending.get_ref(),
         population.stale_claimed.get_ref()
     );
+    let written = match workload.messages.get_ref().len() {
+        0 => String::new(),
+        count => format!("{count} written in full, "),
+    };
     let turns = format!(
-        "{} from {} to {}, {:?} over time, {:?} over sessions",
+        "{written}{} from {} to {}, {:?} over time, {:?} over sessions",
         workload.turns,
         workload.from.get_ref(),
         Time(scenario.workload_until),

@@ -2,6 +2,7 @@
 
 mod diagnostics;
 mod draw;
+mod json;
 mod schema;
 mod source;
 mod values;
@@ -12,9 +13,10 @@ use toml::Spanned;
 
 pub use diagnostics::{Diagnostic, ScenarioError};
 pub use draw::{EndSession, Message, Plan, PlannedRestart};
+pub use json::json_schema;
 pub use schema::{
-    Arrival, Ending, Gate, Kind, Limits, Liveness, Permissions, Population, Raw, Replies, Restart, Spread,
-    Trigger, Workload,
+    Arrival, Ending, Family, Gate, Kind, Limits, Liveness, Permissions, Population, Raw, Replies, Restart,
+    Spread, Trigger, Workload, Written,
 };
 pub use source::Source;
 pub use values::{Between, Bytes, Share, Time};
@@ -36,6 +38,8 @@ pub struct Scenario {
     pub source: Source,
     /// For reports.
     pub name: String,
+    /// Where it belongs.
+    pub family: Family,
     /// What it shows.
     pub description: String,
     /// Which worker runs.
@@ -101,6 +105,7 @@ impl Scenario {
         Self {
             source,
             name: raw.name.unwrap_or_else(|| stem.to_owned()),
+            family: raw.family,
             description: raw.description,
             kind: raw.kind,
             seed: raw.seed,
@@ -182,6 +187,7 @@ fn validate(raw: &Raw) -> Result<(), Complaint> {
     )?;
     validate_population(&raw.population)?;
     validate_workload(&raw.workload, &raw.population, duration)?;
+    validate_messages(&raw.workload, &raw.population, workers, duration)?;
     validate_gate(&raw.gate)?;
     raw.restarts.iter().try_for_each(|restart| validate_restart(restart, workers, duration))
 }
@@ -264,6 +270,29 @@ fn validate_workload(
         format!("{} of {}", ended.get_ref(), population.sessions),
         "`end_sessions` counts some of `population.sessions`",
     )
+}
+
+fn validate_messages(
+    workload: &Workload,
+    population: &Population,
+    workers: u64,
+    duration: Duration,
+) -> Result<(), Complaint> {
+    let mut numbers = BTreeSet::new();
+    for message in workload.messages.get_ref() {
+        let (worker, number) = (*message.worker.get_ref(), message.number);
+        let known = (1..=workers).contains(&worker) && message.session < population.sessions;
+        let new = number >= workload.turns && numbers.insert((worker, number));
+        require(
+            known && new && message.at.0 < duration,
+            &workload.messages,
+            "a message that cannot be sent",
+            format!("number {number} at {}, to session {} of worker {worker}", message.at, message.session),
+            "it needs a worker (from 1) and a session (from 0) that exist, a moment before the end, and a number that \
+             no other message of the worker has; those of the drawn ones are below `turns`",
+        )?;
+    }
+    Ok(())
 }
 
 fn validate_gate(gate: &Gate) -> Result<(), Complaint> {

@@ -34,7 +34,7 @@ pub(super) fn check(args: &RunArgs) -> anyhow::Result<Exit> {
     for run in runs {
         statuses.push(run?.wait()?);
     }
-    let exit = compare(&traces, &statuses, seed, args.quiet)?;
+    let exit = compare(&traces, &statuses, seed, args.outputs.quiet)?;
     if exit != Exit::Nondeterminism {
         std::fs::remove_dir_all(&directory)?;
     }

@@ -9,7 +9,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{Exit, Part, RunArgs, terminal};
+use super::{Exit, Part, RunArgs, is_stdout, terminal};
 use crate::{
     plant::Plant,
     report::{self, Report, Verdict},
@@ -31,10 +31,8 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
-    if [&args.junit, &args.markdown].iter().all(|file| file.as_deref().is_some_and(is_stdout)) {
-        terminal::complain(
-            "error: both --junit and --markdown ask for standard output: give one of them a file",
-        );
+    if let Some(contradiction) = args.outputs.contradiction() {
+        terminal::complain(contradiction);
         return Ok(Exit::Usage);
     }
     let seed = args.seed.or(scenario.seed).unwrap_or_else(Seed::from_system);
@@ -46,24 +44,32 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         seed,
     };
     if let Some(part) = args.part {
-        return run_part(order, part, &args.report);
+        return run_part(order, part, &args.outputs.report);
     }
-    let quiet = args.quiet || [&args.junit, &args.markdown].into_iter().flatten().any(|file| is_stdout(file));
+    let quiet = args.outputs.is_quiet();
+    let report = show(order, quiet)?;
+    let [json, html] = report::write(&report, &args.outputs.report)
+        .with_context(|| format!("cannot write the report into `{}`", args.outputs.report.display()))?;
+    write_more(args.outputs.junit.as_deref(), || report::junit(&report))?;
+    write_more(args.outputs.markdown.as_deref(), || report::markdown(&report))?;
     if !quiet {
-        let options = report::options(&order.scenario);
-        let (name, description) = (&order.scenario.name, &order.scenario.description);
-        terminal::say(&report::header(name, description, seed, &order.plants, &options));
-    }
-    let report = watch(order, quiet)?;
-    let [json, html] = report::write(&report, &args.report)
-        .with_context(|| format!("cannot write the report into `{}`", args.report.display()))?;
-    write_more(args.junit.as_deref(), || report::junit(&report))?;
-    write_more(args.markdown.as_deref(), || report::markdown(&report))?;
-    if !quiet {
-        terminal::say(&report::summary(&report, terminal::is_styled()));
         terminal::say(&format!("report: {} and {}", html.display(), json.display()));
     }
     Ok(report.verdict.into())
+}
+
+/// Runs `order`: says what it is, shows how it goes, and says what came of it.
+pub(super) fn show(order: Order, quiet: bool) -> anyhow::Result<Report> {
+    if !quiet {
+        let options = report::options(&order.scenario);
+        let (name, description) = (&order.scenario.name, &order.scenario.description);
+        terminal::say(&report::header(name, description, order.seed, &order.plants, &options));
+    }
+    let report = watch(order, quiet)?;
+    if !quiet {
+        terminal::say(&report::summary(&report, terminal::is_styled()));
+    }
+    Ok(report)
 }
 
 /// A run that another process of this program started and waits for: it ends with that one.
@@ -76,10 +82,6 @@ fn run_part(order: Order, part: Part, directory: &Path) -> anyhow::Result<Exit> 
     }
     terminal::write(&serde_json::to_string(&report)?);
     Ok(report.verdict.into())
-}
-
-pub(super) fn is_stdout(file: &Path) -> bool {
-    file == Path::new("-")
 }
 
 /// Writes what `text` makes to where it was asked for, if it was.

@@ -11,11 +11,8 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{
-    Exit, RunArgs,
-    run::{is_stdout, write_more},
-    terminal,
-};
+pub(super) use super::Outputs;
+use super::{Exit, RunArgs, run::write_more, terminal};
 use crate::{
     report,
     scenario::{Kind, Scenario, ScenarioError},
@@ -83,7 +80,7 @@ pub(super) fn sweep(args: &RunArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
-    let quiet = args.quiet || [&args.junit, &args.markdown].into_iter().flatten().any(|file| is_stdout(file));
+    let quiet = args.outputs.is_quiet();
     if !quiet {
         terminal::say(&report::sweep::header(&prepared.head, prepared.jobs, prepared.again()));
     }
@@ -92,11 +89,12 @@ pub(super) fn sweep(args: &RunArgs) -> anyhow::Result<Exit> {
     if prepared.keeps_corpus() {
         Corpus::extend(&args.sweep.corpus, failed(&report, &prepared.scenarios))?;
     }
-    publish(&report, args, quiet)
+    publish(&report, &args.outputs)
 }
 
 /// Writes the report in all its forms, prints it, and says how it ends.
-pub(super) fn publish(report: &SweepReport, args: &RunArgs, quiet: bool) -> anyhow::Result<Exit> {
+pub(super) fn publish(report: &SweepReport, args: &Outputs) -> anyhow::Result<Exit> {
+    let quiet = args.is_quiet();
     let [json, html] = report::sweep::write(report, &args.report)
         .with_context(|| format!("cannot write the report into `{}`", args.report.display()))?;
     write_more(args.junit.as_deref(), || report::sweep::junit(report))?;
@@ -188,10 +186,8 @@ fn refuse_contradictions(args: &RunArgs) -> Result<(), String> {
             ));
         }
     }
-    if [&args.junit, &args.markdown].iter().all(|file| file.as_deref().is_some_and(is_stdout)) {
-        return Err(
-            "error: both --junit and --markdown ask for standard output: give one of them a file".into()
-        );
+    if let Some(contradiction) = args.outputs.contradiction() {
+        return Err(contradiction.into());
     }
     Ok(())
 }

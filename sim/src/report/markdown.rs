@@ -49,11 +49,12 @@ fn violations(page: &mut String, report: &Report) {
 }
 
 fn tell(page: &mut String, violation: &Violation) {
-    let (oracle, at, message) = (violation.oracle, text::seconds(violation.at), escape(&violation.message));
+    let story = super::story::tell(violation);
+    let (oracle, at, message) = (violation.oracle, text::seconds(violation.at), escape(&story.message));
     let _ = writeln!(page, "- **{oracle}** at {at}: {message}\n");
-    if !violation.story.is_empty() {
-        let story: Vec<_> = violation.story.iter().map(ToString::to_string).collect();
-        let _ = writeln!(page, "<details><summary>what led to it</summary>\n\n{}", fenced(&story.join("\n")));
+    if !story.lines.is_empty() {
+        let told = story.columns("");
+        let _ = writeln!(page, "<details><summary>what led to it</summary>\n\n{}", fenced(told.trim_end()));
         let _ = writeln!(page, "</details>\n");
     }
 }

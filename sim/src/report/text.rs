@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 
-use super::{Engine, Report, Verdict, figures::Summary, load};
+use super::{Report, Verdict, figures::Summary, load};
 use crate::{
     load::figures::LoadFigures,
     oracles::Violation,
@@ -85,14 +85,8 @@ impl Style {
 
 fn story(violation: &Violation, style: &Style) -> String {
     let title = format!("first violation: {}", violation.oracle);
-    let mut text = format!("{} at {}\n  {}\n", style.bad(&title), seconds(violation.at), violation.message);
-    if !violation.story.is_empty() {
-        text.push_str("\n  what led to it:\n");
-    }
-    for fact in &violation.story {
-        let _ = writeln!(text, "  {fact}");
-    }
-    text
+    let told = super::story::text(violation, "  ");
+    format!("{} at {}\n{told}", style.bad(&title), seconds(violation.at))
 }
 
 fn verdict(report: &Report, style: &Style) -> String {
@@ -163,7 +157,7 @@ fn left<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String;
 
 fn run(report: &Report) -> Table {
     // Of a run in real time there is more to say below.
-    let engine = report.load.is_none().then(|| machine(report.engine));
+    let engine = report.load.is_none().then(|| machine(report));
     let rows = facts(report).into_iter().chain(engine.into_iter().flatten());
     table(["run", ""], rows.map(|(name, value)| [name.to_owned(), value]))
 }
@@ -198,11 +192,16 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
 }
 
 /// What depends on the machine.
-pub(super) fn machine(engine: Engine) -> [(&'static str, String); 2] {
-    let speed = engine.simulated / engine.wall.max(1e-9);
+pub(super) fn machine(report: &Report) -> [(&'static str, String); 2] {
+    let engine = report.engine;
+    let wall = engine.wall.max(1e-9);
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let turns = report.figures.turns.values().sum::<u64>() as f64;
+    let speed =
+        format!("{:.0} simulated seconds and {:.0} turns per second", engine.simulated / wall, turns / wall);
     [
         ("wall time", format!("{:.2} s for {:.0} s, {} steps", engine.wall, engine.simulated, engine.steps)),
-        ("speed", format!("{speed:.0} simulated seconds per second")),
+        ("speed", speed),
     ]
 }
 

@@ -219,6 +219,15 @@ pub enum Event {
 }
 
 impl Event {
+    /// What is measured here at regular times, if this is a measurement.
+    pub(super) fn measured(&self) -> Option<(&'static str, Name)> {
+        match self {
+            Self::Heap { worker, .. } => Some(("heap", Name::clone(worker))),
+            Self::Cache { worker, .. } => Some(("cache", Name::clone(worker))),
+            _ => None,
+        }
+    }
+
     /// Whether `name` is one of the things that this fact is about.
     #[must_use]
     pub fn mentions(&self, name: &str) -> bool {

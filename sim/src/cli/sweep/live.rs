@@ -109,7 +109,7 @@ impl<'a> Sweeping<'a> {
             path: path.to_owned(),
             seed: planned.seed,
             plants: self.prepared.head.plants.clone(),
-            reports: (self.failed < REPORTS).then(|| self.args.report.clone()),
+            reports: (self.failed < REPORTS).then(|| self.args.outputs.report.clone()),
         };
         let stop = self.stop.clone();
         self.running.spawn(async move {
