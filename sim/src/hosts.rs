@@ -27,7 +27,7 @@ use backend::Backend;
 use direct::Direct;
 use env::unix_millis;
 use launcher::Launcher;
-use users::People;
+use users::{Answers, People};
 use worker::{Boot, Program, WorkerHost};
 
 /// Settles all hosts in the network and returns the workers'.
@@ -50,7 +50,8 @@ pub fn populate(
         let plan = Plan::draw(scenario, *seed, index);
         let sessions = backend.seed(index, scenario, &plan, &machine);
         direct.push(Direct::new(plan.direct.clone(), machine.clone()));
-        people.push(People::new(backend.clone(), recorder.clone(), plan, sessions));
+        let answers = Answers::of(scenario, *seed);
+        people.push(People::new(backend.clone(), recorder.clone(), plan, sessions, answers));
         machines.push((host, machine));
     }
     settle_backend(sim, backend, Rc::new(people), Rc::new(direct));

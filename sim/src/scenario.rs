@@ -2,7 +2,9 @@
 
 mod diagnostics;
 mod draw;
+mod json;
 mod schema;
+mod source;
 mod values;
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
@@ -11,10 +13,12 @@ use toml::Spanned;
 
 pub use diagnostics::{Diagnostic, ScenarioError};
 pub use draw::{DirectUse, Directly, EndSession, Message, Plan, PlannedRestart};
+pub use json::json_schema;
 pub use schema::{
-    Arrival, Ending, Gate, Kind, Limits, Liveness, Population, Raw, Replies, Restart, Spread, Trigger,
-    Workload,
+    Arrival, Ending, Family, Gate, Kind, Limits, Liveness, Permissions, Population, Raw, Replies, Restart,
+    Spread, Trigger, Workload, Written,
 };
+pub use source::Source;
 pub use values::{Between, Bytes, Share, Time};
 use worker::config::Settings;
 
@@ -30,8 +34,12 @@ const MAX_GATE_SEEDS: usize = 16;
 /// A scenario that makes sense.
 #[derive(Debug, Clone)]
 pub struct Scenario {
+    /// What stands in its file.
+    pub source: Source,
     /// For reports.
     pub name: String,
+    /// Where it belongs.
+    pub family: Family,
     /// What it shows.
     pub description: String,
     /// Which worker runs.
@@ -87,15 +95,17 @@ impl Scenario {
         let raw: Raw = toml::from_str(source)
             .map_err(|error| ScenarioError::Content(Box::new(Diagnostic::from_toml(path, source, &error))))?;
         validate(&raw).map_err(|complaint| ScenarioError::Content(Box::new(complaint.at(path, source))))?;
-        Ok(Self::from_raw(raw, stem))
+        Ok(Self::from_raw(raw, stem, Source::new(path, source)))
     }
 
-    fn from_raw(raw: Raw, stem: &str) -> Self {
+    fn from_raw(raw: Raw, stem: &str, source: Source) -> Self {
         let duration = raw.duration.get_ref().0;
         let mut restarts = raw.restarts;
         restarts.sort_by_key(|restart| *restart.at.get_ref());
         Self {
+            source,
             name: raw.name.unwrap_or_else(|| stem.to_owned()),
+            family: raw.family,
             description: raw.description,
             kind: raw.kind,
             seed: raw.seed,
@@ -177,6 +187,7 @@ fn validate(raw: &Raw) -> Result<(), Complaint> {
     )?;
     validate_population(&raw.population)?;
     validate_workload(&raw.workload, &raw.population, duration)?;
+    validate_messages(&raw.workload, &raw.population, workers, duration)?;
     validate_gate(&raw.gate)?;
     raw.restarts.iter().try_for_each(|restart| validate_restart(restart, workers, duration))
 }
@@ -259,6 +270,29 @@ fn validate_workload(
         format!("{} of {}", ended.get_ref(), population.sessions),
         "`end_sessions` counts some of `population.sessions`",
     )
+}
+
+fn validate_messages(
+    workload: &Workload,
+    population: &Population,
+    workers: u64,
+    duration: Duration,
+) -> Result<(), Complaint> {
+    let mut numbers = BTreeSet::new();
+    for message in workload.messages.get_ref() {
+        let (worker, number) = (*message.worker.get_ref(), message.number);
+        let known = (1..=workers).contains(&worker) && message.session < population.sessions;
+        let new = number >= workload.turns && numbers.insert((worker, number));
+        require(
+            known && new && message.at.0 < duration,
+            &workload.messages,
+            "a message that cannot be sent",
+            format!("number {number} at {}, to session {} of worker {worker}", message.at, message.session),
+            "it needs a worker (from 1) and a session (from 0) that exist, a moment before the end, and a number that \
+             no other message of the worker has; those of the drawn ones are below `turns`",
+        )?;
+    }
+    Ok(())
 }
 
 fn validate_gate(gate: &Gate) -> Result<(), Complaint> {

@@ -211,11 +211,15 @@ impl Trace {
         self.kept.iter()
     }
 
-    /// The last `limit` facts that mention one of `names`, oldest first: the story of a violation.
+    /// The last `limit` facts that mention one of `names`, oldest first: the story of a violation. Of what is measured
+    /// again and again there is only the last.
     #[must_use]
     pub fn story(&self, names: &[Name], limit: usize) -> Vec<Fact> {
         let related = |fact: &&Fact| names.iter().any(|name| fact.host == *name || fact.event.mentions(name));
-        let mut facts: Vec<_> = self.kept().rev().filter(related).take(limit).cloned().collect();
+        let mut measured = BTreeSet::new();
+        let mut is_new = |fact: &&Fact| fact.event.measured().is_none_or(|what| measured.insert(what));
+        let facts = self.kept().rev().filter(related).filter(|fact| is_new(fact));
+        let mut facts: Vec<_> = facts.take(limit).cloned().collect();
         facts.reverse();
         facts
     }

@@ -119,6 +119,26 @@ export default defineSchema({
     .index("by_worker_and_since", ["worker", "since"])
     .index("by_session", ["session"]),
 
+  /**
+   * What running turns want to be allowed, while somebody is asked; the rows go when the turn ends. At most 16 a turn.
+   */
+  permissionQuestions: defineTable({
+    ownerId: v.string(),
+    session: v.id("sessions"),
+    turn: v.id("turns"),
+    /** Names the question in OpenCode. */
+    request: v.string(),
+    /** What is to be allowed, such as `bash`, and to what it applies. */
+    permission: v.string(),
+    patterns: v.array(v.string()),
+    /** When it counts as refused (ms). */
+    expiresAt: v.number(),
+    /** What the person said. */
+    allow: v.optional(v.boolean()),
+  })
+    .index("by_owner", ["ownerId"])
+    .index("by_turn", ["turn"]),
+
   /** Running turns that a person wants stopped; the row goes when the turn ends. */
   cancellations: defineTable({
     worker: v.id("workers"),

@@ -109,11 +109,16 @@ export const revoke = mutation({
   },
 });
 
-/** The machine's owner asks a worker to connect. */
+/**
+ * The machine's owner is about to work with a worker: it starts OpenCode and publishes the models without waiting for
+ * a message. One that may not work, or is not there, is refused.
+ */
 export const requestConnect = mutation({
   args: { worker: v.id("workers") },
   handler: async (ctx, args) => {
     const worker = await requireOwnWorker(ctx, args.worker);
+    if (worker.approval !== "approved") throw refuse("not_approved", "This worker is not approved.");
+    if (worker.status !== "online") throw refuse("offline", "This worker is not online.");
     await ctx.db.patch(worker._id, { connectRequestedAt: Date.now() });
   },
 });

@@ -119,7 +119,8 @@ pub struct SyncSettings {
     pub coalesce: Duration,
     /// Sessions that are listed or compared at once (1 to 100).
     pub page: usize,
-    /// Time between two pages of the comparison of all sessions, and between two looks at what OpenCode used last.
+    /// Time between two pages of the comparison of all sessions; three times that between two looks at what OpenCode
+    /// used last, which ask the server alone.
     #[serde(with = "humantime_serde")]
     pub scrub_interval: Duration,
     /// All sessions are compared after each gap in the events, and while OpenCode runs again after this time.
@@ -134,7 +135,7 @@ impl Default for SyncSettings {
             batch: 10,
             coalesce: Duration::from_secs(2),
             page: 50,
-            scrub_interval: Duration::from_secs(30),
+            scrub_interval: Duration::from_secs(10),
             rescan: Duration::from_secs(60 * 60),
         }
     }
@@ -160,6 +161,24 @@ pub struct OpencodeSettings {
     pub event_silence: Duration,
     /// Starts in a row that may fail before turns are failed instead of waiting for another start.
     pub start_attempts: usize,
+    /// What is answered when a tool asks to be allowed something.
+    pub permissions: PermissionPolicy,
+    /// How long a person may take to answer a relayed question; then it is refused.
+    #[serde(with = "humantime_serde")]
+    pub permission_timeout: Duration,
+}
+
+/// What is answered when a tool asks to be allowed something. OpenCode asks only if its own config says `ask`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PermissionPolicy {
+    /// No.
+    #[default]
+    Deny,
+    /// Yes, once.
+    Allow,
+    /// Whatever the person says who owns the session; no, if nobody answers in time.
+    Relay,
 }
 
 impl Default for OpencodeSettings {
@@ -171,6 +190,8 @@ impl Default for OpencodeSettings {
             request_timeout: Duration::from_secs(30),
             event_silence: Duration::from_secs(25),
             start_attempts: 3,
+            permissions: PermissionPolicy::Deny,
+            permission_timeout: Duration::from_secs(2 * 60),
         }
     }
 }

@@ -12,7 +12,7 @@ use backon::BackoffBuilder;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     convex::{
         Backend, ConvexClient, ReadySession, Window,
-        api::{ApprovalWatch, SessionId, TurnId, WindowWatch},
+        api::{Approval, ApprovalWatch, SessionId, TurnId, WindowWatch},
     },
     env::Env,
     error::CallError,
@@ -39,7 +39,9 @@ use crate::{
     },
 };
 
-/// First pause after a failure; doubles up to `lifecycle.recovery_cap`, with jitter.
+/// A subscription to the approval that says nothing for this long is opened anew: that asks, whatever became of it.
+const APPROVAL_POLL: Duration = Duration::from_secs(30);
+/// First pause after a failure; doubles up to `lifecycle.recovery_cap`, jitter included.
 const RECOVERY_MIN: Duration = Duration::from_secs(1);
 /// How long turns may take to end after their grace period: an abort, and the last writes.
 const LAST_WRITES: Duration = Duration::from_secs(10);
@@ -88,6 +90,8 @@ pub async fn run<E: Env>(env: E, config: Config, stop: Stop, status: Arc<Status>
 enum Input {
     Lifecycle(Event),
     Window(Window),
+    /// The subscription to the approval has said nothing for long.
+    ApprovalSilent,
     TurnEnded(SessionId, TurnEnd),
     /// A heartbeat was answered.
     Beat(Result<(), CallError>),
@@ -135,10 +139,13 @@ struct Worker<E: Env> {
     /// At most one call of the lifecycle at a time, and once per start the publication of the models.
     calls: FuturesUnordered<Call>,
     window: Option<WindowWatch>,
-    approval: Option<ApprovalWatch>,
+    /// With the moment at which it is opened anew.
+    approval: Option<(ApprovalWatch, Instant)>,
     /// The next beat; none follows one that failed.
     heart: Option<BoxFuture<'static, Result<(), CallError>>>,
     models_published: bool,
+    /// The request to connect that was answered last.
+    connect_request: Option<f64>,
     /// What registration said of the models that were published last.
     models_digest: Arc<Mutex<Option<String>>>,
     sync: Sync,
@@ -182,6 +189,7 @@ impl<E: Env> Worker<E> {
             approval: None,
             heart: None,
             models_published: false,
+            connect_request: None,
             models_digest: Arc::default(),
             sync,
             sync_with,
@@ -203,8 +211,11 @@ impl<E: Env> Worker<E> {
                 Ok(window) => Input::Window(window),
                 Err(error) => Input::Lifecycle(Event::Failed(error)),
             },
-            approval = async { or_pending(self.approval.as_mut().map(|a| Box::pin(a.next()))).await } => {
-                Input::Lifecycle(approval.map_or_else(Event::Failed, Event::ApprovalSeen))
+            approval = async { or_pending(self.approval.as_mut().map(|a| Box::pin(next_approval(a)))).await } => {
+                match approval {
+                    Some(approval) => Input::Lifecycle(approval.map_or_else(Event::Failed, Event::ApprovalSeen)),
+                    None => Input::ApprovalSilent,
+                }
             }
         }
     }
@@ -212,7 +223,12 @@ impl<E: Env> Worker<E> {
     fn handle(&mut self, input: Input) -> Vec<Action> {
         match input {
             Input::Lifecycle(event) => self.apply(event),
+            Input::ApprovalSilent => {
+                self.watch_approval();
+                Vec::new()
+            }
             Input::Window(window) => {
+                self.connect(window.connect_requested_at);
                 let actions = self.inbox.window_changed(window);
                 self.perform_all(actions);
                 Vec::new()
@@ -299,7 +315,7 @@ impl<E: Env> Worker<E> {
     }
 
     fn watch_approval(&mut self) {
-        self.approval = Some(self.backend.watch_approval());
+        self.approval = Some((self.backend.watch_approval(), Instant::now() + APPROVAL_POLL));
     }
 
     fn expire_page(&self) {
@@ -337,9 +353,7 @@ impl<E: Env> Worker<E> {
     }
 
     fn pause(&self, attempt: u32) {
-        let cap = self.config.settings.lifecycle.recovery_cap;
-        let mut pauses = exponential(&self.env, RECOVERY_MIN, cap).build();
-        let pause = pauses.nth(attempt.min(32) as usize).expect("the backoff has no end");
+        let pause = recovery_pause(&self.env, self.config.settings.lifecycle.recovery_cap, attempt);
         self.calls.push(Box::pin(async move {
             sleep(pause).await;
             Some(Event::Recovered)
@@ -390,6 +404,33 @@ impl<E: Env> Worker<E> {
         actions
     }
 
+    /// A person wants to work with this worker: OpenCode is started before the first message, and its models are
+    /// published. Without a turn it is stopped again for being idle.
+    fn connect(&mut self, requested_at: Option<f64>) {
+        if requested_at.is_none() || requested_at == self.connect_request || self.inbox.is_closed() {
+            return;
+        }
+        self.connect_request = requested_at;
+        let publish = !std::mem::replace(&mut self.models_published, true);
+        let known = self.known_models();
+        let (server, backend) = (self.server.clone(), self.backend.clone());
+        self.calls.push(Box::pin(async move {
+            let result = match publish {
+                true => publish_models(&server, &backend, known).await,
+                false => server.acquire().await.map(drop).map_err(Into::into),
+            };
+            if let Err(error) = result {
+                tracing::warn!(%error, "the request to connect cannot be met");
+            }
+            None
+        }));
+    }
+
+    /// The digest of the models that the backend has, as far as registration told.
+    fn known_models(&self) -> Option<String> {
+        self.models_digest.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Once per start, when a turn has shown that the server runs.
     fn publish_models(&mut self) {
         if self.models_published || self.inbox.is_closed() || self.status.server.generation() == 0 {
@@ -397,7 +438,7 @@ impl<E: Env> Worker<E> {
         }
         self.models_published = true;
         let (server, backend) = (self.server.clone(), self.backend.clone());
-        let known = self.models_digest.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let known = self.known_models();
         self.calls.push(Box::pin(async move {
             let result = publish_models(&server, &backend, known).await;
             if let Err(error) = result {
@@ -479,6 +520,18 @@ async fn publish_models(server: &Server, backend: &Backend, known: Option<String
         return Ok(());
     }
     Ok(backend.update_models(models, digest).await?)
+}
+
+/// What the approval is, or `None` when its subscription is to be opened anew.
+async fn next_approval((watch, until): &mut (ApprovalWatch, Instant)) -> Option<Result<Approval, CallError>> {
+    timeout_at(*until, watch.next()).await.ok()
+}
+
+/// The pause before recovery number `attempt`: half of it is fixed and the other half random, so that a fleet does not
+/// come back at once, and all of it is at most `cap`.
+fn recovery_pause(env: &impl Env, cap: Duration, attempt: u32) -> Duration {
+    let mut pauses = exponential(env, RECOVERY_MIN.min(cap / 2), cap / 2).build();
+    pauses.nth(attempt.min(32) as usize).expect("the backoff has no end")
 }
 
 async fn patience_over(patience: Patience) {

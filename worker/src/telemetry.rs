@@ -29,6 +29,10 @@ pub struct Status {
     pub turns_expired: AtomicU64,
     /// OpenCode sessions that were created since the start.
     pub sessions_created: AtomicU64,
+    /// Permission questions that were answered with yes since the start.
+    pub permissions_allowed: AtomicU64,
+    /// Permission questions that were answered with no since the start.
+    pub permissions_refused: AtomicU64,
     /// What the sync did since the start.
     pub sync: SyncCounts,
     /// The OpenCode server's own numbers.

@@ -4,7 +4,10 @@
 
 use std::{rc::Rc, time::Duration};
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until},
+};
 
 use crate::{
     opencode::{OpenCode, Way},
@@ -14,7 +17,7 @@ use crate::{
 /// How often somebody looks whether a session works on a prompt.
 const LOOK: Duration = Duration::from_millis(50);
 /// How often at most.
-const LOOKS: u32 = 600;
+const LOOKS: u32 = 20_000;
 
 /// Whoever uses one machine's OpenCode directly.
 #[derive(Clone)]
@@ -30,13 +33,16 @@ impl Direct {
         Self { uses: uses.into(), machine }
     }
 
-    /// Does everything that is planned, one thing after the other.
+    /// Does everything that is planned. What waits for its moment delays nothing else.
     pub async fn live(self) {
         let start = Instant::now();
-        for (number, direct) in self.uses.iter().enumerate() {
+        let mut acts = JoinSet::new();
+        for (number, direct) in self.uses.iter().copied().enumerate() {
             sleep_until(start + direct.at).await;
-            self.act(number, direct).await;
+            let this = self.clone();
+            acts.spawn_local(async move { this.act(number, &direct).await });
         }
+        while acts.join_next().await.is_some() {}
     }
 
     async fn act(&self, number: usize, direct: &DirectUse) {

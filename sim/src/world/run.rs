@@ -24,8 +24,10 @@ use crate::{
     trace::{Event, Name, Phase, Trace},
 };
 
-/// Time between two measurements of the workers.
+/// Time between two measurements of the workers, unless the run is so long that there would be too many.
 const MEASURE: Duration = Duration::from_millis(100);
+/// So many measurements are enough.
+const MEASUREMENTS: u32 = 50_000;
 /// How long workers may take to end when the run is over.
 const CLOSING: Duration = Duration::from_secs(60);
 /// Steps between two updates of the state line.
@@ -114,9 +116,8 @@ impl World {
         self.recorder.record(&self.name, Event::PhaseBegan { phase: Phase::Closing });
         self.workers.iter().filter(|worker| worker.is_up()).for_each(|worker| worker.ask_to_stop());
         let limit = self.sim.elapsed() + CLOSING;
-        let gone = |world: &Self| world.workers.iter().all(|worker| !worker.is_up());
+        let gone = |world: &Self| world.workers.iter().all(|worker| worker.has_left());
         let ended = self.step_until(progress, limit, gone)?;
-        self.measure();
         for worker in self.workers.iter().filter(|worker| worker.is_up()) {
             let message = format!("{} has not ended {CLOSING:?} after it was asked to", worker.name);
             self.raise("lifecycle", Class::Liveness, message);
@@ -147,7 +148,8 @@ impl World {
             if self.steps.is_multiple_of(SHOW) {
                 self.show(progress);
             }
-            if self.sim.elapsed() >= self.measured + MEASURE {
+            if self.sim.elapsed() >= self.measured + MEASURE.max(self.order.scenario.duration / MEASUREMENTS)
+            {
                 self.measure();
                 if done(self) {
                     break;
@@ -178,7 +180,9 @@ impl World {
     /// Reports the worker's panic, if there was one.
     fn panicked(&self) -> Option<()> {
         let panicked = panics::take().filter(|panicked| panicked.owner != Owner::NOBODY)?;
-        self.raise("no-panic", Class::Safety, format!("a worker panicked: {}", panicked.message));
+        let worker = self.workers.iter().find(|worker| worker.owner() == panicked.owner)?;
+        let message = self.recorder.name(&panicked.message);
+        self.recorder.record(&worker.name, Event::Panicked { worker: Name::clone(&worker.name), message });
         Some(())
     }
 
@@ -248,6 +252,7 @@ impl World {
                 schema: SCHEMA,
                 options: report::options(&scenario),
                 scenario: scenario.name,
+                source: scenario.source,
                 description: scenario.description,
                 seed,
                 plants,
@@ -261,6 +266,7 @@ impl World {
                 trace: TraceSummary { facts: recording.trace.recorded(), hash: recording.trace.hash() },
                 replay,
                 engine,
+                load: None,
             })
         });
         if ended == Ended::Panicked {

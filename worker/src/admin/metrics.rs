@@ -53,6 +53,16 @@ fn turns(registry: &mut Registry, status: &Status) {
     counter("turns_completed", "Turns that ended with a whole reply", status.turns_completed.load(Relaxed));
     counter("turns_failed", "Turns that ended without a whole reply", status.turns_failed.load(Relaxed));
     counter("turns_expired", "Stale turns that were expired", status.turns_expired.load(Relaxed));
+    counter(
+        "permissions_allowed",
+        "Permission questions answered with yes",
+        status.permissions_allowed.load(Relaxed),
+    );
+    counter(
+        "permissions_refused",
+        "Permission questions answered with no",
+        status.permissions_refused.load(Relaxed),
+    );
     gauge(registry, "turns_running", "Turns being run", status.turns_running.load(Relaxed) as u64);
 }
 
@@ -118,6 +128,7 @@ mod tests {
         status.turns_completed.store(5, Relaxed);
         status.set_turns_running(2);
         status.set_sessions_cached(3);
+        status.sync.created.store(4, Relaxed);
         status.server.start_tried();
         status.server.runs(1);
         let build = Build { version: "1.2.3", commit: "0123abc" };
@@ -150,6 +161,12 @@ mod tests {
         # HELP worker_turns_expired Stale turns that were expired.
         # TYPE worker_turns_expired counter
         worker_turns_expired_total 0
+        # HELP worker_permissions_allowed Permission questions answered with yes.
+        # TYPE worker_permissions_allowed counter
+        worker_permissions_allowed_total 0
+        # HELP worker_permissions_refused Permission questions answered with no.
+        # TYPE worker_permissions_refused counter
+        worker_permissions_refused_total 0
         # HELP worker_turns_running Turns being run.
         # TYPE worker_turns_running gauge
         worker_turns_running 2
@@ -159,6 +176,18 @@ mod tests {
         # HELP worker_sessions_cached OpenCode sessions that are remembered.
         # TYPE worker_sessions_cached gauge
         worker_sessions_cached 3
+        # HELP worker_sync_created Chats that were made for sessions found in OpenCode.
+        # TYPE worker_sync_created counter
+        worker_sync_created_total 4
+        # HELP worker_sync_renamed Titles that OpenCode changed.
+        # TYPE worker_sync_renamed counter
+        worker_sync_renamed_total 0
+        # HELP worker_sync_deleted Chats whose session was deleted in OpenCode.
+        # TYPE worker_sync_deleted counter
+        worker_sync_deleted_total 0
+        # HELP worker_sync_errors Steps of the synchronisation that failed.
+        # TYPE worker_sync_errors counter
+        worker_sync_errors_total 0
         # HELP worker_opencode_starts Starts of the OpenCode server that were tried.
         # TYPE worker_opencode_starts counter
         worker_opencode_starts_total 1

@@ -253,7 +253,8 @@ fn validate(settings: &Settings) -> Result<(), ConfigError> {
     lasts("lifecycle.heartbeat", settings.lifecycle.heartbeat, 1..=10, "1s to 10s")?;
     lasts("sync.scrub_interval", settings.sync.scrub_interval, 1..=86_400, "1s to 1day")?;
     lasts("sync.rescan", settings.sync.rescan, 60..=31_536_000, "1m to 1year")?;
-    lasts("opencode.event_silence", settings.opencode.event_silence, 11..=3_600, "11s to 1h")
+    lasts("opencode.event_silence", settings.opencode.event_silence, 11..=3_600, "11s to 1h")?;
+    lasts("opencode.permission_timeout", settings.opencode.permission_timeout, 1..=3_600, "1s to 1h")
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The backend's functions, as `worker/convex/*.ts` define them.
 
+use std::time::Duration;
+
 use convex::Value;
 use serde::Deserialize;
 
@@ -10,8 +12,13 @@ use super::{
 use crate::{
     config::Token,
     error::CallError,
+    opencode::PermissionAsked,
     sync::plan::{Named, SyncPlan},
 };
+
+/// What of a permission question is shown: so many patterns, and so many characters of each text.
+const MAX_PATTERNS: usize = 8;
+const MAX_PATTERN: usize = 500;
 
 /// A session's id in Convex.
 pub type SessionId = String;
@@ -50,6 +57,9 @@ pub struct Window {
     pub ready: Vec<ReadySession>,
     /// Running turns whose session a person has ended.
     pub cancelled: Vec<TurnId>,
+    /// When a person last asked this process to connect (ms).
+    #[serde(default, rename = "connectRequestedAt")]
+    pub connect_requested_at: Option<f64>,
 }
 
 /// A session with a pending turn and none running.
@@ -88,7 +98,7 @@ pub enum Claim {
 #[serde(tag = "status", rename_all = "lowercase")]
 pub enum Written {
     /// It is stored (now, or by an earlier copy of this call).
-    #[serde(alias = "completed", alias = "failed")]
+    #[serde(alias = "completed", alias = "failed", alias = "asked")]
     Written,
     /// The turn had ended meanwhile; nothing was stored.
     Ended,
@@ -104,24 +114,24 @@ pub struct Expired {
     pub is_done: bool,
 }
 
-/// A session that is linked with an OpenCode session.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// Sessions that are linked with OpenCode sessions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Linked {
-    /// The OpenCode session's id.
-    pub opencode_session_id: String,
-    /// The session's title; may be empty.
-    pub title: String,
+    /// The OpenCode sessions' ids; of a page, in their order.
+    pub ids: Vec<String>,
+    /// The sessions' titles, as many; some may be empty.
+    pub titles: Vec<String>,
+    /// Of a page: whether it was the last one.
+    #[serde(default)]
+    pub is_done: bool,
 }
 
-/// What `sync.pageOfLinkedSessions` returns.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LinkedPage {
-    /// In the order of their OpenCode ids.
-    pub sessions: Vec<Linked>,
-    /// Whether it was the last page.
-    pub is_done: bool,
+impl Linked {
+    /// Each id with its title.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.ids.iter().zip(&self.titles).map(|(id, title)| (id.as_str(), title.as_str()))
+    }
 }
 
 /// What `sync.applyPlan` returns: how many changes changed something.
@@ -230,6 +240,38 @@ impl Backend {
         self.append("chat:completeMessage", turn, sequence, text).await
     }
 
+    /// Shows a running turn's permission question to the person who owns its session.
+    pub async fn ask_permission(
+        &self,
+        turn: &str,
+        asked: &PermissionAsked,
+        timeout: Duration,
+    ) -> Result<Written, CallError> {
+        const PATH: &str = "permissions:ask";
+        let cut = |text: &str| Value::String(text.chars().take(MAX_PATTERN).collect());
+        let patterns = asked.patterns.iter().take(MAX_PATTERNS).map(|pattern| cut(pattern)).collect();
+        let args = self.args([
+            ("turn", turn.into()),
+            ("request", asked.id.as_str().into()),
+            ("permission", cut(&asked.permission)),
+            ("patterns", Value::Array(patterns)),
+            ("timeoutMs", number(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX))),
+        ]);
+        read(PATH, self.client.mutation(PATH, args).await?)
+    }
+
+    /// Shows a permission question no more.
+    pub async fn withdraw_permission(&self, turn: &str, request: &str) -> Result<(), CallError> {
+        let args = self.args([("turn", turn.into()), ("request", request.into())]);
+        self.client.mutation("permissions:withdraw", args).await.map(drop)
+    }
+
+    /// Follows what people answer to a running turn's permission questions.
+    pub fn watch_answers(&self, turn: &str) -> AnswerWatch {
+        let args = self.args([("turn", turn.into())]);
+        AnswerWatch { answers: self.client.subscribe(AnswerWatch::PATH, args), seen: Vec::new() }
+    }
+
     /// Ends a turn with an error that a person reads.
     pub async fn fail(&self, turn: &str, code: &str, message: &str) -> Result<Written, CallError> {
         const PATH: &str = "chat:failMessage";
@@ -277,14 +319,14 @@ impl Backend {
     }
 
     /// Those of at most 100 OpenCode sessions that are linked.
-    pub async fn linked_sessions(&self, ids: Vec<String>) -> Result<Vec<Linked>, CallError> {
+    pub async fn linked_sessions(&self, ids: Vec<String>) -> Result<Linked, CallError> {
         const PATH: &str = "sync:linkedSessions";
         let ids = Value::Array(ids.into_iter().map(Value::String).collect());
         read(PATH, self.query(PATH, self.args([("opencodeSessionIds", ids)])).await?)
     }
 
     /// At most `limit` (up to 100) linked sessions whose OpenCode ids come after `after`.
-    pub async fn page_of_linked_sessions(&self, after: &str, limit: usize) -> Result<LinkedPage, CallError> {
+    pub async fn page_of_linked_sessions(&self, after: &str, limit: usize) -> Result<Linked, CallError> {
         const PATH: &str = "sync:pageOfLinkedSessions";
         let args = self.args([("after", after.into()), ("limit", number(limit as u64))]);
         read(PATH, self.query(PATH, args).await?)
@@ -334,6 +376,36 @@ impl WindowWatch {
     /// The window, as soon as it differs from the last one returned. Safe to drop and call again.
     pub async fn next(&mut self) -> Result<Window, CallError> {
         read(Self::PATH, self.0.next().await?)
+    }
+}
+
+/// What a person answered to a permission question.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Answer {
+    /// Names the question in OpenCode (`per…`).
+    pub request: String,
+    /// Whether it may be done.
+    pub allow: bool,
+}
+
+/// A subscription to people's answers to one turn's questions.
+pub struct AnswerWatch {
+    answers: Subscription,
+    /// The rest of the last result; the backend bounds it.
+    seen: Vec<Answer>,
+}
+
+impl AnswerWatch {
+    const PATH: &str = "permissions:subscribeToAnswers";
+
+    /// The next answer; it comes again until its question is withdrawn. Safe to drop and call again.
+    pub async fn next(&mut self) -> Result<Answer, CallError> {
+        loop {
+            if let Some(answer) = self.seen.pop() {
+                return Ok(answer);
+            }
+            self.seen = read(Self::PATH, self.answers.next().await?)?;
+        }
     }
 }
 

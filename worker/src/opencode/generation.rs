@@ -11,7 +11,10 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
+    error::ApiError,
+    events::PermissionAsked,
     http::Client,
+    questions,
     registry::{EventReceiver, Registry},
     types::OpencodeSessionId,
 };
@@ -56,6 +59,11 @@ impl Lease {
     /// is dropped: the one event stream waits for the slowest receiver.
     pub fn events(&self, session: &OpencodeSessionId) -> EventReceiver {
         self.generation.registry.subscribe(session)
+    }
+
+    /// The open permission questions of a session whose events are received, and of its children.
+    pub async fn questions(&self, session: &OpencodeSessionId) -> Result<Vec<PermissionAsked>, ApiError> {
+        questions::of_session(&self.generation.client, &self.generation.registry, session).await
     }
 
     /// Counts the starts of the server, from 1.

@@ -16,7 +16,8 @@ use super::{
     connection::{Connector, Tasks},
     error::{ApiError, snippet},
     types::{
-        Health, Message, ModelRef, OpencodeSessionId, PermissionReply, Providers, Session, Statuses, check_id,
+        Health, Message, ModelRef, OpencodeSessionId, PendingPermission, PermissionReply, Providers, Session,
+        Statuses, check_id,
     },
 };
 use crate::env::{Address, Env};
@@ -215,6 +216,11 @@ impl Client {
     pub async fn models(&self) -> Result<Vec<ModelRef>, ApiError> {
         let call = Call { secret: true, ..Call::get("list the models", "/config/providers") };
         self.json::<Providers>(call).await.map(Providers::into_models)
+    }
+
+    /// The permission questions of all sessions that nobody has answered yet.
+    pub async fn permissions(&self) -> Result<Vec<PendingPermission>, ApiError> {
+        self.json(Call::get("list the permission questions", "/permission")).await
     }
 
     /// Answers a permission question (`per…`, from [`EventKind::PermissionAsked`](super::EventKind::PermissionAsked)).

@@ -346,7 +346,7 @@ impl State {
         }
         self.listing = match oldest {
             Some(oldest) if length >= page.limit => Listing::At(next_page(page, oldest, self.settings.page)),
-            _ => Listing::Rests(now + self.settings.scrub_interval),
+            _ => Listing::Rests(now + self.settings.scrub_interval * 3),
         };
     }
 

@@ -13,16 +13,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     failure::{Failure, Reason},
+    permissions,
     state::{Action, Ending, Event, Turn},
 };
 use crate::{
     backoff::exponential,
     config::Settings,
-    convex::{Backend, Claim, ReadySession, api::Written},
+    convex::{
+        Backend, Claim, ReadySession,
+        api::{AnswerWatch, Written},
+    },
     env::Env,
     error::CallError,
     opencode::{
-        ApiError, EventReceiver, Lease, ModelRef, OpencodeSessionId, PermissionReply, Server, prompt_id,
+        ApiError, EventReceiver, Lease, ModelRef, OpencodeSessionId, PermissionAsked, PermissionReply,
+        Server, prompt_id,
     },
     session::{cache::SessionCache, creator::Gate},
     stream::Reply,
@@ -174,7 +179,7 @@ impl<E: Env> Driver<'_, E> {
             let events = lease.events(&id);
             let prompt = prompt_id::new(&self.shared.env);
             let started = Instant::now();
-            let turn = Turn::new(prompt.clone(), &self.shared.settings.turns, Duration::ZERO);
+            let turn = Turn::new(prompt.clone(), &self.shared.settings, Duration::ZERO);
             match lease.client().prompt_async(&id, &prompt, content, model).await {
                 Err(error) if error.is_not_found() && may_be_missing => {
                     tracing::info!(session = %self.row.session, opencode = %id, "OpenCode lost the session");
@@ -238,7 +243,14 @@ impl<E: Env> Driver<'_, E> {
         let Prompted { lease, session, mut events, mut turn, started } = prompted;
         let mut calls: FuturesUnordered<Call<'_>> = FuturesUnordered::new();
         let (mut cancelled, mut stopped) = (false, false);
+        // Open only while a person is being asked.
+        let mut answers: Option<AnswerWatch> = None;
         loop {
+            if !turn.waits_for_a_person() {
+                answers = None;
+            } else if answers.is_none() {
+                answers = Some(self.shared.backend.watch_answers(&self.row.turn));
+            }
             let deadline = turn.deadline();
             let wake = tokio::time::sleep_until(started + deadline.unwrap_or_default());
             let event = tokio::select! {
@@ -247,6 +259,14 @@ impl<E: Env> Driver<'_, E> {
                     None => continue,
                 },
                 event = events.recv() => Event::Opencode(event),
+                answer = next_answer(&mut answers) => match answer {
+                    Err(error) if error.concerns_worker() => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(%error, "the answers to permission questions cannot be seen");
+                        Event::NoAnswers
+                    }
+                    Ok(answer) => Event::Decided { id: answer.request, allow: answer.allow },
+                },
                 () = wake, if deadline.is_some() => Event::Tick,
                 () = self.control.cancel.cancelled(), if !cancelled => {
                     cancelled = true;
@@ -303,14 +323,52 @@ impl<E: Env> Driver<'_, E> {
                     report("abort", lease.client().abort(session).await);
                     None
                 }
-                Action::RejectPermission(id) => {
-                    let reply = PermissionReply::Reject;
-                    report("reject a permission", lease.client().reply_permission(&id, reply).await);
-                    None
+                Action::ListQuestions => {
+                    let questions = lease.questions(session).await;
+                    Some(Event::Asking(questions.map_err(|error| error.to_string())))
                 }
+                Action::Permission(action) => self.permit(lease, action).await?,
                 Action::End(_) => None,
             })
         })
+    }
+
+    async fn permit(&self, lease: &Lease, action: permissions::Action) -> Result<Option<Event>, CallError> {
+        let (status, backend) = (&self.shared.status, &self.shared.backend);
+        match action {
+            permissions::Action::Reply { id, reply } => {
+                let refused = reply == PermissionReply::Reject;
+                count(if refused { &status.permissions_refused } else { &status.permissions_allowed });
+                match lease.client().reply_permission(&id, reply).await {
+                    // Somebody else was faster, or this is the answer's second copy.
+                    Err(error) if error.is_not_found() => {}
+                    result => report("answer a permission question", result),
+                }
+            }
+            permissions::Action::Relay(asked) => return self.relay(asked).await,
+            permissions::Action::Withdraw { id } => {
+                match backend.withdraw_permission(&self.row.turn, &id).await {
+                    Err(error) if error.concerns_worker() => return Err(error),
+                    Err(error) => tracing::warn!(%error, "a permission question cannot be withdrawn"),
+                    Ok(()) => {}
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Shows a question to the person who owns the session.
+    async fn relay(&self, asked: PermissionAsked) -> Result<Option<Event>, CallError> {
+        let timeout = self.shared.settings.opencode.permission_timeout;
+        match self.shared.backend.ask_permission(&self.row.turn, &asked, timeout).await {
+            Ok(Written::Written) => Ok(None),
+            Ok(Written::Ended) => Ok(Some(Event::NotRelayed { id: asked.id })),
+            Err(error) if error.concerns_worker() => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "a permission question cannot be shown to anybody");
+                Ok(Some(Event::NotRelayed { id: asked.id }))
+            }
+        }
     }
 
     /// Stores what is left and ends the turn.
@@ -348,6 +406,14 @@ impl<E: Env> Driver<'_, E> {
                 tracing::debug!(turn = %self.row.turn, "ended by somebody else");
             }
         }
+    }
+}
+
+/// The next answer of a person, or never.
+async fn next_answer(answers: &mut Option<AnswerWatch>) -> Result<crate::convex::api::Answer, CallError> {
+    match answers {
+        Some(answers) => answers.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,10 +2,13 @@
 
 use maud::{Markup, html};
 
-use crate::report::{Report, text};
+use crate::{
+    load::figures::LoadFigures,
+    report::{Report, text},
+};
 
 /// A table in a box that scrolls by itself on narrow screens. The first column names the row.
-fn table<const N: usize>(name: &str, head: [&str; N], rows: &[[String; N]]) -> Markup {
+pub(in crate::report) fn table<const N: usize>(name: &str, head: [&str; N], rows: &[[String; N]]) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label=(name) {
             table {
@@ -21,7 +24,7 @@ fn table<const N: usize>(name: &str, head: [&str; N], rows: &[[String; N]]) -> M
 }
 
 /// A table of names and what is to say about them.
-pub(super) fn words<K: AsRef<str>>(name: &str, rows: &[(K, String)]) -> Markup {
+pub(in crate::report) fn words<K: AsRef<str>>(name: &str, rows: &[(K, String)]) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label=(name) {
             table.words {
@@ -29,6 +32,12 @@ pub(super) fn words<K: AsRef<str>>(name: &str, rows: &[(K, String)]) -> Markup {
             }
         }
     }
+}
+
+/// Two workers side by side.
+pub(super) fn against(load: &LoadFigures) -> Markup {
+    let rows = load.against.iter().map(|(name, ours, theirs)| [name, ours, theirs].map(String::clone));
+    table("Beside another worker", ["figure", "ours", "theirs"], &rows.collect::<Vec<_>>())
 }
 
 /// What each oracle found.

@@ -55,7 +55,7 @@ fn event(recorder: &Recorder, observation: &Observation<'_>) -> Option<Event> {
         }
         Observation::SessionsListed { count } => Event::SessionsListed { count: count as u64 },
         Observation::ModelsListed => Event::ModelsListed,
-        Observation::Refused { .. } => return None,
+        Observation::Said { .. } | Observation::Refused { .. } => return None,
     })
 }
 

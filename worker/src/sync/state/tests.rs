@@ -333,3 +333,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_batch_that_fails_again_and_again_is_given_up_until_the_next_scrub() {
+    let mut state = settled();
+    state.take(event(EventKind::SessionCreated(session(1, "x", 5))), secs(1));
+    let mut now = secs(9);
+    for _ in 0..MAX_FAILURES {
+        let Step::Apply(batch) = state.next(true, now) else { panic!() };
+        state.failed(Some(&batch), now);
+        assert!(!matches!(state.next(true, now), Step::Apply(_)), "no repetition without a pause");
+        now += RETRY_MAX;
+    }
+    assert_eq!((state.queue.len(), state.scrub.passes), (0, 1));
+}
