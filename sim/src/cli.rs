@@ -5,6 +5,7 @@ mod determinism;
 mod gate;
 mod kept;
 mod list;
+mod load;
 mod merge;
 mod opencode;
 mod replay;
@@ -64,6 +65,17 @@ enum Command {
     Schema,
     /// Serves both fakes on loopback in real time, to try a worker by hand.
     Serve(serve::ServeArgs),
+    /// Runs a scenario in real time: the worker's binary as a process, both fakes on loopback.
+    Load(load::LoadArgs),
+    /// Stands in for the `opencode` executable of `sim load`, whose socket is named first.
+    #[command(hide = true)]
+    OpencodeUnderLoad {
+        /// Where the load test listens.
+        socket: PathBuf,
+        /// What `opencode` is told.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Stands in for the `opencode` executable (`sim serve` makes one that calls this).
     #[command(subcommand, hide = true)]
     Opencode(opencode::OpenCodeCommand),
@@ -199,6 +211,8 @@ pub fn main() -> ExitCode {
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Schema) => schema::schema(),
         Some(Command::Serve(args)) => serve::serve(&args),
+        Some(Command::Load(args)) => load::load(&args),
+        Some(Command::OpencodeUnderLoad { socket, arguments }) => load::stand_in(&socket, &arguments),
         Some(Command::Opencode(command)) => opencode::opencode(&command),
         None if sweep::is_one(&cli.run) => sweep::sweep(&cli.run),
         None if cli.run.check_determinism => determinism::check(&cli.run),

@@ -25,7 +25,7 @@ use crate::{
 use backend::Backend;
 use env::unix_millis;
 use launcher::Launcher;
-use users::People;
+use users::{Answers, People};
 use worker::{Boot, Program, WorkerHost};
 
 /// Settles all hosts in the network and returns the workers'.
@@ -47,7 +47,8 @@ pub fn populate(
         let machine = machine(scenario, *seed, index, recorder, &host);
         let plan = Plan::draw(scenario, *seed, index);
         let sessions = backend.seed(index, scenario, &plan, &machine);
-        people.push(People::new(backend.clone(), recorder.clone(), plan, sessions));
+        let answers = Answers::of(scenario, *seed);
+        people.push(People::new(backend.clone(), recorder.clone(), plan, sessions, answers));
         machines.push((host, machine));
     }
     settle_backend(sim, backend, Rc::new(people));

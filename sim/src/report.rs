@@ -4,6 +4,7 @@ mod figures;
 mod html;
 mod json;
 mod junit;
+mod load;
 mod markdown;
 mod series;
 mod story;
@@ -27,6 +28,7 @@ pub use series::{Mark, Measure, Moment, Series, Timeline};
 pub use text::{header, summary};
 
 use crate::{
+    load::figures::LoadFigures,
     oracles::{Class, Violation},
     plant::Plant,
     scenario::{Limits, Scenario, Source},
@@ -90,6 +92,9 @@ pub struct Report {
     pub replay: String,
     /// What depends on the machine; nothing else here does.
     pub engine: Engine,
+    /// What a run in real time measured besides; none of it, and nothing else of such a run, repeats exactly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadFigures>,
 }
 
 /// The trace in short.
@@ -180,7 +185,7 @@ pub fn options(scenario: &Scenario) -> Vec<(&'static str, String)> {
         workload.spread,
     );
     let said = format!(
-        "{} to {} deltas, {} to {}, first after {} to {}, then every {} to {}, {} fail",
+        "{} to {} deltas, {} to {}, first after {} to {}, then every {} to {}, {} fail{}",
         replies.deltas.min,
         replies.deltas.max,
         replies.bytes.min,
@@ -190,6 +195,10 @@ pub fn options(scenario: &Scenario) -> Vec<(&'static str, String)> {
         replies.pace.min,
         replies.pace.max,
         text::percent(replies.model_errors.0),
+        match replies.asks.0 {
+            0.0 => String::new(),
+            share => format!(", {} ask for permission", text::percent(share)),
+        },
     );
     vec![
         ("duration", Time(scenario.duration).to_string()),

@@ -15,8 +15,8 @@ pub use diagnostics::{Diagnostic, ScenarioError};
 pub use draw::{EndSession, Message, Plan, PlannedRestart};
 pub use json::json_schema;
 pub use schema::{
-    Arrival, Ending, Family, Gate, Kind, Limits, Liveness, Population, Raw, Replies, Restart, Spread,
-    Trigger, Workload, Written,
+    Arrival, Ending, Family, Gate, Kind, Limits, Liveness, Permissions, Population, Raw, Replies, Restart,
+    Spread, Trigger, Workload, Written,
 };
 pub use source::Source;
 pub use values::{Between, Bytes, Share, Time};

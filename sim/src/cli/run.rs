@@ -1,10 +1,13 @@
 //! `sim SCENARIO`: one run, watched from the main thread.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{fs, io, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::sync::oneshot;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 
 use super::{Exit, Part, RunArgs, is_stdout, terminal};
 use crate::{
@@ -103,23 +106,36 @@ pub(super) fn replay(path: &Path, seed: Seed, plants: &[Plant]) -> String {
 
 /// Runs `order` on its thread; draws its state, and ends it on Ctrl-C.
 fn watch(order: Order, quiet: bool) -> anyhow::Result<Report> {
-    let bar = state_line(&order.scenario, quiet);
+    let bar = state_line(order.scenario.duration, quiet);
+    watch_thread(bar, |progress, done| {
+        world::start(order, progress, move |report| {
+            let _ = done.send(report);
+        })
+    })
+}
+
+/// Watches the thread that `start` starts until it has sent its report; draws its state, and ends it on Ctrl-C and on
+/// SIGTERM.
+pub(super) fn watch_thread<E: std::error::Error + Send + Sync + 'static>(
+    bar: ProgressBar,
+    start: impl FnOnce(Arc<Progress>, oneshot::Sender<Result<Report, E>>) -> JoinHandle<()>,
+) -> anyhow::Result<Report> {
     let progress = Arc::new(Progress::default());
     let (done, mut finished) = oneshot::channel();
-    let thread = world::start(order, Arc::clone(&progress), move |report| {
-        let _ = done.send(report);
-    });
+    let thread = start(Arc::clone(&progress), done);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
         let mut redraw = tokio::time::interval(REDRAW);
         loop {
             tokio::select! {
-                outcome = &mut finished => break outcome,
+                outcome = &mut finished => break Ok::<_, io::Error>(outcome),
                 _ = redraw.tick() => draw(&bar, &progress),
                 _ = tokio::signal::ctrl_c() => progress.interrupt(),
+                _ = terminate.recv() => progress.interrupt(),
             }
         }
-    });
+    })?;
     bar.finish_and_clear();
     let ended = thread.join();
     let report =
@@ -133,8 +149,9 @@ fn panic_text(payload: Option<Box<dyn std::any::Any + Send>>) -> String {
     text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
 }
 
-fn state_line(scenario: &Scenario, quiet: bool) -> ProgressBar {
-    let length = u64::try_from(scenario.duration.as_millis()).unwrap_or(u64::MAX);
+/// A line that shows how far a run of this length is.
+pub(super) fn state_line(duration: Duration, quiet: bool) -> ProgressBar {
+    let length = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     // Hidden unless standard error is a terminal: indicatif checks that by itself.
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let bar = ProgressBar::with_draw_target(Some(length), target);

@@ -10,8 +10,11 @@ mod time;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Report, Verdict, text};
-use crate::oracles::{Class, Violation};
+use super::{Report, Verdict, load, text};
+use crate::{
+    load::figures::LoadFigures,
+    oracles::{Class, Violation},
+};
 
 pub(super) const STYLE: &str = include_str!("html/style.css");
 
@@ -78,6 +81,7 @@ fn body(report: &Report) -> Markup {
             (tables::oracles(report))
         }
         @if !report.violations.is_empty() { (violations(report)) }
+        @if let Some(load) = &report.load { (real_time(load)) }
         section {
             h2 { "What happened when" }
             (time::workers(report, &axis))
@@ -98,6 +102,25 @@ fn body(report: &Report) -> Markup {
             (tables::words("Figures of the run", &text::facts(report)))
             h3 { "What was run" }
             (tables::words("Options", &report.options))
+        }
+    }
+}
+
+/// What a run in real time measured besides.
+fn real_time(load: &LoadFigures) -> Markup {
+    html! {
+        section {
+            h2 { "In real time" }
+            p.soft { "The worker's binary as a process of its own. Nothing on this page repeats exactly." }
+            (tables::words("In real time", &load::rows(load)))
+            @if !load.steps.is_empty() {
+                h3 { "Rising load" }
+                (tables::table("Rising load", load::STEP_HEAD, &load::steps(&load.steps)))
+            }
+            @if !load.against.is_empty() {
+                h3 { "Beside another worker" }
+                (tables::against(load))
+            }
         }
     }
 }
@@ -151,7 +174,7 @@ fn machine(report: &Report) -> Markup {
         footer {
             section #machine {
                 h2 { "The machine" }
-                p { "This depends on the machine; nothing else on this page does." }
+                @if report.load.is_none() { p { "This depends on the machine; nothing else on this page does." } }
                 (tables::words("The machine", &text::machine(report)))
             }
         }

@@ -30,6 +30,8 @@ fn executed(function: &str) -> Event {
         bytes_written: 0,
         attempts: 1,
         rerun: false,
+        identity: None,
+        epoch: None,
         error: None,
     }
 }
@@ -88,6 +90,7 @@ pub(crate) fn passed() -> Report {
         trace: TraceSummary { facts: 16, hash: "0123456789abcdef0123456789abcdef".into() },
         replay: "cargo run -p sim -- some.toml --seed 0x2a".into(),
         engine: Engine { steps: 5000, simulated: 5.0, wall: 0.25 },
+        load: None,
     }
 }
 

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 
-use super::{Report, Verdict, figures::Summary};
+use super::{Report, Verdict, figures::Summary, load};
 use crate::{
+    load::figures::LoadFigures,
     oracles::Violation,
     plant::Plant,
     scenario::{Ending, PlannedRestart, Time, Trigger},
@@ -46,6 +47,9 @@ pub fn summary(report: &Report, styled: bool) -> String {
         let _ = writeln!(text, "\n{}", functions(&report.figures));
     }
     let _ = writeln!(text, "\n{}", run(report));
+    if let Some(load) = &report.load {
+        let _ = writeln!(text, "\n{}", real_time(load));
+    }
     text.push('\n');
     for (oracle, count) in &report.oracles {
         let _ = match count {
@@ -131,8 +135,30 @@ fn functions(figures: &Summary) -> Table {
     table(["backend function", "calls", "reruns", "conflicts", "errors", "documents", "read"], rows)
 }
 
+fn real_time(load: &LoadFigures) -> String {
+    let rows = load::rows(load).into_iter().map(|(name, value)| [name, value]);
+    let mut text = left(["in real time", ""], rows).to_string();
+    if !load.steps.is_empty() {
+        let _ = write!(text, "\n\n{}", table(load::STEP_HEAD, load::steps(&load.steps)));
+    }
+    if !load.against.is_empty() {
+        let rows = load.against.iter().map(|(name, ours, theirs)| [name, ours, theirs].map(String::clone));
+        let _ = write!(text, "\n\n{}", left(["beside another worker", "ours", "theirs"], rows));
+    }
+    text
+}
+
+/// A table of words, aligned to the left.
+fn left<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
+    let mut table = table(head, rows);
+    table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Left));
+    table
+}
+
 fn run(report: &Report) -> Table {
-    let rows = facts(report).into_iter().chain(machine(report));
+    // Of a run in real time there is more to say below.
+    let engine = report.load.is_none().then(|| machine(report));
+    let rows = facts(report).into_iter().chain(engine.into_iter().flatten());
     table(["run", ""], rows.map(|(name, value)| [name.to_owned(), value]))
 }
 
@@ -149,7 +175,7 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
         figures.creates, figures.creates_at_once, figures.creates_per_second
     );
     let servers = format!("{} starts, {} event streams", counts.server_starts, counts.event_streams);
-    vec![
+    let mut facts = vec![
         ("chunks stored", figures.chunks.to_string()),
         ("prompts", counts.prompts.to_string()),
         ("calls per turn", format!("{:.1}", figures.worker_calls_per_turn)),
@@ -158,7 +184,11 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
         ("workers", ends),
         ("OpenCode servers", servers),
         ("trace", format!("{} facts, {}", report.trace.facts, &report.trace.hash[..16])),
-    ]
+    ];
+    if report.load.is_some() {
+        facts.retain(|(name, _)| *name != "peak heap");
+    }
+    facts
 }
 
 /// What depends on the machine.

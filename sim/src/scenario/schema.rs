@@ -178,6 +178,8 @@ pub struct Workload {
     /// Messages in full, sent besides the `turns` that are drawn: how `sim shrink` writes them.
     #[schemars(with = "Vec<Written>")]
     pub messages: Spanned<Vec<Written>>,
+    /// What people say to permission questions.
+    pub permissions: Permissions,
 }
 
 /// A message in full.
@@ -198,6 +200,28 @@ pub struct Written {
     pub bytes: Bytes,
 }
 
+/// What people say to the permission questions that they are shown.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Permissions {
+    /// Questions that nobody answers (0 to 1).
+    pub ignored: Share,
+    /// Of the others, those that are answered with yes (0 to 1).
+    pub allowed: Share,
+    /// From the question to its answer, on top of the second at most that it takes to see it.
+    pub after: Between<Time>,
+}
+
+impl Default for Permissions {
+    fn default() -> Self {
+        Self {
+            ignored: Share(0.0),
+            allowed: Share(1.0),
+            after: Between { min: Time::from_secs(1), max: Time::from_secs(10) },
+        }
+    }
+}
+
 impl Default for Workload {
     fn default() -> Self {
         Self {
@@ -209,6 +233,7 @@ impl Default for Workload {
             message_bytes: Between { min: Bytes(40), max: Bytes(400) },
             end_sessions: unplaced(0),
             messages: unplaced(Vec::new()),
+            permissions: Permissions::default(),
         }
     }
 }
@@ -247,6 +272,8 @@ pub struct Replies {
     pub pace: Between<Time>,
     /// Replies that end with an error of the model (0 to 1).
     pub model_errors: Share,
+    /// Replies whose first step runs a tool that asks for permission (0 to 1).
+    pub asks: Share,
 }
 
 impl Default for Replies {
@@ -257,6 +284,7 @@ impl Default for Replies {
             first_token: Between { min: Time::from_millis(200), max: Time::from_millis(1500) },
             pace: Between { min: Time::from_millis(20), max: Time::from_millis(80) },
             model_errors: Share(0.0),
+            asks: Share(0.0),
         }
     }
 }
@@ -311,8 +339,8 @@ pub struct Limits {
     pub creates_in_flight: u64,
     /// Creations begun within any second (at least 1).
     pub creates_per_second: u64,
-    /// Heap of a worker that is ready and has nothing to do. Measured: 34 to 42 KiB, and 112 KiB once OpenCode runs
-    /// (two connections to it).
+    /// Heap of a worker that is ready, runs no turn and has no OpenCode server. Measured: 34 to 42 KiB before the
+    /// first turn.
     pub worker_heap_idle: Bytes,
     /// Heap above that, whatever happens. Mostly connections to OpenCode: hyper takes 25 KiB for each, and besides
     /// the event stream's there are up to six while many turns begin at once.
@@ -329,6 +357,8 @@ pub struct Limits {
     pub start_documents: u64,
     /// The same, for each stale turn expired on the way.
     pub start_documents_per_expired: u64,
+    /// How long a session that is ready may wait while its worker has a place free.
+    pub claim_within: Time,
 }
 
 impl Default for Limits {
@@ -336,7 +366,7 @@ impl Default for Limits {
         Self {
             creates_in_flight: 5,
             creates_per_second: 5,
-            worker_heap_idle: Bytes(128 * 1024),
+            worker_heap_idle: Bytes(64 * 1024),
             worker_heap_above_idle: Bytes(320 * 1024),
             worker_heap_per_turn: Bytes(8 * 1024),
             cached_sessions: 64,
@@ -344,6 +374,7 @@ impl Default for Limits {
             bytes_per_call: Bytes(256 * 1024),
             start_documents: 50,
             start_documents_per_expired: 12,
+            claim_within: Time::from_secs(2),
         }
     }
 }

@@ -114,9 +114,8 @@ impl World {
         self.recorder.record(&self.name, Event::PhaseBegan { phase: Phase::Closing });
         self.workers.iter().filter(|worker| worker.is_up()).for_each(|worker| worker.ask_to_stop());
         let limit = self.sim.elapsed() + CLOSING;
-        let gone = |world: &Self| world.workers.iter().all(|worker| !worker.is_up());
+        let gone = |world: &Self| world.workers.iter().all(|worker| worker.has_left());
         let ended = self.step_until(progress, limit, gone)?;
-        self.measure();
         for worker in self.workers.iter().filter(|worker| worker.is_up()) {
             let message = format!("{} has not ended {CLOSING:?} after it was asked to", worker.name);
             self.raise("lifecycle", Class::Liveness, message);
@@ -178,7 +177,9 @@ impl World {
     /// Reports the worker's panic, if there was one.
     fn panicked(&self) -> Option<()> {
         let panicked = panics::take().filter(|panicked| panicked.owner != Owner::NOBODY)?;
-        self.raise("no-panic", Class::Safety, format!("a worker panicked: {}", panicked.message));
+        let worker = self.workers.iter().find(|worker| worker.owner() == panicked.owner)?;
+        let message = self.recorder.name(&panicked.message);
+        self.recorder.record(&worker.name, Event::Panicked { worker: Name::clone(&worker.name), message });
         Some(())
     }
 
@@ -262,6 +263,7 @@ impl World {
                 trace: TraceSummary { facts: recording.trace.recorded(), hash: recording.trace.hash() },
                 replay,
                 engine,
+                load: None,
             })
         });
         if ended == Ended::Panicked {

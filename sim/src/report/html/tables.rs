@@ -2,7 +2,10 @@
 
 use maud::{Markup, html};
 
-use crate::report::{Report, text};
+use crate::{
+    load::figures::LoadFigures,
+    report::{Report, text},
+};
 
 /// A table in a box that scrolls by itself on narrow screens. The first column names the row.
 pub(in crate::report) fn table<const N: usize>(name: &str, head: [&str; N], rows: &[[String; N]]) -> Markup {
@@ -29,6 +32,12 @@ pub(in crate::report) fn words<K: AsRef<str>>(name: &str, rows: &[(K, String)]) 
             }
         }
     }
+}
+
+/// Two workers side by side.
+pub(super) fn against(load: &LoadFigures) -> Markup {
+    let rows = load.against.iter().map(|(name, ours, theirs)| [name, ours, theirs].map(String::clone));
+    table("Beside another worker", ["figure", "ours", "theirs"], &rows.collect::<Vec<_>>())
 }
 
 /// What each oracle found.
