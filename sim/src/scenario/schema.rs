@@ -175,11 +175,11 @@ pub struct Workload {
     /// Sessions that people end, at moments of the same window.
     #[schemars(with = "u64")]
     pub end_sessions: Spanned<u64>,
-    /// What people say to permission questions.
-    pub permissions: Permissions,
     /// Messages in full, sent besides the `turns` that are drawn: how `sim shrink` writes them.
     #[schemars(with = "Vec<Written>")]
     pub messages: Spanned<Vec<Written>>,
+    /// What people say to permission questions.
+    pub permissions: Permissions,
 }
 
 /// A message in full.
