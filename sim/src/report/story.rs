@@ -112,6 +112,20 @@ impl ShortNames {
                 let session = self.of("session", session);
                 format!("{session} is linked with {}", self.of("OpenCode session", opencode_session))
             }
+            Event::SessionIs { session, opencode_session, title, .. } => {
+                let session = self.of("session", session);
+                let link = opencode_session.as_ref().map_or_else(
+                    || "no OpenCode session".to_owned(),
+                    |link| self.of("OpenCode session", link),
+                );
+                format!("{session} is called {} and has {link}", quoted(title))
+            }
+            Event::OpencodeSessionIs { opencode_session, title } => {
+                format!("{} is called {}", self.of("OpenCode session", opencode_session), quoted(title))
+            }
+            Event::OpencodeSessionDeleted { opencode_session } => {
+                format!("{} is deleted", self.of("OpenCode session", opencode_session))
+            }
             Event::CreateEnded { opencode_session: Some(opencode_session), in_flight } => {
                 format!(
                     "{} is created, {in_flight} more under way",
@@ -167,14 +181,15 @@ fn plain(event: &Event) -> String {
         Event::Ready { worker, epoch } => format!("{worker} is ready in epoch {epoch}"),
         Event::Offline { worker } => format!("{worker} is set offline"),
         Event::Executed { .. } => executed(event),
-        Event::Connected => "a client connects".into(),
-        Event::Disconnected => "a client is disconnected".into(),
+        Event::Connected { client } => format!("{client} connects"),
+        Event::Disconnected { client } => format!("{client} is disconnected"),
         Event::ServerStarted => "the OpenCode server answers".into(),
         Event::ServerStopped => "the OpenCode server is gone".into(),
         Event::Request { method, path, status } => format!("{method} {path} is answered with {status}"),
         Event::CreateStarted { in_flight } => format!("a session is being created, {in_flight} at once"),
         Event::EventStreamOpened => "an event stream is opened".into(),
         Event::EventStreamClosed => "an event stream is closed".into(),
+        Event::SessionsListed { count } => format!("{count} sessions are listed"),
         Event::ModelsListed => "the models are listed".into(),
         Event::WorkerStarted { worker, start } => {
             format!("{worker} starts, for the {} time", ordinal(*start))
@@ -307,6 +322,8 @@ mod tests {
             bytes_written: 7,
             attempts: 2,
             rerun: false,
+            identity: None,
+            epoch: None,
             error: None,
         };
         let facts = [

@@ -186,11 +186,11 @@ pub struct Workload {
     /// How much of this is done by another OpenCode process on the same disk, of which the server learns nothing
     /// (0 to 1).
     pub behind_the_server: Share,
-    /// What people say to permission questions.
-    pub permissions: Permissions,
     /// Messages in full, sent besides the `turns` that are drawn: how `sim shrink` writes them.
     #[schemars(with = "Vec<Written>")]
     pub messages: Spanned<Vec<Written>>,
+    /// What people say to permission questions.
+    pub permissions: Permissions,
 }
 
 /// A message in full.
