@@ -6,46 +6,45 @@
 use super::plan::{InConvex, fingerprint};
 use crate::opencode::OpencodeSessionId;
 
-const ROWS: usize = 128;
+const ROWS: usize = 64;
 const PLACES: usize = 4;
+/// The title of a session that no chat is linked with. No other session is so unlucky but once in 2^64.
+const ABSENT: u64 = 0;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Place {
     /// The fingerprint of the session's id; 0 for nobody's.
     session: u64,
-    title: Option<u64>,
+    /// That of its title.
+    title: u64,
 }
 
-/// See the file's comment. 12 KiB.
-#[derive(Debug)]
+/// See the file's comment. 4 KiB, from the first session on.
+#[derive(Debug, Default)]
 pub(super) struct Known {
     /// In each row whoever came last stands first.
-    rows: Box<[[Place; PLACES]]>,
-}
-
-impl Default for Known {
-    fn default() -> Self {
-        Self { rows: vec![[Place::default(); PLACES]; ROWS].into() }
-    }
+    rows: Vec<[Place; PLACES]>,
 }
 
 impl Known {
     pub(super) fn get(&self, id: &OpencodeSessionId) -> InConvex {
         let session = fingerprint(id.as_str());
-        match self.rows[row_of(session)].iter().find(|place| place.session == session) {
+        let row = self.rows.get(row_of(session)).map_or(&[][..], |row| row);
+        match row.iter().find(|place| place.session == session) {
             None => InConvex::Unknown,
-            Some(Place { title: Some(title), .. }) => InConvex::Titled(*title),
-            Some(Place { title: None, .. }) => InConvex::Absent,
+            Some(Place { title: ABSENT, .. }) => InConvex::Absent,
+            Some(Place { title, .. }) => InConvex::Titled(*title),
         }
     }
 
     pub(super) fn put(&mut self, id: &OpencodeSessionId, convex: InConvex) {
         let title = match convex {
-            InConvex::Titled(title) => Some(title),
-            InConvex::Absent => None,
+            InConvex::Titled(title) => title,
+            InConvex::Absent => ABSENT,
             InConvex::Unknown => return,
         };
         let session = fingerprint(id.as_str());
+        self.rows.resize(ROWS, [Place::default(); PLACES]);
         let row = &mut self.rows[row_of(session)];
         let place = row.iter().position(|place| place.session == session).unwrap_or(PLACES - 1);
         row[..=place].rotate_right(1);
@@ -54,7 +53,7 @@ impl Known {
 }
 
 fn row_of(session: u64) -> usize {
-    // The remainder is below 128.
+    // The remainder is below 64.
     (session % ROWS as u64) as usize
 }
 
@@ -69,11 +68,11 @@ mod tests {
     #[test]
     fn ten_thousand_sessions_are_known_rightly_or_not_at_all() {
         let mut known = Known::default();
-        for number in 0..10_000 {
+        for number in 1..10_000 {
             known.put(&id(number), InConvex::Titled(number as u64));
             assert_eq!(known.get(&id(number)), InConvex::Titled(number as u64));
         }
-        let kept = (0..10_000).filter(|number| known.get(&id(*number)) != InConvex::Unknown);
+        let kept = (1..10_000).filter(|number| known.get(&id(*number)) != InConvex::Unknown);
         let kept: Vec<_> = kept.collect();
         assert!(
             kept.len() <= ROWS * PLACES

@@ -161,7 +161,7 @@ impl State {
     pub fn take(&mut self, event: TapEvent, now: Duration) {
         let Event { kind, .. } = match event {
             TapEvent::Gap => return self.gap(now),
-            TapEvent::Session(event) => event,
+            TapEvent::Session(event) => *event,
         };
         match kind {
             EventKind::SessionCreated(session) => self.heard_of(&session, InConvex::Absent, now),

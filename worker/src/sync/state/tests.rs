@@ -14,7 +14,7 @@ fn session(number: usize, title: &str, updated: u64) -> Session {
 }
 
 fn event(kind: EventKind) -> TapEvent {
-    TapEvent::Session(Event { session: None, kind })
+    TapEvent::Session(Box::new(Event { session: None, kind }))
 }
 
 const fn secs(seconds: u64) -> Duration {
