@@ -151,7 +151,7 @@ fn the_predecessor_is_convicted_of_what_it_did_and_of_nothing_else() {
     let trace = directory.path().join("trace.jsonl");
     let report = run("legacy-255.toml", &[], Some(trace.clone()));
     let expected =
-        ["answered", "bounded-reads", "converges", "lazy", "memory", "stale", "sync-cost", "throttle"];
+        ["answered", "bounded-reads", "converges", "fencing", "lazy", "memory", "stale", "sync-cost", "throttle"];
     assert_eq!(fired(&report), BTreeSet::from(expected));
 
     // The figures of the incident: 255 sessions restored, 90 lists of models in one round, 3 old messages run again.
