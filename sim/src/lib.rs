@@ -17,6 +17,7 @@ pub mod compare;
 pub mod gate;
 pub mod hosts;
 pub mod legacy;
+pub mod marks;
 pub mod oracles;
 pub mod plant;
 pub mod report;

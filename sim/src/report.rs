@@ -25,6 +25,7 @@ pub use series::{Mark, Measure, Moment, Series, Timeline};
 pub use text::{header, summary};
 
 use crate::{
+    marks,
     oracles::{Class, Violation},
     plant::Plant,
     scenario::{Limits, Scenario},
@@ -67,6 +68,10 @@ pub struct Report {
     pub verdict: Verdict,
     /// Violations of each oracle, none included.
     pub oracles: Vec<(&'static str, u64)>,
+    /// How often each state worth reaching was reached.
+    pub marks: marks::Counts,
+    /// The marks that the scenario is there for.
+    pub required_marks: Vec<&'static str>,
     /// The first violations with their stories.
     pub violations: Vec<Violation>,
     /// Exact numbers: they repeat to the last digit.

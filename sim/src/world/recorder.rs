@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{conductor::Replies, determinism, memory::unattributed};
 use crate::{
+    marks::Marks,
     oracles::Court,
     report::{Figures, Series},
     trace::{Event, Fact, Micros, Name, Names, Trace},
@@ -19,6 +20,8 @@ pub struct Recording {
     pub figures: Figures,
     /// The lines of the report.
     pub series: Series,
+    /// States worth reaching.
+    pub marks: Marks,
     /// Replies in the middle.
     pub replies: Replies,
     /// Whether the report is made: then nothing is recorded any more.
@@ -33,10 +36,10 @@ pub struct Recorder(Arc<Mutex<Recording>>);
 impl Recorder {
     /// A recorder without facts.
     #[must_use]
-    pub fn new(trace: Trace, court: Court) -> Self {
+    pub fn new(trace: Trace, court: Court, marks: Marks) -> Self {
         let (figures, series) = (Figures::default(), Series::default());
         let (replies, names) = (Replies::default(), Names::default());
-        let recording = Recording { trace, court, figures, series, replies, closed: false, names };
+        let recording = Recording { trace, court, figures, series, marks, replies, closed: false, names };
         Self(Arc::new(Mutex::new(recording)))
     }
 
@@ -56,6 +59,7 @@ impl Recorder {
             }
             recording.figures.observe(&fact);
             recording.series.observe(&fact);
+            recording.marks.observe(&fact);
             recording.replies.observe(&fact);
             recording.trace.record(fact.clone());
             recording.court.observe(&fact, &recording.trace);

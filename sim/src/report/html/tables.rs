@@ -2,7 +2,10 @@
 
 use maud::{Markup, html};
 
-use crate::report::{Report, text};
+use crate::{
+    marks::MARKS,
+    report::{Report, text},
+};
 
 /// A table in a box that scrolls by itself on narrow screens. The first column names the row.
 fn table<const N: usize>(name: &str, head: [&str; N], rows: &[[String; N]]) -> Markup {
@@ -49,6 +52,19 @@ pub(super) fn oracles(report: &Report) -> Markup {
             }
         }
     }
+}
+
+/// Which states worth reaching were reached, and how often.
+pub(super) fn marks(report: &Report) -> Markup {
+    let rows: Vec<_> = MARKS
+        .iter()
+        .map(|mark| {
+            let count = report.marks.get(mark.id).copied().unwrap_or_default();
+            let required = if report.required_marks.contains(&mark.id) { "yes" } else { "" };
+            [mark.id.to_owned(), mark.about.to_owned(), required.to_owned(), count.to_string()]
+        })
+        .collect();
+    table("Marks", ["mark", "counts when", "required", "reached"], &rows)
 }
 
 /// How turns ended.
