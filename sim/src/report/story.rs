@@ -167,8 +167,8 @@ fn plain(event: &Event) -> String {
         Event::Ready { worker, epoch } => format!("{worker} is ready in epoch {epoch}"),
         Event::Offline { worker } => format!("{worker} is set offline"),
         Event::Executed { .. } => executed(event),
-        Event::Connected { .. } => "a client connects".into(),
-        Event::Disconnected { .. } => "a client is disconnected".into(),
+        Event::Connected { client } => format!("{client} connects"),
+        Event::Disconnected { client } => format!("{client} is disconnected"),
         Event::ServerStarted => "the OpenCode server answers".into(),
         Event::ServerStopped => "the OpenCode server is gone".into(),
         Event::Request { method, path, status } => format!("{method} {path} is answered with {status}"),
@@ -307,6 +307,8 @@ mod tests {
             bytes_written: 7,
             attempts: 2,
             rerun: false,
+            identity: None,
+            epoch: None,
             error: None,
         };
         let facts = [

@@ -232,8 +232,8 @@ impl Default for Workload {
             spread: Spread::Even,
             message_bytes: Between { min: Bytes(40), max: Bytes(400) },
             end_sessions: unplaced(0),
-            messages: unplaced(Vec::new()),
             permissions: Permissions::default(),
+            messages: unplaced(Vec::new()),
         }
     }
 }

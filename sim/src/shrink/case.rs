@@ -171,7 +171,7 @@ fn tidy(table: &mut Table, before: &Scenario) {
         value.and_then(Value::as_integer).and_then(|number| u64::try_from(number).ok())
     };
     let workers = read(table.get("workers")).unwrap_or(before.workers as u64);
-    let duration = table.get("duration").and_then(|value| duration_of(value)).unwrap_or(before.duration);
+    let duration = table.get("duration").and_then(duration_of).unwrap_or(before.duration);
     for path in LISTS {
         let Some(items) = list_mut(table, path) else { continue };
         items.retain(|item| {
