@@ -20,6 +20,7 @@ pub mod gate;
 pub mod hosts;
 pub mod legacy;
 pub mod load;
+pub mod marks;
 pub mod oracles;
 pub mod plant;
 pub mod report;

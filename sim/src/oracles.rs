@@ -221,7 +221,7 @@ impl Court {
 }
 
 /// The worker that owns an OpenCode host: `opencode-3` belongs to `worker-3`.
-fn worker_of(host: &str) -> Option<String> {
+pub(crate) fn worker_of(host: &str) -> Option<String> {
     host.strip_prefix("opencode-").map(|number| format!("worker-{number}"))
 }
 

@@ -29,6 +29,7 @@ pub use text::{header, summary};
 
 use crate::{
     load::figures::LoadFigures,
+    marks,
     oracles::{Class, Violation},
     plant::Plant,
     scenario::{Limits, Scenario, Source},
@@ -73,6 +74,10 @@ pub struct Report {
     pub verdict: Verdict,
     /// Violations of each oracle, none included.
     pub oracles: Vec<(&'static str, u64)>,
+    /// How often each state worth reaching was reached.
+    pub marks: marks::Counts,
+    /// The marks that the scenario is there for.
+    pub required_marks: Vec<&'static str>,
     /// The first violations with their stories.
     pub violations: Vec<Violation>,
     /// Exact numbers: they repeat to the last digit.

@@ -22,7 +22,7 @@ pub use source::Source;
 pub use values::{Between, Bytes, Share, Time};
 use worker::config::Settings;
 
-use crate::{seed::Seed, world::memory::OWNERS};
+use crate::{marks, seed::Seed, world::memory::OWNERS};
 
 /// Simulations of more hosts are slower than real time: turmoil's cost per step grows with their square.
 const MAX_WORKERS: u64 = 16;
@@ -70,6 +70,8 @@ pub struct Scenario {
     pub limits: Limits,
     /// How long everything may take to come to its end after `duration`.
     pub liveness: Duration,
+    /// States that it is there to reach, over all runs of a sweep.
+    pub required_marks: Vec<&'static str>,
     /// Seeds of its runs in `sim gate`; none if it is not part of it.
     pub gate: Vec<Seed>,
 }
@@ -120,6 +122,11 @@ impl Scenario {
             replies: raw.replies,
             restarts,
             limits: raw.limits,
+            required_marks: raw
+                .required_marks
+                .iter()
+                .filter_map(|id| Some(marks::find(id.get_ref())?.id))
+                .collect(),
             liveness: raw.liveness.within.0,
             gate: raw.gate.seeds.into_inner(),
         }
@@ -189,6 +196,7 @@ fn validate(raw: &Raw) -> Result<(), Complaint> {
     validate_workload(&raw.workload, &raw.population, duration)?;
     validate_messages(&raw.workload, &raw.population, workers, duration)?;
     validate_gate(&raw.gate)?;
+    raw.required_marks.iter().try_for_each(validate_mark)?;
     raw.restarts.iter().try_for_each(|restart| validate_restart(restart, workers, duration))
 }
 
@@ -307,6 +315,18 @@ fn validate_gate(gate: &Gate) -> Result<(), Complaint> {
     )
 }
 
+fn validate_mark(id: &Spanned<String>) -> Result<(), Complaint> {
+    let name = id.get_ref();
+    let nearest = marks::nearest(name);
+    require(
+        marks::find(name).is_some(),
+        id,
+        format!("there is no mark `{name}`"),
+        nearest.map_or_else(|| "unknown".to_owned(), |nearest| format!("did you mean `{nearest}`?")),
+        "a report lists all marks; sim/src/marks.rs says when each counts",
+    )
+}
+
 fn validate_restart(restart: &Restart, workers: u64, duration: Duration) -> Result<(), Complaint> {
     let (at, worker) = (&restart.at, &restart.worker);
     require(
@@ -348,6 +368,21 @@ mod tests {
         let source = "duration = '1min'\n[worker.sessions]\ncache_capacity = 3";
         let scenario = Scenario::parse("some.toml", "some", source).unwrap();
         assert_eq!(scenario.settings.sessions.cache_capacity, 3);
+    }
+
+    #[test]
+    fn a_mark_that_does_not_exist_is_shown_with_what_was_meant() {
+        insta::assert_snapshot!(complaint("duration = '1min'\nrequired_marks = ['abort', 'kill-in-mid-replay']"), @r"
+        error: there is no mark `kill-in-mid-replay`
+         --> some.toml:2:28
+          |
+        2 | required_marks = ['abort', 'kill-in-mid-replay']
+          |                            ^^^^^^^^^^^^^^^^^^^^ did you mean `kill-in-mid-reply`?
+          |
+          = help: a report lists all marks; sim/src/marks.rs says when each counts
+        ");
+        let scenario = "duration = '1min'\nrequired_marks = ['abort']";
+        assert_eq!(Scenario::parse("some.toml", "some", scenario).unwrap().required_marks, ["abort"]);
     }
 
     #[test]

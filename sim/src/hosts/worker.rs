@@ -12,6 +12,7 @@ use worker::{config::Config, run::Stop, telemetry::Status};
 
 use super::{env::SimEnv, launcher::Launcher};
 use crate::{
+    plant::Quirks,
     seed::Seed,
     trace::{Event, Exit, Name},
     world::{
@@ -36,6 +37,16 @@ pub struct Boot {
 /// A worker process, from its start to its end.
 pub type Program = fn(Boot) -> Pin<Box<dyn Future<Output = Exit>>>;
 
+/// What every process on a machine is started with.
+pub struct Outfit {
+    /// Its settings.
+    pub config: Config,
+    /// How it starts OpenCode servers.
+    pub launcher: Launcher,
+    /// What is odd about its surroundings.
+    pub quirks: Quirks,
+}
+
 /// One worker's machine.
 pub struct WorkerHost {
     /// `worker-N`.
@@ -44,8 +55,7 @@ pub struct WorkerHost {
     pub opencode: Name,
     owner: Owner,
     program: Program,
-    config: Config,
-    launcher: Launcher,
+    outfit: Outfit,
     seed: Seed,
     recorder: Recorder,
     starts: Cell<u64>,
@@ -75,21 +85,13 @@ struct Process {
 impl WorkerHost {
     /// Machine number `index` (from 0). Nothing runs there yet.
     #[must_use]
-    pub fn new(
-        index: usize,
-        program: Program,
-        config: Config,
-        launcher: Launcher,
-        seed: Seed,
-        recorder: &Recorder,
-    ) -> Self {
+    pub fn new(index: usize, program: Program, outfit: Outfit, seed: Seed, recorder: &Recorder) -> Self {
         Self {
             name: recorder.name(&format!("worker-{}", index + 1)),
             opencode: recorder.name(&format!("opencode-{}", index + 1)),
             owner: Owner::worker(index),
             program,
-            config,
-            launcher,
+            outfit,
             seed,
             recorder: recorder.clone(),
             starts: Cell::new(0),
@@ -125,8 +127,9 @@ impl WorkerHost {
         self.process.replace(Some(process));
         self.record(Event::WorkerStarted { worker: Name::clone(&self.name), start });
         let random = self.seed.stream(&format!("{}/start/{start}", self.name));
-        let env = SimEnv::new(self.owner, random, self.launcher.clone());
-        Boot { env, config: self.config.clone(), stop, status }
+        let Outfit { config, launcher, quirks } = &self.outfit;
+        let env = SimEnv::new(self.owner, random, launcher.clone(), *quirks);
+        Boot { env, config: config.clone(), stop, status }
     }
 
     /// Whether a process runs.

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     hosts::backend::token,
+    marks::Marks,
     oracles::{self, Class, Court},
     report::{self, Engine, Report, SCHEMA, TraceSummary, Verdict},
     scenario::{Plan, Scenario},
@@ -390,6 +391,8 @@ impl<'a> Run<'a> {
                 distribution: recording.figures.distribution(),
                 timeline: recording.series.timeline(now()),
                 limits: scenario.limits,
+                marks: recording.marks.counts().clone(),
+                required_marks: Vec::new(),
                 trace: TraceSummary { facts: recording.trace.recorded(), hash: recording.trace.hash() },
                 replay,
                 engine: Engine { steps: 0, simulated: wall, wall },
@@ -437,7 +440,8 @@ fn recorder(load: &LoadOrder) -> Result<Recorder, LoadError> {
         }
         None => Trace::default(),
     };
-    Ok(Recorder::new(trace, Court::new(oracles::from_outside(scenario, SPREAD, load.ceilings))))
+    let court = Court::new(oracles::from_outside(scenario, SPREAD, load.ceilings));
+    Ok(Recorder::new(trace, court, Marks::new(scenario)))
 }
 
 /// What the people of each worker do; their messages are expected at their times.

@@ -36,8 +36,8 @@ pub(super) struct Lifecycle {
 #[derive(Default)]
 struct Life {
     phase: Option<Name>,
-    /// The epoch that its calls carry.
-    epoch: Option<u64>,
+    /// The worker, and its epoch, that its calls name. Two processes may have the same token.
+    identity: Option<(Name, u64)>,
     ready: bool,
     online: bool,
     /// When it was asked to stop, and whether it was calm then.
@@ -64,7 +64,7 @@ impl Lifecycle {
 
     fn entered(&mut self, worker: &Name, phase: &Name, verdict: &mut Verdict) {
         let life = self.life(worker);
-        let adopted = life.epoch.is_some();
+        let adopted = life.identity.is_some();
         if let Some(before) = life.phase.replace(Name::clone(phase))
             && !is_path(&before, phase, adopted)
         {
@@ -77,27 +77,29 @@ impl Lifecycle {
         at: Micros,
         worker: &Name,
         function: &str,
-        epoch: Option<u64>,
+        identity: Option<(Name, u64)>,
         verdict: &mut Verdict,
     ) {
         let calm = self.calm.since(worker);
         let earliest = self.interval / 10 * EARLIEST;
         let life = self.life(worker);
-        life.epoch = epoch.or(life.epoch);
+        life.identity = identity.or(life.identity.take());
         match function {
             "workers:markConnected" => {
                 (life.ready, life.online) = (true, true);
                 life.beat = Some((at, false));
             }
             "workers:heartbeat" => {
+                life.online = true;
                 let before = life.beat.replace((at, false)).map_or(0, |(before, _)| before);
-                if calm.is_some_and(|since| since <= before) && at - before < earliest {
-                    let message =
-                        format!("{worker} beat again after {} µs, before {earliest} µs", at - before);
+                if calm.is_some_and(|since| since <= before) && at.saturating_sub(before) < earliest {
+                    let message = format!(
+                        "{worker} beat again after {} µs, before {earliest} µs",
+                        at.saturating_sub(before)
+                    );
                     verdict.violation(message, &[worker]);
                 }
             }
-            "workers:setOffline" => life.online = false,
             "chat:claim" if !life.ready => {
                 verdict.violation(format!("{worker} claimed a turn before it was ready"), &[worker]);
             }
@@ -110,17 +112,20 @@ impl Lifecycle {
         let Some(calm) = self.calm.since(worker) else { return };
         let latest = self.interval + self.slack;
         let Some((beat, told)) = &mut self.life(worker).beat else { return };
-        if calm <= *beat && at - *beat > latest && !std::mem::replace(told, true) {
-            let message =
-                format!("{worker} is ready and connected, and has not beaten for {} µs", at - *beat);
+        if at.saturating_sub(calm.max(*beat)) > latest && !std::mem::replace(told, true) {
+            let message = format!(
+                "{worker} is ready and connected, and has not beaten for {} µs",
+                at.saturating_sub(*beat)
+            );
             verdict.violation(message, &[worker]);
         }
     }
 
     fn exited(&mut self, worker: &Name, exit: &Exit, verdict: &mut Verdict) {
-        let newest = self.epochs.get(worker).copied();
-        let life = self.life(worker);
-        let is_superseded = life.epoch.is_some() && life.epoch < newest;
+        let Self { epochs, workers, .. } = self;
+        let life = workers.entry(Name::clone(worker)).or_default();
+        let is_superseded =
+            life.identity.as_ref().is_some_and(|(name, epoch)| epochs.get(name) > Some(epoch));
         match (exit, life.asked) {
             (Exit::Stopped, Some(was_calm)) => {
                 if was_calm && life.online {
@@ -162,14 +167,22 @@ impl Oracle for Lifecycle {
             Event::EpochBegan { worker, epoch, .. } => {
                 self.epochs.insert(Name::clone(worker), *epoch);
             }
+            Event::Offline { worker } => self.life(worker).online = false,
             Event::Disconnected { client } => {
                 if let Some(asked) = self.workers.get_mut(client).and_then(|life| life.asked.as_mut()) {
                     *asked = false;
                 }
             }
             Event::Lifecycle { worker, state } => self.entered(worker, state, verdict),
-            Event::Executed { function, caller: Caller::Worker(worker), epoch, error: None, .. } => {
-                self.called(fact.at, worker, function, *epoch, verdict);
+            Event::Executed {
+                function,
+                caller: Caller::Worker(worker),
+                identity,
+                epoch,
+                error: None,
+                ..
+            } => {
+                self.called(fact.at, worker, function, identity.clone().zip(*epoch), verdict);
             }
             Event::Heap { worker, .. } => self.listen(fact.at, worker, verdict),
             Event::Exited { worker, exit } => self.exited(worker, exit, verdict),
@@ -279,7 +292,7 @@ mod tests {
 
     #[test]
     fn it_ends_only_when_asked_and_says_that_it_is_offline() {
-        let offline = call("workers:setOffline");
+        let offline = Event::Offline { worker: worker() };
         check_after_calm(vec![(2.0, stop_asked()), (2.1, offline), (2.2, exited(Exit::Stopped))], &[]);
         check_after_calm(
             vec![(2.0, stop_asked()), (2.2, exited(Exit::Stopped))],

@@ -83,6 +83,10 @@ fn body(report: &Report) -> Markup {
         @if !report.violations.is_empty() { (violations(report)) }
         @if let Some(load) = &report.load { (real_time(load)) }
         section {
+            h2 { "States worth reaching" }
+            (tables::marks(report))
+        }
+        section {
             h2 { "What happened when" }
             (time::workers(report, &axis))
             (plots::over_time(report, &axis))

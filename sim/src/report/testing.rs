@@ -82,6 +82,8 @@ pub(crate) fn passed() -> Report {
         options: vec![("duration", "4s".into()), ("workers", "1 (Worker)".into())],
         verdict: Verdict::Passed,
         oracles: vec![("memory", 0), ("throttle", 0)],
+        marks: [("kill-in-mid-reply", 1), ("model-error", 0)].into(),
+        required_marks: vec!["kill-in-mid-reply"],
         violations: Vec::new(),
         figures: figures.summary(),
         distribution: figures.distribution(),

@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use super::{Report, Verdict, figures::Summary, load};
 use crate::{
     load::figures::LoadFigures,
+    marks::unreached,
     oracles::Violation,
     plant::Plant,
     scenario::{Ending, PlannedRestart, Time, Trigger},
@@ -51,6 +52,7 @@ pub fn summary(report: &Report, styled: bool) -> String {
         let _ = writeln!(text, "\n{}", real_time(load));
     }
     text.push('\n');
+    let _ = writeln!(text, "{}", marks(report));
     for (oracle, count) in &report.oracles {
         let _ = match count {
             0 => writeln!(text, "{}  {oracle}", style.good("ok  ")),
@@ -110,6 +112,19 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Ite
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// The states worth reaching that were reached, and the required ones that were not.
+fn marks(report: &Report) -> String {
+    let reached = report.marks.iter().filter(|(_, count)| **count > 0);
+    let reached: Vec<_> = reached.map(|(mark, count)| format!("{mark} {count}")).collect();
+    let mut text =
+        format!("marks reached: {}\n", if reached.is_empty() { "none".into() } else { reached.join(", ") });
+    let missing = unreached(&report.required_marks, &[&report.marks]);
+    if !missing.is_empty() {
+        let _ = writeln!(text, "required, but not reached with this seed: {}", missing.join(", "));
+    }
+    text
 }
 
 fn turns(figures: &Summary) -> Table {

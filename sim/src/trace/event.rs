@@ -154,6 +154,8 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<Name>,
     },
+    /// A mutation came that had been answered before: it did not run again, and got the same answer.
+    Replayed { function: Name, caller: Caller },
     /// A client's WebSocket was opened; clients go by their host's name.
     Connected { client: Name },
     /// A client's WebSocket was closed.
@@ -211,8 +213,8 @@ pub enum Event {
     Panicked { worker: Name, message: Name },
 
     // ── The run ──
-    /// The backend's functions were loaded: the digest of their sources, bugs planted into them included. It is the
-    /// first fact, so that two runs of different sources differ there.
+    /// The backend's functions were loaded: the digest of their sources, bugs planted into them included. Nothing that
+    /// they do comes before it, so two runs of different sources differ here first.
     Loaded { sources: Digest },
     /// The run entered a phase.
     PhaseBegan { phase: Phase },
@@ -240,6 +242,7 @@ impl Event {
             Self::PersonEnded { session } => among(&[session]),
             Self::SessionLinked { session, opencode_session } => among(&[session, opencode_session]),
             Self::Executed { caller: Caller::Worker(worker), .. }
+            | Self::Replayed { caller: Caller::Worker(worker), .. }
             | Self::EpochBegan { worker, .. }
             | Self::Ready { worker, .. }
             | Self::Offline { worker }
@@ -259,6 +262,7 @@ impl Event {
             Self::CreateEnded { opencode_session: Some(opencode_session), .. }
             | Self::Aborted { opencode_session } => among(&[opencode_session]),
             Self::Executed { .. }
+            | Self::Replayed { .. }
             | Self::Loaded { .. }
             | Self::ServerStarted
             | Self::ServerStopped

@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     hosts::{self, worker::WorkerHost},
+    marks::Marks,
     oracles::{self, Class, Court},
+    plant::Plant,
     report::{self, Engine, Report, SCHEMA, TraceSummary, Verdict},
     trace::{Event, Name, Phase, Trace},
 };
@@ -41,7 +43,8 @@ pub(super) fn run(order: Order, progress: &Progress) -> Result<Report, RunError>
         None => Trace::default(),
     };
     let court = Court::new(oracles::all(&order.scenario));
-    let mut world = World::build(order, Recorder::new(trace, court))?;
+    let marks = Marks::new(&order.scenario);
+    let mut world = World::build(order, Recorder::new(trace, court, marks))?;
     let ended = world.live(progress);
     world.report(ended?, wall)
 }
@@ -203,7 +206,8 @@ impl World {
     fn kill(&mut self, index: usize) {
         let worker = Rc::clone(&self.workers[index]);
         worker.killed();
-        for host in [&worker.name, &worker.opencode] {
+        let survives = self.order.plants.contains(&Plant::OrphanServer);
+        for host in [Some(&worker.name), (!survives).then_some(&worker.opencode)].into_iter().flatten() {
             network::set_down(host, true);
             network::end_software(|| self.sim.crash(&**host));
         }
@@ -255,6 +259,8 @@ impl World {
                 plants,
                 verdict: Verdict::of(court.violations(), ended == Ended::Interrupted),
                 oracles: court.counts().iter().map(|(oracle, count)| (*oracle, *count)).collect(),
+                marks: recording.marks.counts().clone(),
+                required_marks: scenario.required_marks,
                 violations: court.violations().to_vec(),
                 figures: recording.figures.summary(),
                 distribution: recording.figures.distribution(),

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use crate::{
     load::figures::LoadFigures,
+    marks::MARKS,
     report::{Report, text},
 };
 
@@ -58,6 +59,19 @@ pub(super) fn oracles(report: &Report) -> Markup {
             }
         }
     }
+}
+
+/// Which states worth reaching were reached, and how often.
+pub(super) fn marks(report: &Report) -> Markup {
+    let rows: Vec<_> = MARKS
+        .iter()
+        .map(|mark| {
+            let count = report.marks.get(mark.id).copied().unwrap_or_default();
+            let required = if report.required_marks.contains(&mark.id) { "yes" } else { "" };
+            [mark.id.to_owned(), mark.about.to_owned(), required.to_owned(), count.to_string()]
+        })
+        .collect();
+    table("Marks", ["mark", "counts when", "required", "reached"], &rows)
 }
 
 /// How turns ended.

@@ -84,7 +84,13 @@ struct Worker {
 impl Backend {
     fn observe(&mut self, observation: &Observation<'_>) {
         match observation {
-            Observation::Received { .. } | Observation::Executed { replayed: true, .. } => {}
+            Observation::Received { .. } => {}
+            Observation::Executed { replayed: true, caller, path, .. } => {
+                self.record(Event::Replayed {
+                    function: self.recorder.name(path),
+                    caller: self.caller(caller),
+                });
+            }
             Observation::Executed { caller, path, args, outcome, usage, attempts, rerun, .. } => {
                 let function = self.recorder.name(path);
                 let error = match outcome {
