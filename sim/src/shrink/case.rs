@@ -45,6 +45,7 @@ impl Case {
         table.entry("name").or_insert_with(|| name.into());
         table.insert("seed".into(), seed.to_string().into());
         table.remove("gate");
+        table.remove("required_marks");
         let text = write(&table);
         Ok(Self { scenario: Scenario::parse(name, name, &text)?, table, seed })
     }
