@@ -3,6 +3,7 @@
 mod compare;
 mod determinism;
 mod gate;
+mod limits;
 mod list;
 mod load;
 mod opencode;
@@ -50,6 +51,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Runs a scenario in real time: the worker's binary as a process, both fakes on loopback.
     Load(load::LoadArgs),
+    /// Raises the load on the worker's binary in steps until something gives way, and says what.
+    Limits(limits::LimitsArgs),
     /// Stands in for the `opencode` executable of `sim load`, whose socket is named first.
     #[command(hide = true)]
     OpencodeUnderLoad {
@@ -144,6 +147,7 @@ pub fn main() -> ExitCode {
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::Load(args)) => load::load(&args),
+        Some(Command::Limits(args)) => limits::limits(&args),
         Some(Command::OpencodeUnderLoad { socket, arguments }) => load::stand_in(&socket, &arguments),
         Some(Command::Opencode(command)) => opencode::opencode(&command),
         None if cli.run.check_determinism => determinism::check(&cli.run),
