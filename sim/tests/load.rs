@@ -53,6 +53,11 @@ kind = 'stop'
 down_for = '200ms'
 ";
 
+/// The same, for so long that it does not end by itself while a test waits.
+fn lasting() -> String {
+    SCENARIO.replace("'6s'", "'10min'").replace("turns = 10", "turns = 1000")
+}
+
 struct Place(TempDir);
 
 impl Place {
@@ -174,7 +179,7 @@ fn a_worker_that_takes_too_much_memory_or_ends_by_itself_is_convicted() {
 #[test]
 fn ctrl_c_in_the_middle_ends_everything_and_still_tells_what_was_seen() {
     for signal in ["INT", "TERM"] {
-        let place = Place::with(&SCENARIO.replace("'6s'", "'60s'"));
+        let place = Place::with(&lasting());
         let mut command = place.sim(&["load", "some.toml", "--worker", &WORKER]);
         let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // The simulator, its worker, and the worker's OpenCode.
@@ -189,7 +194,7 @@ fn ctrl_c_in_the_middle_ends_everything_and_still_tells_what_was_seen() {
 
 #[test]
 fn a_simulator_that_is_killed_takes_its_processes_with_it() {
-    let place = Place::with(&SCENARIO.replace("'6s'", "'60s'"));
+    let place = Place::with(&lasting());
     let mut command = place.sim(&["load", "some.toml", "--quiet", "--worker", &WORKER]);
     let mut running = command.stdout(Stdio::null()).spawn().unwrap();
     wait_for(|| place.processes().len() >= 3);

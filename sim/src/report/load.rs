@@ -52,7 +52,7 @@ fn process(process: &ProcessFigures) -> Vec<(String, String)> {
 
 fn reading(reading: &Reading, processors: usize) -> Vec<(String, String)> {
     let Reading { worker_cores, fake_cores, fake_lag, machine_busy, deltas_per_second, added, .. } = reading;
-    let [convex, opencode] = fake_cores.map(|cores| text::percent(cores));
+    let [convex, opencode] = fake_cores.map(text::percent);
     let [convex_lag, opencode_lag] = [0, 1].map(|fake: usize| fine(fake_lag[fake].p99));
     vec![
         ("worker CPU".to_owned(), format!("{} of a processor", text::percent(*worker_cores))),
@@ -82,7 +82,7 @@ fn fine(ms: f64) -> String {
 pub(super) fn steps(steps: &[Step]) -> Vec<[String; 9]> {
     let row = |step: &Step| {
         let Reading { worker_cores, fake_cores, deltas_per_second, added, .. } = &step.reading;
-        let [convex, opencode] = fake_cores.map(|cores| text::percent(cores));
+        let [convex, opencode] = fake_cores.map(text::percent);
         [
             step.turns.to_string(),
             step.running.to_string(),
