@@ -47,7 +47,7 @@ fn insert(criterion: &mut Criterion) {
         bencher.iter(|| {
             number += 1;
             let key = [&number.wrapping_mul(0x9e37_79b9).to_be_bytes()[..], &[7; 40]].concat();
-            maps.iter_mut().for_each(|map| drop(map.insert(key.clone(), number)));
+            maps.iter_mut().filter_map(|map| map.insert(key.clone(), number)).count()
         });
     });
     group.finish();
@@ -61,7 +61,7 @@ fn query(criterion: &mut Criterion) {
     let end = end.expect("a prefix has an end");
     group.bench_function("query floor", |bencher| {
         bencher.iter(|| {
-            let found = turns.entries().range(black_box(&start)..black_box(&end)).take(ROWS);
+            let found = turns.entries().range::<Vec<u8>, _>(black_box(&start)..black_box(&end)).take(ROWS);
             found.map(|(_, document)| Rc::clone(document)).collect::<Vec<_>>()
         });
     });
