@@ -17,6 +17,7 @@ use turmoil::Sim;
 use crate::{
     legacy,
     opencode::{OpenCode, Options},
+    plant::{Plant, Quirks},
     scenario::{Kind, Plan, Scenario},
     seed::Seed,
     trace::{Exit, Name},
@@ -25,8 +26,8 @@ use crate::{
 use backend::Backend;
 use env::unix_millis;
 use launcher::Launcher;
-use users::People;
-use worker::{Boot, Program, WorkerHost};
+use users::{Answers, People};
+use worker::{Boot, Outfit, Program, WorkerHost};
 
 /// Settles all hosts in the network and returns the workers'.
 ///
@@ -47,7 +48,8 @@ pub fn populate(
         let machine = machine(scenario, *seed, index, recorder, &host);
         let plan = Plan::draw(scenario, *seed, index);
         let sessions = backend.seed(index, scenario, &plan, &machine);
-        people.push(People::new(backend.clone(), recorder.clone(), plan, sessions));
+        let answers = Answers::of(scenario, *seed);
+        people.push(People::new(backend.clone(), recorder.clone(), plan, sessions, answers));
         machines.push((host, machine));
     }
     settle_backend(sim, backend, Rc::new(people));
@@ -69,9 +71,12 @@ fn settle_worker(
     (host, machine): (Name, OpenCode),
 ) -> Rc<WorkerHost> {
     let launcher = Launcher::default();
-    settle_opencode(sim, host, machine, launcher.clone());
-    let config = config(order, &backend::token(index));
-    let worker = WorkerHost::new(index, program, config, launcher, order.seed, recorder);
+    let quirks = Quirks::of(&order.plants);
+    settle_opencode(sim, host, machine, launcher.clone(), quirks);
+    let identity = if order.plants.contains(&Plant::SharedToken) { 0 } else { index };
+    let config = config(order, &backend::token(identity));
+    let outfit = Outfit { config, launcher, quirks };
+    let worker = WorkerHost::new(index, program, outfit, order.seed, recorder);
     let worker = Rc::new(worker);
     let running = Rc::clone(&worker);
     sim.host(&*worker.name, move || Rc::clone(&running).run());
@@ -87,9 +92,15 @@ fn machine(scenario: &Scenario, seed: Seed, index: usize, recorder: &Recorder, h
     })
 }
 
-fn settle_opencode(sim: &mut Sim<'static>, host: Name, machine: OpenCode, launcher: Launcher) {
+fn settle_opencode(
+    sim: &mut Sim<'static>,
+    host: Name,
+    machine: OpenCode,
+    launcher: Launcher,
+    quirks: Quirks,
+) {
     let name = Name::clone(&host);
-    sim.host(&*host, move || opencode::run(Name::clone(&name), machine.clone(), launcher.clone()));
+    sim.host(&*host, move || opencode::run(Name::clone(&name), machine.clone(), launcher.clone(), quirks));
 }
 
 fn program(kind: Kind) -> Program {

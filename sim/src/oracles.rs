@@ -5,9 +5,15 @@
 
 mod answered;
 mod bounded_reads;
+mod calm;
 mod chunks;
+mod cleanup;
+mod fairness;
+mod fencing;
 mod lazy;
+mod lifecycle;
 mod memory;
+mod no_panic;
 mod resident;
 mod stale;
 #[cfg(test)]
@@ -76,6 +82,11 @@ pub fn all(scenario: &Scenario) -> Vec<Box<dyn Oracle>> {
         Box::new(chunks::Chunks::default()),
         Box::new(lazy::Lazy::default()),
         Box::new(bounded_reads::BoundedReads::new(limits)),
+        Box::new(fairness::Fairness::new(scenario)),
+        Box::new(fencing::Fencing::default()),
+        Box::new(lifecycle::Lifecycle::new(scenario)),
+        Box::new(cleanup::Cleanup::default()),
+        Box::new(no_panic::NoPanic),
     ]
 }
 
@@ -210,7 +221,7 @@ impl Court {
 }
 
 /// The worker that owns an OpenCode host: `opencode-3` belongs to `worker-3`.
-fn worker_of(host: &str) -> Option<String> {
+pub(crate) fn worker_of(host: &str) -> Option<String> {
     host.strip_prefix("opencode-").map(|number| format!("worker-{number}"))
 }
 

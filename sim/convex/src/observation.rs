@@ -1,5 +1,6 @@
 //! What the deployment tells its observer: every execution, every commit, every connection.
 
+use convex::Value;
 use uuid::Uuid;
 
 use super::{Kind, store::Write, transaction::Usage};
@@ -35,6 +36,8 @@ pub enum Observation<'a> {
         kind: Kind,
         /// `module:function`.
         path: &'a str,
+        /// With which arguments.
+        args: &'a Value,
         /// How it ended.
         outcome: Outcome,
         /// What its last attempt cost.

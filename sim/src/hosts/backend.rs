@@ -12,7 +12,7 @@ use crate::{
     legacy,
     opencode::OpenCode,
     scenario::{Kind, Plan, Scenario},
-    trace::Name,
+    trace::{Digest, Event, Name, RunningDigest},
     world::{
         Order, RunError,
         determinism::{EPOCH, elapsed},
@@ -116,6 +116,7 @@ impl Backend {
             let (path, text) = legacy::SOURCE;
             sources.insert(path.to_owned(), text.to_owned());
         }
+        recorder.record(&name, Event::Loaded { sources: digest(&sources) });
         let facts = Rc::new(BackendFacts::new(recorder.clone(), Name::clone(&name)));
         let observer = Rc::clone(&facts);
         let options = Options {
@@ -164,6 +165,7 @@ impl Backend {
         tasks.spawn_local(async move { scheduler.run_scheduler().await });
         for person in people.iter() {
             tasks.spawn_local(person.clone().live());
+            tasks.spawn_local(person.clone().answer_questions());
         }
         loop {
             tokio::select! {
@@ -311,6 +313,13 @@ impl<I: FnMut(&str, f64, BTreeMap<String, Value>) -> String> History<'_, I> {
         self.backend.facts.know_stale_turn(&turn, session, worker, self.clock, text, claimed);
         turn
     }
+}
+
+/// The digest of all files with their names, in the order of the names.
+fn digest(sources: &BTreeMap<String, String>) -> Digest {
+    let mut digest = RunningDigest::default();
+    sources.iter().flat_map(|(path, text)| [path, "\0", text, "\0"]).for_each(|part| digest.push(part));
+    digest.digest()
 }
 
 /// As the backend's `hashSecret`.

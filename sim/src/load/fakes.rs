@@ -30,7 +30,7 @@ use crate::{
     convex::{Listener, Observation},
     hosts::{
         backend::{Backend, Surroundings},
-        users::People,
+        users::{Answers, People},
     },
     scenario::Plan,
     serve::unix_nanos,
@@ -213,7 +213,8 @@ impl Deployed {
         for (index, plan) in plans.into_iter().enumerate() {
             let disk = RemoteDisk { machine: index, seeds: seeds.clone() };
             let sessions = backend.seed(index, &order.scenario, &plan, &disk);
-            people.push(People::new(backend.clone(), recorder.clone(), plan, sessions));
+            let answers = Answers::of(&order.scenario, order.seed);
+            people.push(People::new(backend.clone(), recorder.clone(), plan, sessions, answers));
         }
         let listeners = (0..people.len()).map(|_| listen()).collect::<io::Result<Vec<_>>>();
         let listeners = listeners.map_err(|error| RunError::Host(format!("no port: {error}")))?;
@@ -239,6 +240,11 @@ impl Deployed {
         });
         for person in self.people {
             let silenced = self.silence.clone().cancelled_owned();
+            let answering = person.clone();
+            tasks.spawn_local(async move {
+                answering.answer_questions().await;
+                Ok(())
+            });
             tasks.spawn_local(async move {
                 tokio::select! {
                     () = person.live() => {}

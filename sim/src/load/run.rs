@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     hosts::backend::token,
+    marks::Marks,
     oracles::{self, Class, Court},
     report::{self, Engine, Latency, Report, SCHEMA, TraceSummary, Verdict},
     scenario::{Plan, Scenario},
@@ -425,6 +426,7 @@ impl<'a> Run<'a> {
             Ok(Report {
                 schema: SCHEMA,
                 options: report::options(&scenario),
+                source: scenario.source,
                 scenario: format!("{}-load", scenario.name),
                 description: scenario.description,
                 seed,
@@ -436,6 +438,8 @@ impl<'a> Run<'a> {
                 distribution: recording.figures.distribution(),
                 timeline: recording.series.timeline(now()),
                 limits: scenario.limits,
+                marks: recording.marks.counts().clone(),
+                required_marks: Vec::new(),
                 trace: TraceSummary { facts: recording.trace.recorded(), hash: recording.trace.hash() },
                 replay,
                 engine: Engine { steps: 0, simulated: wall, wall },
@@ -483,7 +487,8 @@ fn recorder(load: &LoadOrder) -> Result<Recorder, LoadError> {
         }
         None => Trace::default(),
     };
-    Ok(Recorder::new(trace, Court::new(oracles::from_outside(scenario, SPREAD, load.ceilings))))
+    let court = Court::new(oracles::from_outside(scenario, SPREAD, load.ceilings));
+    Ok(Recorder::new(trace, court, Marks::new(scenario)))
 }
 
 /// What the people of each worker do; their messages are expected at their times.

@@ -306,7 +306,7 @@ impl Figures {
             Event::StopAsked { .. } => counts.stops += 1,
             Event::ServerStarted => counts.server_starts += 1,
             Event::EventStreamOpened => counts.event_streams += 1,
-            Event::Connected => counts.connections += 1,
+            Event::Connected { .. } => counts.connections += 1,
             Event::SessionLinked { .. } => counts.links += 1,
             Event::Cache { sessions, .. } => counts.cached_sessions = counts.cached_sessions.max(*sessions),
             _ => {}

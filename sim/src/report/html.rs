@@ -2,10 +2,10 @@
 //!
 //! All of it repeats to the last byte, but for the section with the id `machine`.
 
-mod chart;
-mod palette;
+pub(super) mod chart;
+pub(super) mod palette;
 mod plots;
-mod tables;
+pub(super) mod tables;
 mod time;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -16,7 +16,7 @@ use crate::{
     oracles::{Class, Violation},
 };
 
-const STYLE: &str = include_str!("html/style.css");
+pub(super) const STYLE: &str = include_str!("html/style.css");
 
 /// The page.
 #[must_use]
@@ -61,7 +61,7 @@ fn head(report: &Report) -> Markup {
             div.verdict.(class) {
                 strong { (word) } " " span { (text::meaning(report.verdict)) }
                 @if let Some(first) = report.violations.first() {
-                    p { "First: " (first.oracle) " at " (text::seconds(first.at)) ", " (first.message) }
+                    p { "First: " (first.oracle) " at " (text::seconds(first.at)) ", " (super::story::tell(first).message) }
                 }
                 @if !report.plants.is_empty() {
                     p { "Bugs were planted on purpose: " (format!("{:?}", report.plants)) }
@@ -82,6 +82,10 @@ fn body(report: &Report) -> Markup {
         }
         @if !report.violations.is_empty() { (violations(report)) }
         @if let Some(load) = &report.load { (real_time(load)) }
+        section {
+            h2 { "States worth reaching" }
+            (tables::marks(report))
+        }
         section {
             h2 { "What happened when" }
             (time::workers(report, &axis))
@@ -151,20 +155,22 @@ fn story(violation: &Violation) -> Markup {
         Class::Safety => "safety",
         Class::Liveness => "liveness",
     };
+    let story = super::story::tell(violation);
     html! {
         h3 { span.bad { (violation.oracle) } " (" (class) ") at " (text::seconds(violation.at)) }
-        p { (violation.message) }
-        @if !violation.story.is_empty() {
-            p.soft { "What led to it:" }
+        p { (story.message) }
+        @if !story.lines.is_empty() {
+            p.soft { "What led to it, in seconds before:" }
             div.scroll tabindex="0" role="region" aria-label="What led to it" {
                 table.story {
-                    thead { tr { th scope="col" { "at" } th scope="col" { "where" } th scope="col" { "what" } } }
+                    thead { tr { th scope="col" { "when" } th scope="col" { "where" } th scope="col" { "what" } } }
                     tbody {
-                        @for fact in &violation.story {
-                            tr { td { (text::seconds(fact.at)) } td { (fact.host) } td { (fact.event) } }
-                        }
+                        @for line in &story.lines { tr { td { (line.when) } td { (line.place) } td { (line.what) } } }
                     }
                 }
+            }
+            @if !story.names.is_empty() {
+                p.soft { @for (short, name) in &story.names { (short) " is " code { (name) } ". " } }
             }
         }
     }
@@ -177,7 +183,7 @@ fn machine(report: &Report) -> Markup {
             section #machine {
                 h2 { "The machine" }
                 @if report.load.is_none() { p { "This depends on the machine; nothing else on this page does." } }
-                (tables::words("The machine", &text::machine(report.engine)))
+                (tables::words("The machine", &text::machine(report)))
             }
         }
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{conductor::Replies, determinism, memory::unattributed};
 use crate::{
+    marks::Marks,
     oracles::Court,
     report::{Figures, Series},
     trace::{Event, Fact, Micros, Name, Names, Trace},
@@ -22,6 +23,8 @@ pub struct Recording {
     pub figures: Figures,
     /// The lines of the report.
     pub series: Series,
+    /// States worth reaching.
+    pub marks: Marks,
     /// Replies in the middle.
     pub replies: Replies,
     /// Others who follow the facts of this run.
@@ -39,11 +42,12 @@ pub struct Recorder(Arc<Mutex<Recording>>);
 impl Recorder {
     /// A recorder without facts.
     #[must_use]
-    pub fn new(trace: Trace, court: Court) -> Self {
+    pub fn new(trace: Trace, court: Court, marks: Marks) -> Self {
         let (figures, series) = (Figures::default(), Series::default());
         let (replies, names) = (Replies::default(), Names::default());
         let followers = Vec::new();
-        let recording = Recording { trace, court, figures, series, replies, followers, closed: false, names };
+        let closed = false;
+        let recording = Recording { trace, court, figures, series, marks, replies, followers, closed, names };
         Self(Arc::new(Mutex::new(recording)))
     }
 
@@ -63,6 +67,7 @@ impl Recorder {
             }
             recording.figures.observe(&fact);
             recording.series.observe(&fact);
+            recording.marks.observe(&fact);
             recording.replies.observe(&fact);
             recording.followers.iter_mut().for_each(|follower| follower(&fact));
             recording.trace.record(fact.clone());
