@@ -53,7 +53,7 @@ fn coalescing(criterion: &mut Criterion) {
 
 /// All deltas, 50 ms apart, each chunk stored at once. Returns how many chunks there were.
 fn coalesce(deltas: &[String]) -> usize {
-    let (mut reply, mut chunks) = (stream::Reply::new(&Settings::default()), 0);
+    let (mut reply, mut chunks) = (stream::Reply::new(&Settings::default().turns), 0);
     reply.begin("prt_1");
     for (number, delta) in (0..).zip(deltas) {
         let now = Duration::from_millis(50 * number);

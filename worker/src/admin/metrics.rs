@@ -121,6 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "all of the text, as it is served")]
     fn a_workers_numbers_become_metrics() {
         let status = Status::default();
         status.set_phase(Phase::Ready);
