@@ -10,6 +10,8 @@
 //!      ├─ stream      reply parts to chunks                                        (decides)
 //!      └─ opencode    the server, its API, its events
 //! ```
+//!
+//! `orchestrator` runs many of them in one process.
 
 pub mod admin;
 mod backoff;
@@ -19,6 +21,7 @@ pub mod env;
 pub mod error;
 pub mod lifecycle;
 pub mod opencode;
+pub mod orchestrator;
 pub mod run;
 pub mod session;
 pub mod stream;
