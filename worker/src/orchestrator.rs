@@ -61,7 +61,8 @@ pub async fn run(
     stop: Stop,
     roster: Roster,
 ) -> Vec<(String, Exit)> {
-    let mut orchestrator = Orchestrator { launch, roster, stop, stops: BTreeMap::new(), events: FuturesUnordered::new() };
+    let mut orchestrator =
+        Orchestrator { launch, roster, stop, stops: BTreeMap::new(), events: FuturesUnordered::new() };
     let mut workers = Workers::default();
     let mut event = Event::Wanted(wanted);
     let mut asked = false;
@@ -120,7 +121,11 @@ impl Orchestrator<'_> {
             Action::Pause { name, attempt } => {
                 self.roster.of(&name).restarts.fetch_add(1, Ordering::Relaxed);
                 let pause = REST_MIN.saturating_mul(1 << attempt.min(10)).min(REST_MAX);
-                tracing::info!(worker = name, pause_ms = pause.as_millis() as u64, "starts again after a pause");
+                tracing::info!(
+                    worker = name,
+                    pause_ms = pause.as_millis() as u64,
+                    "starts again after a pause"
+                );
                 self.events.push(Box::pin(async move {
                     sleep(pause).await;
                     Event::Rested { name }

@@ -189,7 +189,8 @@ impl Fleet {
     pub fn read(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
         let text = read("the workers file", path)?;
         let is_json = path.extension().is_some_and(|extension| extension == "json" || extension == "jsonc");
-        let (admin, entries) = if is_json { (None, from_json(path, &text)?) } else { from_toml(path, &text)? };
+        let (admin, entries) =
+            if is_json { (None, from_json(path, &text)?) } else { from_toml(path, &text)? };
         if !(1..=MAX_WORKERS).contains(&entries.len()) {
             return Err(FleetError::Count { path: path.to_owned(), found: entries.len() }.into());
         }

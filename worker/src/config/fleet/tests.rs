@@ -56,7 +56,8 @@ fn the_predecessors_file_is_read_with_its_comments() {
 
 /// The error of a TOML file whose first worker is fine.
 fn toml_error(second: &str) -> String {
-    let first = "convex_url = 'https://a.b'\n[[workers]]\nname = 'one'\ndirectory = 'a'\ntoken_file = 'w.token'\n";
+    let first =
+        "convex_url = 'https://a.b'\n[[workers]]\nname = 'one'\ndirectory = 'a'\ntoken_file = 'w.token'\n";
     read_file("workers.toml", &format!("{first}{second}")).unwrap_err()
 }
 
