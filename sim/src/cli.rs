@@ -1,6 +1,7 @@
 //! The command line: what may be asked, and what the exit code says.
 
 mod compare;
+mod costs;
 mod determinism;
 mod gate;
 mod list;
@@ -45,6 +46,8 @@ enum Command {
     Gate(gate::GateArgs),
     /// Prints what changed between two runs.
     Compare(compare::CompareArgs),
+    /// Measures what the worker costs: start, heap, calls (docs/costs.md).
+    Costs(costs::CostsArgs),
     /// Serves both fakes on loopback in real time, to try a worker by hand.
     Serve(serve::ServeArgs),
     /// Stands in for the `opencode` executable (`sim serve` makes one that calls this).
@@ -130,6 +133,7 @@ pub fn main() -> ExitCode {
         Some(Command::List { directory }) => list::list(&directory),
         Some(Command::Gate(args)) => gate::gate(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
+        Some(Command::Costs(args)) => costs::costs(&args),
         Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::Opencode(command)) => opencode::opencode(&command),
         None if cli.run.check_determinism => determinism::check(&cli.run),
