@@ -17,6 +17,7 @@ use turmoil::Sim;
 use crate::{
     legacy,
     opencode::{OpenCode, Options},
+    plant::{Plant, Quirks},
     scenario::{Kind, Plan, Scenario},
     seed::Seed,
     trace::{Exit, Name},
@@ -26,7 +27,7 @@ use backend::Backend;
 use env::unix_millis;
 use launcher::Launcher;
 use users::{Answers, People};
-use worker::{Boot, Program, WorkerHost};
+use worker::{Boot, Outfit, Program, WorkerHost};
 
 /// Settles all hosts in the network and returns the workers'.
 ///
@@ -47,8 +48,7 @@ pub fn populate(
         let machine = machine(scenario, *seed, index, recorder, &host);
         let plan = Plan::draw(scenario, *seed, index);
         let sessions = backend.seed(index, scenario, &plan, &machine);
-        let answers = (scenario.replies.asks.0 > 0.0)
-            .then(|| Answers { habits: scenario.workload.permissions.clone(), seed: *seed });
+        let answers = Answers::of(scenario, *seed);
         people.push(People::new(backend.clone(), recorder.clone(), plan, sessions, answers));
         machines.push((host, machine));
     }
@@ -71,9 +71,12 @@ fn settle_worker(
     (host, machine): (Name, OpenCode),
 ) -> Rc<WorkerHost> {
     let launcher = Launcher::default();
-    settle_opencode(sim, host, machine, launcher.clone());
-    let config = config(order, &backend::token(index));
-    let worker = WorkerHost::new(index, program, config, launcher, order.seed, recorder);
+    let quirks = Quirks::of(&order.plants);
+    settle_opencode(sim, host, machine, launcher.clone(), quirks);
+    let identity = if order.plants.contains(&Plant::SharedToken) { 0 } else { index };
+    let config = config(order, &backend::token(identity));
+    let outfit = Outfit { config, launcher, quirks };
+    let worker = WorkerHost::new(index, program, outfit, order.seed, recorder);
     let worker = Rc::new(worker);
     let running = Rc::clone(&worker);
     sim.host(&*worker.name, move || Rc::clone(&running).run());
@@ -89,9 +92,15 @@ fn machine(scenario: &Scenario, seed: Seed, index: usize, recorder: &Recorder, h
     })
 }
 
-fn settle_opencode(sim: &mut Sim<'static>, host: Name, machine: OpenCode, launcher: Launcher) {
+fn settle_opencode(
+    sim: &mut Sim<'static>,
+    host: Name,
+    machine: OpenCode,
+    launcher: Launcher,
+    quirks: Quirks,
+) {
     let name = Name::clone(&host);
-    sim.host(&*host, move || opencode::run(Name::clone(&name), machine.clone(), launcher.clone()));
+    sim.host(&*host, move || opencode::run(Name::clone(&name), machine.clone(), launcher.clone(), quirks));
 }
 
 fn program(kind: Kind) -> Program {

@@ -197,7 +197,10 @@ export const claim = mutation({
   },
 });
 
-/** Links a session to the OpenCode session that was made for it. */
+/**
+ * Links a session to the OpenCode session that was made for it. Should another session have been linked with it
+ * meanwhile, that one loses the link: one OpenCode session never belongs to two.
+ */
 export const sessionReady = mutation({
   args: { who: credentials, session: v.id("sessions"), opencodeSessionId: v.string() },
   handler: async (ctx, { who, session: id, opencodeSessionId }) => {
@@ -206,7 +209,15 @@ export const sessionReady = mutation({
     if (session === null || session.worker !== worker._id) {
       throw refuse("not_found", "This session does not exist.");
     }
-    if (session.opencodeSessionId !== opencodeSessionId) await ctx.db.patch(session._id, { opencodeSessionId });
+    if (session.opencodeSessionId === opencodeSessionId) return;
+    const other = await ctx.db
+      .query("sessions")
+      .withIndex("by_worker_and_opencode_id", (q) =>
+        q.eq("worker", worker._id).eq("opencodeSessionId", opencodeSessionId),
+      )
+      .first();
+    if (other !== null) await ctx.db.patch(other._id, { opencodeSessionId: undefined });
+    await ctx.db.patch(session._id, { opencodeSessionId, deletedInOpencode: undefined });
   },
 });
 

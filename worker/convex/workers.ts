@@ -58,7 +58,8 @@ export const register = mutation({
     if (known !== null) {
       const epoch = known.epoch + 1;
       await ctx.db.patch(known._id, { epoch, staleBefore });
-      return { worker: known._id, epoch, staleBefore, approval: known.approval };
+      const modelsDigest = known.modelsDigest ?? null;
+      return { worker: known._id, epoch, staleBefore, approval: known.approval, modelsDigest };
     }
     const machine = await ctx.db
       .query("machines")
@@ -75,7 +76,7 @@ export const register = mutation({
       epoch: 1,
       staleBefore,
     });
-    return { worker, epoch: 1, staleBefore, approval: "pending" as const };
+    return { worker, epoch: 1, staleBefore, approval: "pending" as const, modelsDigest: null };
   },
 });
 

@@ -39,6 +39,8 @@ pub struct Settings {
     pub turns: TurnSettings,
     /// How OpenCode sessions are remembered and created.
     pub sessions: SessionSettings,
+    /// How Convex is kept like OpenCode.
+    pub sync: SyncSettings,
     /// The OpenCode server.
     pub opencode: OpencodeSettings,
     /// Heartbeat, recovery and stop.
@@ -102,6 +104,40 @@ pub struct SessionSettings {
 impl Default for SessionSettings {
     fn default() -> Self {
         Self { cache_capacity: 64, creates_in_flight: 5, creates_per_second: 5, create_attempts: 4 }
+    }
+}
+
+/// How sessions that are made, renamed or deleted in OpenCode come to Convex.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyncSettings {
+    /// Whether they do at all.
+    pub enabled: bool,
+    /// Changes that one call makes (1 to 100).
+    pub batch: usize,
+    /// Changes are collected for this long, or until there is a batch of them.
+    #[serde(with = "humantime_serde")]
+    pub coalesce: Duration,
+    /// Sessions that are listed or compared at once (1 to 100).
+    pub page: usize,
+    /// Time between two pages of the comparison of all sessions, and between two looks at what OpenCode used last.
+    #[serde(with = "humantime_serde")]
+    pub scrub_interval: Duration,
+    /// All sessions are compared after each gap in the events, and while OpenCode runs again after this time.
+    #[serde(with = "humantime_serde")]
+    pub rescan: Duration,
+}
+
+impl Default for SyncSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            batch: 10,
+            coalesce: Duration::from_secs(2),
+            page: 50,
+            scrub_interval: Duration::from_secs(30),
+            rescan: Duration::from_secs(60 * 60),
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub mod types;
 
 pub use error::ApiError;
 pub use events::{Event, EventKind, PermissionAsked};
-pub use generation::{Lease, ServerStats};
+pub use generation::{Lease, Onlooker, ServerStats};
 pub use http::Client;
 pub use registry::{EventReceiver, SessionEvent, TapEvent};
 pub use server::{Server, ServerError};

@@ -4,14 +4,14 @@ use std::{
     any::Any,
     collections::BTreeMap,
     panic::{AssertUnwindSafe, resume_unwind},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use backon::BackoffBuilder;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -31,6 +31,7 @@ use crate::{
     },
     opencode::Server,
     session::creator::Gate,
+    sync::{self, Sync, plan::fingerprint},
     telemetry::Status,
     turns::{
         driver::{self, Control, Shared},
@@ -145,19 +146,29 @@ struct Worker<E: Env> {
     models_published: bool,
     /// The request to connect that was answered last.
     connect_request: Option<f64>,
+    /// What registration said of the models that were published last.
+    models_digest: Arc<Mutex<Option<String>>>,
+    sync: Sync,
+    /// Whom the sync may call: nobody while the worker is not ready.
+    sync_with: watch::Sender<Option<Backend>>,
+    _sync_task: AbortOnDropHandle<()>,
 }
 
 impl<E: Env> Worker<E> {
     fn new(env: E, config: Config, backend: Backend, stop: Stop, status: Arc<Status>) -> Self {
         let settings = &config.settings;
         let (report_end, ended) = mpsc::channel(settings.turns.max_concurrent.max(1));
+        let sync = Sync::new(settings.sync.clone(), status.clone());
+        let (tap, tapped) = mpsc::channel(sync::TAP);
         let server = Server::new(
             env.clone(),
             config.directory.clone(),
             settings.opencode.clone(),
             status.server.clone(),
-            None,
+            sync.is_on().then_some(tap),
         );
+        let (sync_with, backends) = watch::channel(None);
+        let sync_task = env.spawn(sync.clone().run(tapped, server.look_on(), backends));
         Self {
             inbox: Inbox::new(settings.turns.max_concurrent.max(1)),
             env,
@@ -179,6 +190,10 @@ impl<E: Env> Worker<E> {
             heart: None,
             models_published: false,
             connect_request: None,
+            models_digest: Arc::default(),
+            sync,
+            sync_with,
+            _sync_task: AbortOnDropHandle::new(sync_task),
         }
     }
 
@@ -252,6 +267,7 @@ impl<E: Env> Worker<E> {
             Action::OpenWindow => self.open_window(),
             Action::CloseWindow => {
                 self.window = None;
+                self.sync_with.send_replace(None);
                 self.heart = None;
                 self.inbox.window_closed();
             }
@@ -274,8 +290,10 @@ impl<E: Env> Worker<E> {
     fn register(&self) {
         let within = self.config.settings.turns.accept_unclaimed_within;
         let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).min(1 << 50);
+        let digest = self.models_digest.clone();
         self.call(move |backend| async move {
             let registration = backend.register(within).await?;
+            *digest.lock().unwrap_or_else(PoisonError::into_inner) = registration.models_digest;
             Ok(Event::Registered { epoch: registration.epoch, approval: registration.approval })
         });
     }
@@ -290,6 +308,7 @@ impl<E: Env> Worker<E> {
             server: self.server.clone(),
             gate: Gate::new(sessions.creates_in_flight.max(1), sessions.creates_per_second.max(1)),
             cache: Shared::<E>::new_cache(&settings),
+            sync: self.sync.clone(),
             status: self.status.clone(),
             settings,
         }));
@@ -313,6 +332,7 @@ impl<E: Env> Worker<E> {
     fn open_window(&mut self) {
         self.window = Some(self.backend.watch_window(self.config.settings.turns.window));
         self.heart = Some(self.next_beat());
+        self.sync_with.send_replace(Some(self.backend.clone()));
     }
 
     /// One beat. One that waits for a connection delays the next instead of piling up.
@@ -392,10 +412,11 @@ impl<E: Env> Worker<E> {
         }
         self.connect_request = requested_at;
         let publish = !std::mem::replace(&mut self.models_published, true);
+        let known = self.known_models();
         let (server, backend) = (self.server.clone(), self.backend.clone());
         self.calls.push(Box::pin(async move {
             let result = match publish {
-                true => publish_models(&server, &backend).await,
+                true => publish_models(&server, &backend, known).await,
                 false => server.acquire().await.map(drop).map_err(Into::into),
             };
             if let Err(error) = result {
@@ -405,6 +426,11 @@ impl<E: Env> Worker<E> {
         }));
     }
 
+    /// The digest of the models that the backend has, as far as registration told.
+    fn known_models(&self) -> Option<String> {
+        self.models_digest.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Once per start, when a turn has shown that the server runs.
     fn publish_models(&mut self) {
         if self.models_published || self.inbox.is_closed() || self.status.server.generation() == 0 {
@@ -412,8 +438,9 @@ impl<E: Env> Worker<E> {
         }
         self.models_published = true;
         let (server, backend) = (self.server.clone(), self.backend.clone());
+        let known = self.known_models();
         self.calls.push(Box::pin(async move {
-            let result = publish_models(&server, &backend).await;
+            let result = publish_models(&server, &backend, known).await;
             if let Err(error) = result {
                 tracing::warn!(%error, "the models are not published");
             }
@@ -462,8 +489,13 @@ impl<E: Env> Worker<E> {
     fn close(&mut self, set_offline: bool) {
         self.patience = Patience::Unlimited;
         let (server, backend) = (self.server.clone(), self.backend.clone());
+        let synced_until = self.sync.unsaved();
         self.calls.push(Box::pin(async move {
             if set_offline {
+                if let Some(moment) = synced_until {
+                    let noted = timeout(GOODBYE, backend.update_last_sync_timestamp(moment)).await;
+                    tracing::debug!(?noted, "noted up to when Convex is synced");
+                }
                 match timeout(GOODBYE, backend.set_offline()).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::warn!(%error, "cannot say goodbye"),
@@ -476,10 +508,18 @@ impl<E: Env> Worker<E> {
     }
 }
 
-async fn publish_models(server: &Server, backend: &Backend) -> anyhow::Result<()> {
+/// Lists the models and publishes them, unless they are those that the backend has. Until the next start people choose
+/// from that list, also while no server runs.
+async fn publish_models(server: &Server, backend: &Backend, known: Option<String>) -> anyhow::Result<()> {
     let lease = server.acquire().await?;
     let models = lease.client().models().await?;
-    Ok(backend.update_models(models.iter().map(ToString::to_string).collect()).await?)
+    drop(lease);
+    let models: Vec<_> = models.iter().map(ToString::to_string).collect();
+    let digest = format!("{:016x}", fingerprint(&models.join("\n")));
+    if known.as_deref() == Some(&*digest) {
+        return Ok(());
+    }
+    Ok(backend.update_models(models, digest).await?)
 }
 
 /// What the approval is, or `None` when its subscription is to be opened anew.

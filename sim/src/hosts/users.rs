@@ -19,7 +19,7 @@ use super::backend::{Backend, owner};
 use crate::{
     convex::{CallError, Kind},
     oracles::Class,
-    scenario::{EndSession, Message, Permissions, Plan},
+    scenario::{EndSession, Message, Permissions, Plan, Scenario},
     seed::Seed,
     world::recorder::{Recorder, now},
 };
@@ -47,6 +47,15 @@ pub struct Answers {
     pub habits: Permissions,
     /// What the decisions are drawn from.
     pub seed: Seed,
+}
+
+impl Answers {
+    /// Those of `scenario`, if anything asks in it.
+    #[must_use]
+    pub fn of(scenario: &Scenario, seed: Seed) -> Option<Self> {
+        let habits = scenario.workload.permissions.clone();
+        (scenario.replies.asks.0 > 0.0).then_some(Self { habits, seed })
+    }
 }
 
 /// How often people look for permission questions.

@@ -4,6 +4,7 @@ import type * as chat from "../chat.js";
 import type * as cleanup from "../cleanup.js";
 import type * as crons from "../crons.js";
 import type * as permissions from "../permissions.js";
+import type * as sync from "../sync.js";
 import type * as workerModels from "../workerModels.js";
 import type * as workers from "../workers.js";
 
@@ -12,6 +13,7 @@ declare const fullApi: ApiFromModules<{
   cleanup: typeof cleanup;
   crons: typeof crons;
   permissions: typeof permissions;
+  sync: typeof sync;
   workerModels: typeof workerModels;
   workers: typeof workers;
 }>;

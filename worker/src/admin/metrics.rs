@@ -52,6 +52,8 @@ pub fn render(workers: &[Named], build: Build, started: UnixMillis) -> String {
         let restarts = |status: &Status| status.restarts.load(Relaxed);
         family.counter("restarts", "Starts of the worker after a crash", restarts);
     }
+    let mut family = Families { registry: ours.sub_registry_with_prefix("sync"), workers };
+    sync(&mut family);
     let mut family = Families { registry: ours.sub_registry_with_prefix("opencode"), workers };
     server(&mut family);
     let mut text = String::new();
@@ -83,6 +85,15 @@ fn sessions(family: &mut Families<'_>) {
     family.gauge("sessions_cached", "OpenCode sessions that are remembered", |s| {
         s.sessions_cached.load(Relaxed) as u64
     });
+}
+
+fn sync(family: &mut Families<'_>) {
+    let help = "Chats that were made for sessions found in OpenCode";
+    family.counter("created", help, |s| s.sync.created.load(Relaxed));
+    family.counter("renamed", "Titles that OpenCode changed", |s| s.sync.renamed.load(Relaxed));
+    family
+        .counter("deleted", "Chats whose session was deleted in OpenCode", |s| s.sync.deleted.load(Relaxed));
+    family.counter("errors", "Steps of the synchronisation that failed", |s| s.sync.errors.load(Relaxed));
 }
 
 fn server(family: &mut Families<'_>) {

@@ -27,7 +27,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    AdminAddress, Config, LifecycleSettings, OpencodeSettings, SessionSettings, Settings, TurnSettings,
+    AdminAddress, Config, LifecycleSettings, OpencodeSettings, SessionSettings, Settings, SyncSettings,
+    TurnSettings,
     file::{ConfigError, Merged, Overrides, read, validate},
 };
 
@@ -130,6 +131,8 @@ struct TomlFile {
     _turns: Option<TurnSettings>,
     #[serde(rename = "sessions")]
     _sessions: Option<SessionSettings>,
+    #[serde(rename = "sync")]
+    _sync: Option<SyncSettings>,
     #[serde(rename = "opencode")]
     _opencode: Option<OpencodeSettings>,
     #[serde(rename = "lifecycle")]
@@ -149,6 +152,8 @@ struct TomlWorker {
     _turns: Option<TurnSettings>,
     #[serde(rename = "sessions")]
     _sessions: Option<SessionSettings>,
+    #[serde(rename = "sync")]
+    _sync: Option<SyncSettings>,
     #[serde(rename = "opencode")]
     _opencode: Option<OpencodeSettings>,
     #[serde(rename = "lifecycle")]
@@ -315,7 +320,7 @@ fn overlay(under: &mut toml::Table, over: toml::Table) {
 
 /// The settings of a table whose parts were read without an error before.
 fn settings(table: &toml::Table) -> Settings {
-    let keys = ["turns", "sessions", "opencode", "lifecycle"];
+    let keys = ["turns", "sessions", "sync", "opencode", "lifecycle"];
     let ours = table.iter().filter(|(key, _)| keys.contains(&key.as_str()));
     let ours: toml::Table = ours.map(|(key, value)| (key.clone(), value.clone())).collect();
     ours.try_into().expect("tables of valid settings are valid when they are laid over each other")

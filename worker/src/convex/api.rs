@@ -9,7 +9,12 @@ use super::{
     driver::{ConvexClient, Subscription},
     values::{Args, args, number, read},
 };
-use crate::{config::Token, error::CallError, opencode::PermissionAsked};
+use crate::{
+    config::Token,
+    error::CallError,
+    opencode::PermissionAsked,
+    sync::plan::{Named, SyncPlan},
+};
 
 /// What of a permission question is shown: so many patterns, and so many characters of each text.
 const MAX_PATTERNS: usize = 8;
@@ -22,11 +27,15 @@ pub type TurnId = String;
 
 /// What `workers.register` returns.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Registration {
     /// This process's incarnation.
     pub epoch: f64,
     /// Whether the worker may work.
     pub approval: Approval,
+    /// The digest that was published with the models last.
+    #[serde(default)]
+    pub models_digest: Option<String>,
 }
 
 /// Whether a worker may work.
@@ -105,6 +114,37 @@ pub struct Expired {
     pub is_done: bool,
 }
 
+/// A session that is linked with an OpenCode session.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Linked {
+    /// The OpenCode session's id.
+    pub opencode_session_id: String,
+    /// The session's title; may be empty.
+    pub title: String,
+}
+
+/// What `sync.pageOfLinkedSessions` returns.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkedPage {
+    /// In the order of their OpenCode ids.
+    pub sessions: Vec<Linked>,
+    /// Whether it was the last page.
+    pub is_done: bool,
+}
+
+/// What `sync.applyPlan` returns: how many changes changed something.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct Applied {
+    /// Sessions made.
+    pub created: f64,
+    /// Titles changed.
+    pub renamed: f64,
+    /// Links removed.
+    pub deleted: f64,
+}
+
 #[derive(Deserialize)]
 struct Record {
     approval: Approval,
@@ -165,10 +205,11 @@ impl Backend {
         self.client.mutation("workers:setOffline", self.args([])).await.map(drop)
     }
 
-    /// Publishes the models that OpenCode offers.
-    pub async fn update_models(&self, models: Vec<String>) -> Result<(), CallError> {
+    /// Publishes the models that OpenCode offers. Registration returns the `digest`.
+    pub async fn update_models(&self, models: Vec<String>, digest: String) -> Result<(), CallError> {
         let models = Value::Array(models.into_iter().map(Value::String).collect());
-        self.client.mutation("workerModels:updateModels", self.args([("models", models)])).await.map(drop)
+        let args = self.args([("models", models), ("digest", digest.into())]);
+        self.client.mutation("workerModels:updateModels", args).await.map(drop)
     }
 
     /// Subscribes to at most `limit` ready sessions.
@@ -251,6 +292,51 @@ impl Backend {
         read(path, self.client.mutation(path, args).await?)
     }
 
+    /// Makes the changes of a plan, and notes with them up to when Convex is synced, if that is given (ms).
+    pub async fn apply_plan(&self, plan: &SyncPlan, synced_until: Option<u64>) -> Result<Applied, CallError> {
+        const PATH: &str = "sync:applyPlan";
+        let deletions = plan.deletions.iter().map(|id| id.as_str().into()).collect();
+        let mut args = self.args([
+            ("newSessions", named(&plan.new_sessions)),
+            ("nameUpdates", named(&plan.name_updates)),
+            ("deletions", Value::Array(deletions)),
+        ]);
+        args.extend(synced_until.map(|moment| ("syncedUntil".to_owned(), number(moment))));
+        read(PATH, self.client.mutation(PATH, args).await?)
+    }
+
+    /// Up to when Convex is synced (OpenCode's clock, ms); 0 if it never was.
+    pub async fn last_sync_timestamp(&self) -> Result<u64, CallError> {
+        const PATH: &str = "sync:getLastSyncTimestamp";
+        let moment: Option<f64> = read(PATH, self.query(PATH, self.args([])).await?)?;
+        Ok(moment.unwrap_or_default().max(0.0) as u64)
+    }
+
+    /// Notes up to when Convex is synced.
+    pub async fn update_last_sync_timestamp(&self, moment: u64) -> Result<(), CallError> {
+        let args = self.args([("timestamp", number(moment))]);
+        self.client.mutation("sync:updateLastSyncTimestamp", args).await.map(drop)
+    }
+
+    /// Those of at most 100 OpenCode sessions that are linked.
+    pub async fn linked_sessions(&self, ids: Vec<String>) -> Result<Vec<Linked>, CallError> {
+        const PATH: &str = "sync:linkedSessions";
+        let ids = Value::Array(ids.into_iter().map(Value::String).collect());
+        read(PATH, self.query(PATH, self.args([("opencodeSessionIds", ids)])).await?)
+    }
+
+    /// At most `limit` (up to 100) linked sessions whose OpenCode ids come after `after`.
+    pub async fn page_of_linked_sessions(&self, after: &str, limit: usize) -> Result<LinkedPage, CallError> {
+        const PATH: &str = "sync:pageOfLinkedSessions";
+        let args = self.args([("after", after.into()), ("limit", number(limit as u64))]);
+        read(PATH, self.query(PATH, args).await?)
+    }
+
+    /// Asks once: subscribes, and gives the subscription up with the first result.
+    async fn query(&self, path: &'static str, args: Args) -> Result<Value, CallError> {
+        self.client.subscribe(path, args).next().await
+    }
+
     fn identity(&self) -> Value {
         Value::Object(self.identity_fields())
     }
@@ -271,6 +357,14 @@ impl Backend {
         all.insert("who".to_owned(), Value::Object(who));
         all
     }
+}
+
+fn named(sessions: &[Named]) -> Value {
+    let named = |Named { id, title }: &Named| {
+        let fields = [("opencodeSessionId", id.as_str().into()), ("title", title.as_str().into())];
+        Value::Object(args(fields))
+    };
+    Value::Array(sessions.iter().map(named).collect())
 }
 
 /// A subscription to the window.

@@ -84,6 +84,27 @@ impl Drop for Lease {
     }
 }
 
+/// Whoever uses the server while it runs anyway: it neither starts one nor keeps one from being stopped.
+pub struct Onlooker(watch::Receiver<Option<Arc<Generation>>>);
+
+impl Onlooker {
+    pub(crate) fn new(current: watch::Receiver<Option<Arc<Generation>>>) -> Self {
+        Self(current)
+    }
+
+    /// The client of the server that runs, if one does. Its calls fail when that server ends.
+    pub fn client(&mut self) -> Option<Client> {
+        self.0.borrow_and_update().as_ref().map(|generation| generation.client.clone())
+    }
+
+    /// Resolves when a server began to run or ended since the last [`Onlooker::client`]. Safe to cancel.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
 /// Counts for telemetry. Made by the caller, shared with the server.
 #[derive(Debug, Default)]
 pub struct ServerStats {

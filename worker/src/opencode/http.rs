@@ -151,6 +151,20 @@ impl Client {
         self.json(Call::get("list the sessions", format!("/session?limit={limit}"))).await
     }
 
+    /// A page of the sessions that are no children and were used at `since` or later (Unix ms), last used first: at
+    /// most `limit`, and only those used before `cursor`. Archived ones are among them. The plain list has no pages.
+    pub async fn changed_sessions(
+        &self,
+        since: u64,
+        cursor: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Session>, ApiError> {
+        let cursor = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+        let path =
+            format!("/experimental/session?roots=true&archived=true&start={since}&limit={limit}{cursor}");
+        self.json(Call::get("list the changed sessions", path)).await
+    }
+
     /// One session; [`ApiError::NotFound`] if OpenCode does not have it.
     pub async fn session(&self, id: &OpencodeSessionId) -> Result<Session, ApiError> {
         self.json(Call::get("read the session", format!("/session/{id}"))).await

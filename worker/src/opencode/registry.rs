@@ -212,7 +212,8 @@ impl Tap {
     /// Offers an event, if it is of the tap's kinds.
     pub(crate) fn offer(&mut self, event: &Event) {
         use EventKind::{SessionCreated, SessionDeleted, SessionUpdated};
-        if matches!(event.kind, SessionCreated(_) | SessionUpdated(_) | SessionDeleted) && self.catch_up() {
+        if matches!(event.kind, SessionCreated(_) | SessionUpdated(_) | SessionDeleted(_)) && self.catch_up()
+        {
             self.send(TapEvent::Session(event.clone()));
         }
     }

@@ -31,6 +31,7 @@ use crate::{
     },
     session::{cache::SessionCache, creator::Gate},
     stream::Reply,
+    sync::Sync,
     telemetry::{Status, count},
 };
 
@@ -54,6 +55,8 @@ pub struct Shared<E> {
     pub gate: Gate,
     /// Which OpenCode sessions are known. Never held across an await.
     pub cache: Mutex<SessionCache>,
+    /// To be told which sessions are ours.
+    pub sync: Sync,
     /// What the outside sees.
     pub status: Arc<Status>,
 }
@@ -90,6 +93,9 @@ pub async fn run<E: Env>(shared: &Shared<E>, row: &ReadySession, control: &Contr
     };
     count(&shared.status.turns_claimed);
     let linked = opencode_session_id.and_then(|id| OpencodeSessionId::new(&id).ok());
+    if let Some(id) = &linked {
+        shared.sync.linked(id, title.as_deref().unwrap_or_default());
+    }
     let known = shared.cache().get(&row.session).cloned();
     let driver = Driver { shared, row, control, reply: Reply::new(&shared.settings.turns) };
     match Box::pin(driver.drive(content, model, title.unwrap_or_default(), known.or(linked))).await {
@@ -197,6 +203,7 @@ impl<E: Env> Driver<'_, E> {
         let attempts = self.shared.settings.sessions.create_attempts.max(1);
         let backoff = exponential(&self.shared.env, CREATE_BACKOFF_MIN, CREATE_BACKOFF_MAX)
             .with_max_times(attempts - 1);
+        let creation = self.shared.sync.creating();
         let attempt = || async {
             let _permit = self.shared.gate.enter().await;
             lease.client().create_session(title, model).await
@@ -206,6 +213,7 @@ impl<E: Env> Driver<'_, E> {
             Ok(Ok(session)) => {
                 count(&self.shared.status.sessions_created);
                 self.shared.backend.session_ready(&self.row.session, session.id.as_str()).await?;
+                creation.linked(&session.id, title);
                 Ok(Ok(session.id))
             }
             Ok(Err(error)) => Ok(Err(Failure::create(&error))),
@@ -305,7 +313,11 @@ impl<E: Env> Driver<'_, E> {
                 }
                 Action::Reread => {
                     let messages = lease.client().messages(session, REREAD).await;
-                    Some(Event::Reread(messages.map_err(|error| error.to_string())))
+                    Some(match messages {
+                        // No event told of it: a gap, or another OpenCode process on the same disk.
+                        Err(error) if error.is_not_found() => Event::Deleted,
+                        messages => Event::Reread(messages.map_err(|error| error.to_string())),
+                    })
                 }
                 Action::Abort => {
                     report("abort", lease.client().abort(session).await);

@@ -39,6 +39,8 @@ const MAX_REREADS: u32 = 5;
 pub enum Event {
     /// The server's event stream said something.
     Opencode(SessionEvent),
+    /// OpenCode does not know the session any more.
+    Deleted,
     /// The session's newest messages, or why they cannot be had.
     Reread(Result<Vec<Message>, String>),
     /// The session's open permission questions, or why they cannot be had.
@@ -206,6 +208,7 @@ impl Turn {
             Event::Opencode(SessionEvent::Child(event)) => self.child(event.kind, now, &mut actions),
             Event::Opencode(SessionEvent::Gap) => self.gap(&mut actions),
             Event::Opencode(SessionEvent::ServerLost { reason }) => Err(Failure::server_lost(&reason).into()),
+            Event::Deleted => Err(Failure::session_deleted().into()),
             Event::Reread(messages) => self.reread(messages, now, &mut actions),
             Event::Asking(questions) => self.asking(questions, now, &mut actions),
             Event::Decided { id, allow } => {
@@ -245,7 +248,7 @@ impl Turn {
             EventKind::PermissionAsked(asked) => return self.asked(asked, now, actions),
             EventKind::PermissionReplied { id } => return permit(self.questions.settled(&id), actions),
             EventKind::QuestionAsked { .. } => return self.abort(Reason::Asked, now, actions),
-            EventKind::SessionDeleted => {
+            EventKind::SessionDeleted(_) => {
                 return Err(Failure::session_deleted().into());
             }
             _ => {}
