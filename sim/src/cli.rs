@@ -4,6 +4,7 @@ mod compare;
 mod determinism;
 mod gate;
 mod kept;
+mod limits;
 mod list;
 mod load;
 mod merge;
@@ -67,6 +68,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Runs a scenario in real time: the worker's binary as a process, both fakes on loopback.
     Load(load::LoadArgs),
+    /// Raises the load on the worker's binary in steps until something gives way, and says what.
+    Limits(limits::LimitsArgs),
     /// Stands in for the `opencode` executable of `sim load`, whose socket is named first.
     #[command(hide = true)]
     OpencodeUnderLoad {
@@ -212,6 +215,7 @@ pub fn main() -> ExitCode {
         Some(Command::Schema) => schema::schema(),
         Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::Load(args)) => load::load(&args),
+        Some(Command::Limits(args)) => limits::limits(&args),
         Some(Command::OpencodeUnderLoad { socket, arguments }) => load::stand_in(&socket, &arguments),
         Some(Command::Opencode(command)) => opencode::opencode(&command),
         None if sweep::is_one(&cli.run) => sweep::sweep(&cli.run),

@@ -1,6 +1,7 @@
 //! Who lives in the simulated world: the backend with the people, and for each worker its machine.
 
 pub mod backend;
+pub mod direct;
 pub mod env;
 pub mod launcher;
 pub mod opencode;
@@ -24,6 +25,7 @@ use crate::{
     world::{Order, RunError, observe, recorder::Recorder},
 };
 use backend::Backend;
+use direct::Direct;
 use env::unix_millis;
 use launcher::Launcher;
 use users::{Answers, People};
@@ -41,24 +43,30 @@ pub fn populate(
     let Order { scenario, seed, .. } = order;
     let program = program(scenario.kind);
     let backend = Backend::load(order, recorder)?;
-    let mut people = Vec::new();
+    let (mut people, mut direct) = (Vec::new(), Vec::new());
     let mut machines = Vec::new();
     for index in 0..scenario.workers {
         let host = recorder.name(&format!("opencode-{}", index + 1));
         let machine = machine(scenario, *seed, index, recorder, &host);
         let plan = Plan::draw(scenario, *seed, index);
         let sessions = backend.seed(index, scenario, &plan, &machine);
+        direct.push(Direct::new(plan.direct.clone(), machine.clone()));
         let answers = Answers::of(scenario, *seed);
         people.push(People::new(backend.clone(), recorder.clone(), plan, sessions, answers));
         machines.push((host, machine));
     }
-    settle_backend(sim, backend, Rc::new(people));
+    settle_backend(sim, backend, Rc::new(people), Rc::new(direct));
     let settle = |(index, machine)| settle_worker(sim, order, recorder, program, index, machine);
     Ok(machines.into_iter().enumerate().map(settle).collect())
 }
 
-fn settle_backend(sim: &mut Sim<'static>, backend: Backend, people: Rc<Vec<People>>) {
-    sim.host(backend::HOST, move || backend.clone().run(Rc::clone(&people)));
+fn settle_backend(
+    sim: &mut Sim<'static>,
+    backend: Backend,
+    people: Rc<Vec<People>>,
+    direct: Rc<Vec<Direct>>,
+) {
+    sim.host(backend::HOST, move || backend.clone().run(Rc::clone(&people), Rc::clone(&direct)));
 }
 
 /// A worker's machine is two hosts: its own and its OpenCode's.

@@ -156,6 +156,9 @@ fn real_time(load: &LoadFigures) -> String {
     if !load.steps.is_empty() {
         let _ = write!(text, "\n\n{}", table(load::STEP_HEAD, load::steps(&load.steps)));
     }
+    if !load.goals.is_empty() {
+        let _ = write!(text, "\n\n{}", left(load::GOAL_HEAD, load::goals(&load.goals)));
+    }
     if !load.against.is_empty() {
         let rows = load.against.iter().map(|(name, ours, theirs)| [name, ours, theirs].map(String::clone));
         let _ = write!(text, "\n\n{}", left(["beside another worker", "ours", "theirs"], rows));

@@ -121,6 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "all of the text, as it is served")]
     fn a_workers_numbers_become_metrics() {
         let status = Status::default();
         status.set_phase(Phase::Ready);
@@ -128,6 +129,7 @@ mod tests {
         status.turns_completed.store(5, Relaxed);
         status.set_turns_running(2);
         status.set_sessions_cached(3);
+        status.sync.created.store(4, Relaxed);
         status.server.start_tried();
         status.server.runs(1);
         let build = Build { version: "1.2.3", commit: "0123abc" };
@@ -175,6 +177,18 @@ mod tests {
         # HELP worker_sessions_cached OpenCode sessions that are remembered.
         # TYPE worker_sessions_cached gauge
         worker_sessions_cached 3
+        # HELP worker_sync_created Chats that were made for sessions found in OpenCode.
+        # TYPE worker_sync_created counter
+        worker_sync_created_total 4
+        # HELP worker_sync_renamed Titles that OpenCode changed.
+        # TYPE worker_sync_renamed counter
+        worker_sync_renamed_total 0
+        # HELP worker_sync_deleted Chats whose session was deleted in OpenCode.
+        # TYPE worker_sync_deleted counter
+        worker_sync_deleted_total 0
+        # HELP worker_sync_errors Steps of the synchronisation that failed.
+        # TYPE worker_sync_errors counter
+        worker_sync_errors_total 0
         # HELP worker_opencode_starts Starts of the OpenCode server that were tried.
         # TYPE worker_opencode_starts counter
         worker_opencode_starts_total 1
