@@ -18,7 +18,10 @@ use worker::{
         redact,
         show::show,
     },
-    env::{Env, system::SystemEnv},
+    env::{
+        Env,
+        system::{SystemEnv, end_orphans},
+    },
     lifecycle::state::Exit,
     telemetry::Status,
 };
@@ -102,6 +105,7 @@ async fn serve(config: Config) -> Result<Exit, BindError> {
         Some(address) => Some(Admin::bind(address).await?),
         None => None,
     };
+    end_orphans();
     let signals = watch_signals(stop.clone());
     let systemd = cli::notify::keep_informed(status.clone());
     let worker = Box::pin(worker::run(SystemEnv, config, stop, status));
