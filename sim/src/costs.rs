@@ -196,7 +196,7 @@ fn start(sessions: u64) -> anyhow::Result<Start> {
     let calls: Vec<_> =
         facts.iter().filter(|fact| is_workers_call(fact) && at(fact) <= ready + SECOND).collect();
     let sum = |field: &str| calls.iter().filter_map(|call| call[field].as_u64()).sum();
-    let heap = facts.iter().filter(|fact| is(fact, "heap") && at(fact) < 30 * SECOND).next_back();
+    let heap = facts.iter().rfind(|fact| is(fact, "heap") && at(fact) < 30 * SECOND);
     Ok(Start {
         sessions,
         ready_ms: (ready - begun) / 1000,
