@@ -2,6 +2,7 @@
 
 mod admin;
 pub mod file;
+pub mod fleet;
 pub mod show;
 mod token;
 mod url;
@@ -15,7 +16,7 @@ pub use token::{MIN_SECRET_LENGTH, Token, TokenError, redact};
 pub use url::{ConvexUrl, UrlError};
 
 /// One worker's settings, validated.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The Convex deployment.
     pub convex_url: ConvexUrl,

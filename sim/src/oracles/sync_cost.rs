@@ -215,6 +215,8 @@ mod tests {
             bytes_written: 0,
             attempts: 1,
             rerun: false,
+            identity: None,
+            epoch: None,
             error: None,
         }
     }

@@ -21,6 +21,7 @@ pub fn show(merged: &Merged, origins: &Origins) -> Result<String, ConfigError> {
     }
     let source = match origins.get("token") {
         Some(variable) => variable.clone(),
+        None if merged.token.is_some() => "file".to_owned(),
         None => "token_file".to_owned(),
     };
     text.push_str(&format!("# the token is {:?}, from {source}\n", config.token));

@@ -1,5 +1,7 @@
 //! The real functions of `worker/convex`, from registration to a reply.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -171,6 +173,44 @@ fn an_expired_turn_says_what_became_of_it() {
         check(0, "The worker could not store its answer to this message.");
         check(1, "The worker was started anew while it was answering this message.");
         check(2, "The worker was started anew while this message was waiting.");
+    });
+}
+
+/// Every function of the worker's but registration, with arguments that would do.
+const WORKER_FUNCTIONS: [&str; 4] =
+    ["workers:heartbeat", "workers:markConnected", "workers:setOffline", "workerModels:updateModels"];
+
+/// The code with which all of them refuse these credentials.
+async fn refusals(world: &World, who: Value) -> BTreeSet<String> {
+    let mut codes = BTreeSet::new();
+    for path in WORKER_FUNCTIONS {
+        let mut args = BTreeMap::from([("who".to_owned(), who.clone())]);
+        if path == "workerModels:updateModels" {
+            args.insert("models".to_owned(), Value::Array(vec![]));
+        }
+        let Err(CallError::Failed(failure)) = world.call(path, Value::Object(args), None).await else {
+            panic!("{path} did not refuse");
+        };
+        let Value::String(code) = field(&failure.data.unwrap(), "code") else { panic!() };
+        codes.insert(code);
+    }
+    codes
+}
+
+#[test]
+fn whoever_only_knows_a_workers_id_can_do_nothing_in_its_name() {
+    simulate(|| async {
+        let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        let world = World::new(convex).await;
+        let mut guess = who(&world.machine, Some(1.0));
+        if let Value::Object(fields) = &mut guess {
+            fields.insert("secret".to_owned(), "another-secret-0123456789abcdef01234567".into());
+        }
+        assert_eq!(refusals(&world, guess).await, BTreeSet::from(["unauthorized".to_owned()]));
+        let worker = field(&world.convex.table("workers")[0], "_id");
+        world.person("workers:revoke", object([("worker", worker)])).await;
+        let revoked = refusals(&world, who(&world.machine, Some(1.0))).await;
+        assert_eq!(revoked, BTreeSet::from(["revoked".to_owned()]));
     });
 }
 
