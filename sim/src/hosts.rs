@@ -1,6 +1,7 @@
 //! Who lives in the simulated world: the backend with the people, and for each worker its machine.
 
 pub mod backend;
+pub mod direct;
 pub mod env;
 pub mod launcher;
 pub mod opencode;
@@ -17,16 +18,18 @@ use turmoil::Sim;
 use crate::{
     legacy,
     opencode::{OpenCode, Options},
+    plant::{Plant, Quirks},
     scenario::{Kind, Plan, Scenario},
     seed::Seed,
     trace::{Exit, Name},
     world::{Order, RunError, observe, recorder::Recorder},
 };
 use backend::Backend;
+use direct::Direct;
 use env::unix_millis;
 use launcher::Launcher;
-use users::People;
-use worker::{Boot, Program, WorkerHost};
+use users::{Answers, People};
+use worker::{Boot, Outfit, Program, WorkerHost};
 
 /// Settles all hosts in the network and returns the workers'.
 ///
@@ -40,23 +43,30 @@ pub fn populate(
     let Order { scenario, seed, .. } = order;
     let program = program(scenario.kind);
     let backend = Backend::load(order, recorder)?;
-    let mut people = Vec::new();
+    let (mut people, mut direct) = (Vec::new(), Vec::new());
     let mut machines = Vec::new();
     for index in 0..scenario.workers {
         let host = recorder.name(&format!("opencode-{}", index + 1));
         let machine = machine(scenario, *seed, index, recorder, &host);
         let plan = Plan::draw(scenario, *seed, index);
         let sessions = backend.seed(index, scenario, &plan, &machine);
-        people.push(People::new(backend.clone(), recorder.clone(), plan, sessions));
+        direct.push(Direct::new(plan.direct.clone(), machine.clone()));
+        let answers = Answers::of(scenario, *seed);
+        people.push(People::new(backend.clone(), recorder.clone(), plan, sessions, answers));
         machines.push((host, machine));
     }
-    settle_backend(sim, backend, Rc::new(people));
+    settle_backend(sim, backend, Rc::new(people), Rc::new(direct));
     let settle = |(index, machine)| settle_worker(sim, order, recorder, program, index, machine);
     Ok(machines.into_iter().enumerate().map(settle).collect())
 }
 
-fn settle_backend(sim: &mut Sim<'static>, backend: Backend, people: Rc<Vec<People>>) {
-    sim.host(backend::HOST, move || backend.clone().run(Rc::clone(&people)));
+fn settle_backend(
+    sim: &mut Sim<'static>,
+    backend: Backend,
+    people: Rc<Vec<People>>,
+    direct: Rc<Vec<Direct>>,
+) {
+    sim.host(backend::HOST, move || backend.clone().run(Rc::clone(&people), Rc::clone(&direct)));
 }
 
 /// A worker's machine is two hosts: its own and its OpenCode's.
@@ -69,9 +79,12 @@ fn settle_worker(
     (host, machine): (Name, OpenCode),
 ) -> Rc<WorkerHost> {
     let launcher = Launcher::default();
-    settle_opencode(sim, host, machine, launcher.clone());
-    let config = config(order, &backend::token(index));
-    let worker = WorkerHost::new(index, program, config, launcher, order.seed, recorder);
+    let quirks = Quirks::of(&order.plants);
+    settle_opencode(sim, host, machine, launcher.clone(), quirks);
+    let identity = if order.plants.contains(&Plant::SharedToken) { 0 } else { index };
+    let config = config(order, &backend::token(identity));
+    let outfit = Outfit { config, launcher, quirks };
+    let worker = WorkerHost::new(index, program, outfit, order.seed, recorder);
     let worker = Rc::new(worker);
     let running = Rc::clone(&worker);
     sim.host(&*worker.name, move || Rc::clone(&running).run());
@@ -87,9 +100,15 @@ fn machine(scenario: &Scenario, seed: Seed, index: usize, recorder: &Recorder, h
     })
 }
 
-fn settle_opencode(sim: &mut Sim<'static>, host: Name, machine: OpenCode, launcher: Launcher) {
+fn settle_opencode(
+    sim: &mut Sim<'static>,
+    host: Name,
+    machine: OpenCode,
+    launcher: Launcher,
+    quirks: Quirks,
+) {
     let name = Name::clone(&host);
-    sim.host(&*host, move || opencode::run(Name::clone(&name), machine.clone(), launcher.clone()));
+    sim.host(&*host, move || opencode::run(Name::clone(&name), machine.clone(), launcher.clone(), quirks));
 }
 
 fn program(kind: Kind) -> Program {

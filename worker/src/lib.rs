@@ -8,8 +8,11 @@
 //!      │          └── state    what the events of one turn mean                    (decides)
 //!      ├─ session     cache of OpenCode sessions, throttle of their creation       (decides)
 //!      ├─ stream      reply parts to chunks                                        (decides)
+//!      ├─ sync        OpenCode's sessions to Convex: state and plan                (decides)
 //!      └─ opencode    the server, its API, its events
 //! ```
+//!
+//! `orchestrator` runs many of them in one process.
 
 pub mod admin;
 mod backoff;
@@ -19,9 +22,11 @@ pub mod env;
 pub mod error;
 pub mod lifecycle;
 pub mod opencode;
+pub mod orchestrator;
 pub mod run;
 pub mod session;
 pub mod stream;
+pub mod sync;
 pub mod telemetry;
 pub mod turns;
 

@@ -8,7 +8,7 @@
 //! replayed by the tests.
 //!
 //! # Modelled
-//! `/global/health`, `/event`, `/session` (list, create, get, patch, delete, children), `/session/status`,
+//! `/global/health`, `/event`, `/experimental/session`, `/session` (list, create, get, patch, delete, children), `/session/status`,
 //! `/session/{id}/message` (list with cursors, prompt, one message), `/session/{id}/prompt_async`,
 //! `/session/{id}/abort`, `/permission` (list, both ways to reply), `/question` (always empty),
 //! `/config/providers`, `/doc`. Basic auth; HTML with status 200 for routes that do not exist.
@@ -18,6 +18,7 @@
 //! output (`format`); a `messageID` that is taken; creating a session in another directory; bodies over 8 MiB.
 //!
 //! # Differences that remain
+//! * `/experimental/session` knows the parameters of `/session`, `cursor` and `archived`; `workspace` is ignored.
 //! * The web page is a short one of our own (2,884 bytes in the real one); `/doc` names the version and no paths.
 //! * The first prompt of a process publishes four of the some fifty events about plugins and catalogues.
 //! * The title of a session is made of the prompt's first words, at once; the real one asks the model in parallel.
@@ -33,9 +34,15 @@
 //! * Messages are ordered by arrival, also when a prompt brings a `messageID` that sorts elsewhere.
 //! * `before` without `limit`; a reader that is 65,536 events behind is cut off (and reported as refused).
 
-use std::{cell::RefCell, fmt, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    fmt,
+    rc::{Rc, Weak},
+    time::Duration,
+};
 
 mod api;
+mod direct;
 mod events;
 mod ids;
 mod observation;
@@ -48,12 +55,14 @@ mod sessions;
 mod tests;
 mod wire;
 
+pub use direct::Way;
 pub use observation::{Observation, ReplyOutcome};
 pub use script::{
     Content, MAX_DELTA_BYTES, MAX_DELTAS, Outcome, Prompt, Reply, Script, ToolCall, by_directives,
 };
 pub use server::Server;
 use sessions::Store;
+use wire::Session;
 pub use wire::{Model, VERSION};
 
 /// The provider's key, which the real server shows in clear to whoever lists providers. It must never travel on.
@@ -149,6 +158,8 @@ struct Machine {
     options: Options,
     store: RefCell<Store>,
     generations: std::cell::Cell<u64>,
+    /// The server that was started last.
+    server: RefCell<Weak<server::Inner>>,
 }
 
 impl Machine {
@@ -158,6 +169,19 @@ impl Machine {
 
     fn observe(&self, observation: &Observation<'_>) {
         (self.options.observer)(observation);
+    }
+
+    /// A session was made or renamed. Children are not told of.
+    fn observe_session(&self, Session { id, title, parent_id, .. }: &Session) {
+        if parent_id.is_none() {
+            self.observe(&Observation::SessionStands { session: id, title });
+        }
+    }
+
+    fn observe_deleted(&self, Session { id, parent_id, .. }: &Session) {
+        if parent_id.is_none() {
+            self.observe(&Observation::SessionDeleted { session: id });
+        }
     }
 }
 
@@ -172,12 +196,21 @@ impl OpenCode {
     pub fn new(options: Options) -> Self {
         assert!(!options.models.is_empty(), "a server without models answers nothing");
         let store = RefCell::new(Store::new(options.seed, options.directory.clone()));
-        Self { machine: Rc::new(Machine { options, store, generations: std::cell::Cell::new(0) }) }
+        Self {
+            machine: Rc::new(Machine {
+                options,
+                store,
+                generations: std::cell::Cell::new(0),
+                server: RefCell::default(),
+            }),
+        }
     }
 
     /// Adds a session that was made before the run, without an event. Returns its id.
     pub fn seed_session(&self, title: &str, created_ms: u64) -> String {
-        self.machine.store.borrow_mut().seed(title, created_ms)
+        let id = self.machine.store.borrow_mut().seed(title, created_ms);
+        self.machine.observe(&Observation::SessionStands { session: &id, title });
+        id
     }
 
     /// Starts a server process; with a password, every request must present it (user `opencode`).
@@ -186,7 +219,9 @@ impl OpenCode {
         let generation = self.machine.generations.get() + 1;
         self.machine.generations.set(generation);
         self.machine.observe(&Observation::ServerStarted { generation });
-        Server::new(self.machine.clone(), generation, password)
+        let server = Server::new(self.machine.clone(), generation, password);
+        self.machine.server.replace(server.downgrade());
+        server
     }
 
     /// What `opencode models` prints, one `provider/model` each.

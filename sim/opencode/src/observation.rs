@@ -45,6 +45,15 @@ pub enum Observation<'a> {
         /// Its text parts.
         text: &'a str,
     },
+    /// The model said a piece of a reply's text, and the event with it was published.
+    Said {
+        /// The OpenCode session.
+        session: &'a str,
+        /// The user message that is being answered.
+        message: &'a str,
+        /// Bytes of the piece.
+        bytes: usize,
+    },
     /// The reply to a prompt ended (a crash ends it without this).
     ReplyEnded {
         /// The OpenCode session.
@@ -70,6 +79,23 @@ pub enum Observation<'a> {
     EventStreamClosed {
         /// Streams open now.
         open: usize,
+    },
+    /// A session that is no child is there with this title: it was made, renamed, or there from the beginning.
+    SessionStands {
+        /// The session.
+        session: &'a str,
+        /// Its title.
+        title: &'a str,
+    },
+    /// A session that is no child was deleted.
+    SessionDeleted {
+        /// The session.
+        session: &'a str,
+    },
+    /// Sessions were listed.
+    SessionsListed {
+        /// So many were in the answer.
+        count: usize,
     },
     /// The list of models was asked for.
     ModelsListed,

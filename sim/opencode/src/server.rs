@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     fmt,
-    rc::Rc,
+    rc::{Rc, Weak},
     time::Duration,
 };
 
@@ -70,6 +70,10 @@ impl Server {
             stopped: CancellationToken::new(),
         };
         Self { inner: Rc::new(inner) }
+    }
+
+    pub(super) fn downgrade(&self) -> Weak<Inner> {
+        Rc::downgrade(&self.inner)
     }
 
     /// Which start of the machine this is, from 1.

@@ -11,10 +11,13 @@ use tokio::task::JoinHandle;
 use worker::env::{Address, Env, Launch, LaunchError, UnixMillis};
 
 use super::launcher::{Launcher, SimServer};
-use crate::world::{
-    determinism::{EPOCH, elapsed},
-    memory::{Attributed, Owner},
-    network,
+use crate::{
+    plant::Quirks,
+    world::{
+        determinism::{EPOCH, elapsed, wall_clock},
+        memory::{Attributed, Owner, unattributed},
+        network,
+    },
 };
 
 /// What a simulated worker gets from its surroundings. One per start of the worker.
@@ -25,13 +28,14 @@ struct Inner {
     owner: Owner,
     random: Mutex<ChaCha8Rng>,
     launcher: Launcher,
+    quirks: Quirks,
 }
 
 impl SimEnv {
     /// The surroundings of a worker whose memory is charged to `owner`.
     #[must_use]
-    pub fn new(owner: Owner, random: ChaCha8Rng, launcher: Launcher) -> Self {
-        Self(Arc::new(Inner { owner, random: Mutex::new(random), launcher }))
+    pub fn new(owner: Owner, random: ChaCha8Rng, launcher: Launcher, quirks: Quirks) -> Self {
+        Self(Arc::new(Inner { owner, random: Mutex::new(random), launcher, quirks }))
     }
 }
 
@@ -39,6 +43,22 @@ impl SimEnv {
 #[must_use]
 pub fn unix_millis() -> UnixMillis {
     u64::try_from((EPOCH + elapsed()).as_millis()).expect("simulations end before the year 292 million")
+}
+
+/// Planted nondeterminism: how long the machine has been up, within a second (ms).
+fn jitter_of_the_real_clock() -> UnixMillis {
+    u64::try_from(wall_clock().as_nanos() % 1_000).expect("below a thousand")
+}
+
+/// Planted nondeterminism: `bytes` in the order in which a randomly hashed map yields them. The keys are the kernel's:
+/// those of the standard library are seeded on this thread.
+#[expect(clippy::disallowed_types, reason = "the bug that this plants")]
+fn random_order(bytes: &[u8]) -> Vec<u8> {
+    use std::{collections::HashMap, hash::RandomState, thread};
+    let keys = thread::spawn(RandomState::new).join().expect("it only draws keys");
+    let mut places = HashMap::with_hasher(keys);
+    places.extend(bytes.iter().copied().enumerate());
+    places.into_values().collect()
 }
 
 impl Env for SimEnv {
@@ -54,11 +74,17 @@ impl Env for SimEnv {
     }
 
     fn now(&self) -> UnixMillis {
-        unix_millis()
+        let Quirks { clock_panic, real_clock, .. } = self.0.quirks;
+        assert!(!clock_panic, "this panic was planted");
+        if real_clock { unix_millis() + jitter_of_the_real_clock() } else { unix_millis() }
     }
 
     fn random(&self, buffer: &mut [u8]) {
         self.0.random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(buffer);
+        if self.0.quirks.random_order {
+            let order = unattributed(|| random_order(buffer));
+            buffer.copy_from_slice(&order);
+        }
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is `Env::spawn`: the caller owns the handle")]

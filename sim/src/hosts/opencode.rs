@@ -8,6 +8,7 @@ use worker::env::Address;
 use super::launcher::{LaunchRequest, Launcher, Leash, SimServer};
 use crate::{
     opencode::{OpenCode, Server},
+    plant::Quirks,
     trace::Name,
     world::network::{Burial, Listener},
 };
@@ -21,17 +22,18 @@ const PORTS: u16 = 10_000;
 ///
 /// # Errors
 /// None; the signature is turmoil's.
-pub async fn run(name: Name, machine: OpenCode, launcher: Launcher) -> turmoil::Result {
+pub async fn run(name: Name, machine: OpenCode, launcher: Launcher, quirks: Quirks) -> turmoil::Result {
     let _burial = Burial;
     let mut requests = launcher.open();
     let mut servers = JoinSet::new();
     let mut started: u16 = 0;
+    let _eager = quirks.eager_server.then(|| machine.start(None));
     loop {
         tokio::select! {
             Some(request) = requests.recv() => {
                 let address = Address { host: name.to_string(), port: FIRST_PORT + started % PORTS };
                 started = started.wrapping_add(1);
-                servers.spawn_local(process(machine.clone(), request, address));
+                servers.spawn_local(process(machine.clone(), request, address, quirks));
             }
             Some(ended) = servers.join_next() => ended?,
             else => return Ok(()),
@@ -40,7 +42,7 @@ pub async fn run(name: Name, machine: OpenCode, launcher: Launcher) -> turmoil::
 }
 
 /// One server process, from its start to its end.
-async fn process(machine: OpenCode, request: LaunchRequest, address: Address) {
+async fn process(machine: OpenCode, request: LaunchRequest, address: Address, quirks: Quirks) {
     let LaunchRequest { password, mut answer } = request;
     let server = machine.start(Some(password));
     tokio::select! {
@@ -56,6 +58,10 @@ async fn process(machine: OpenCode, request: LaunchRequest, address: Address) {
         asked = stop => if asked.is_ok() { "exit status: 0" } else { "killed by signal 9" },
         () = serve(&server, &listener) => unreachable!("a listener listens for ever"),
     };
+    if quirks.orphan_server {
+        end(&exited, status);
+        serve(&server, &listener).await;
+    }
     drop(server);
     end(&exited, status);
 }

@@ -12,13 +12,13 @@ use worker::{config::Config, run::Stop, telemetry::Status};
 
 use super::{env::SimEnv, launcher::Launcher};
 use crate::{
-    oracles::Class,
+    plant::Quirks,
     seed::Seed,
     trace::{Event, Exit, Name},
     world::{
         memory::{Attributed, Owner},
         network,
-        recorder::{Recorder, now},
+        recorder::Recorder,
     },
 };
 
@@ -37,6 +37,16 @@ pub struct Boot {
 /// A worker process, from its start to its end.
 pub type Program = fn(Boot) -> Pin<Box<dyn Future<Output = Exit>>>;
 
+/// What every process on a machine is started with.
+pub struct Outfit {
+    /// Its settings.
+    pub config: Config,
+    /// How it starts OpenCode servers.
+    pub launcher: Launcher,
+    /// What is odd about its surroundings.
+    pub quirks: Quirks,
+}
+
 /// One worker's machine.
 pub struct WorkerHost {
     /// `worker-N`.
@@ -45,47 +55,48 @@ pub struct WorkerHost {
     pub opencode: Name,
     owner: Owner,
     program: Program,
-    config: Config,
-    launcher: Launcher,
+    outfit: Outfit,
     seed: Seed,
     recorder: Recorder,
     starts: Cell<u64>,
     /// Of the process that runs, if one does.
     process: RefCell<Option<Process>>,
-    /// Whether it is known what the last process left behind.
-    accounted: Cell<bool>,
+    /// What the last process left behind is known, or will be at one of the next measurements.
+    remains: Cell<Remains>,
+}
+
+/// How much is known of what a process left behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Remains {
+    /// It runs, or it was not measured since it ended.
+    Unseen,
+    /// Its heap was measured; what was on its way out has until the next measurement.
+    Measured,
+    /// All is recorded.
+    Recorded,
 }
 
 struct Process {
     stop: Stop,
     status: Arc<Status>,
-    asked: bool,
     shown: Option<String>,
 }
 
 impl WorkerHost {
     /// Machine number `index` (from 0). Nothing runs there yet.
     #[must_use]
-    pub fn new(
-        index: usize,
-        program: Program,
-        config: Config,
-        launcher: Launcher,
-        seed: Seed,
-        recorder: &Recorder,
-    ) -> Self {
+    pub fn new(index: usize, program: Program, outfit: Outfit, seed: Seed, recorder: &Recorder) -> Self {
         Self {
             name: recorder.name(&format!("worker-{}", index + 1)),
             opencode: recorder.name(&format!("opencode-{}", index + 1)),
             owner: Owner::worker(index),
             program,
-            config,
-            launcher,
+            outfit,
             seed,
             recorder: recorder.clone(),
             starts: Cell::new(0),
             process: RefCell::new(None),
-            accounted: Cell::new(false),
+            remains: Cell::new(Remains::Recorded),
         }
     }
 
@@ -100,25 +111,25 @@ impl WorkerHost {
         let worker = Name::clone(&self.name);
         let boot = self.begin();
         let exit = Attributed::new(self.owner, (self.program)(boot)).await;
-        let asked = self.process.take().is_some_and(|process| process.asked);
-        self.record(Event::Exited { worker, exit: exit.clone() });
-        if !asked || exit != Exit::Stopped {
-            let message = format!("{} ended by itself: {exit:?}", self.name);
-            self.recorder.with(|all| all.court.raise("lifecycle", Class::Safety, now(), message, &all.trace));
-        }
+        self.process.take();
+        self.record(Event::Exited { worker, exit });
         Ok(())
     }
 
     fn begin(&self) -> Boot {
+        if self.remains.replace(Remains::Unseen) != Remains::Recorded {
+            self.record_left();
+        }
         self.starts.set(self.starts.get() + 1);
         let start = self.starts.get();
         let (stop, status) = (Stop::default(), Arc::new(Status::default()));
-        let process = Process { stop: stop.clone(), status: Arc::clone(&status), asked: false, shown: None };
+        let process = Process { stop: stop.clone(), status: Arc::clone(&status), shown: None };
         self.process.replace(Some(process));
         self.record(Event::WorkerStarted { worker: Name::clone(&self.name), start });
         let random = self.seed.stream(&format!("{}/start/{start}", self.name));
-        let env = SimEnv::new(self.owner, random, self.launcher.clone());
-        Boot { env, config: self.config.clone(), stop, status }
+        let Outfit { config, launcher, quirks } = &self.outfit;
+        let env = SimEnv::new(self.owner, random, launcher.clone(), *quirks);
+        Boot { env, config: config.clone(), stop, status }
     }
 
     /// Whether a process runs.
@@ -128,8 +139,7 @@ impl WorkerHost {
 
     /// Asks the process to end, as SIGTERM does.
     pub fn ask_to_stop(&self) {
-        if let Some(process) = &mut *self.process.borrow_mut() {
-            process.asked = true;
+        if let Some(process) = &*self.process.borrow() {
             self.record(Event::StopAsked { worker: Name::clone(&self.name) });
             process.stop.gracefully.cancel();
         }
@@ -141,10 +151,26 @@ impl WorkerHost {
         self.record(Event::Killed { worker: Name::clone(&self.name) });
     }
 
+    /// Whose memory it is.
+    pub fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Whether the process is gone and what it left behind is recorded.
+    pub fn has_left(&self) -> bool {
+        self.remains.get() == Remains::Recorded
+    }
+
     /// Records how the process is, or once what it left behind.
     pub fn measure(&self) {
-        if self.accounted.replace(!self.is_up()) && !self.is_up() {
-            return;
+        match (self.is_up(), self.remains.get()) {
+            (true, _) => {}
+            (false, Remains::Unseen) => self.remains.set(Remains::Measured),
+            (false, Remains::Measured) => {
+                self.remains.set(Remains::Recorded);
+                return self.record_left();
+            }
+            (false, Remains::Recorded) => return,
         }
         if let Some(process) = &mut *self.process.borrow_mut() {
             let state = format!("{:?}", process.status.phase());
@@ -158,6 +184,11 @@ impl WorkerHost {
         }
         let (live, peak) = (self.owner.usage().live, self.owner.take_peak());
         self.record(Event::Heap { worker: Name::clone(&self.name), live, peak });
+    }
+
+    fn record_left(&self) {
+        let (bytes, sockets) = (self.owner.usage().live, network::open_streams(self.owner));
+        self.record(Event::Left { worker: Name::clone(&self.name), bytes, sockets });
     }
 
     fn record(&self, event: Event) {

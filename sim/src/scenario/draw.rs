@@ -23,6 +23,8 @@ pub struct Plan {
     pub messages: Vec<Message>,
     /// Which sessions people end, in order of time.
     pub ends: Vec<EndSession>,
+    /// What somebody does in OpenCode itself, in order of time.
+    pub direct: Vec<DirectUse>,
 }
 
 /// A message that a person sends.
@@ -34,6 +36,32 @@ pub struct Message {
     pub session: usize,
     /// What; no two messages of a run are equal.
     pub text: String,
+}
+
+/// What somebody does in OpenCode itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Directly {
+    /// Makes a session.
+    Create,
+    /// Renames one.
+    Rename,
+    /// Deletes one.
+    Delete,
+    /// Deletes one that works on a prompt, as soon as one does.
+    DeleteBusy,
+}
+
+/// Something that somebody does in OpenCode itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirectUse {
+    /// When.
+    pub at: Duration,
+    /// What.
+    pub what: Directly,
+    /// Picks the session among those that there are then.
+    pub pick: u64,
+    /// Whether another process does it, of which the server learns nothing.
+    pub behind_the_server: bool,
 }
 
 /// A session that a person ends.
@@ -85,6 +113,7 @@ impl Plan {
             ),
             messages: draw_messages(scenario, worker, sessions, &mut stream("messages")),
             ends: draw_ends(scenario, sessions, &mut stream("ends")),
+            direct: draw_direct(scenario, &mut stream("direct")),
         }
     }
 }
@@ -138,12 +167,25 @@ fn draw_messages(scenario: &Scenario, worker: usize, sessions: usize, random: &m
     let mut times = draw_times(scenario, random);
     times.sort_unstable();
     let workload = &scenario.workload;
+    let written = workload.messages.get_ref().iter();
+    let written =
+        written.filter(|message| *message.worker.get_ref() == worker as u64 + 1).map(|message| Message {
+            at: message.at.0,
+            session: usize::try_from(message.session).expect("validated"),
+            text: text(
+                worker,
+                usize::try_from(message.number).expect("numbers fit into memory"),
+                message.bytes.0,
+            ),
+        });
     let message = |(number, at): (usize, Duration)| Message {
         at,
         session: draw_session(workload.spread, sessions, random),
         text: text(worker, number, workload.message_bytes.draw(random)),
     };
-    times.into_iter().enumerate().map(message).collect()
+    let mut messages: Vec<_> = times.into_iter().enumerate().map(message).chain(written).collect();
+    messages.sort_by_key(|message| message.at);
+    messages
 }
 
 fn draw_times(scenario: &Scenario, random: &mut impl Rng) -> Vec<Duration> {
@@ -181,6 +223,28 @@ fn draw_ends(scenario: &Scenario, sessions: usize, random: &mut impl Rng) -> Vec
         .collect();
     ends.sort_by_key(|end| end.at);
     ends
+}
+
+fn draw_direct(scenario: &Scenario, random: &mut impl Rng) -> Vec<DirectUse> {
+    let workload = &scenario.workload;
+    let (from, until) = (workload.from.get_ref().0, scenario.workload_until);
+    let counts = [
+        (Directly::Create, workload.created_in_opencode),
+        (Directly::Rename, workload.renamed_in_opencode),
+        (Directly::Delete, workload.deleted_in_opencode),
+        (Directly::DeleteBusy, workload.deleted_in_mid_turn),
+    ];
+    let mut uses = Vec::new();
+    for (what, count) in counts {
+        uses.extend((0..count).map(|_| DirectUse {
+            at: random.random_range(from..until),
+            what,
+            pick: random.random(),
+            behind_the_server: random.random_bool(workload.behind_the_server.0),
+        }));
+    }
+    uses.sort_by_key(|direct| direct.at);
+    uses
 }
 
 /// A text of about `bytes` bytes that no other message of the run has. Not only ASCII: people write more than that.
@@ -222,6 +286,20 @@ mod tests {
         assert!(plan.messages.is_sorted_by_key(|message| message.at));
         let window = Duration::from_secs(1)..Duration::from_secs(540);
         assert!(plan.messages.iter().all(|message| window.contains(&message.at) && message.session < 50));
+    }
+
+    #[test]
+    fn messages_written_in_full_are_what_was_drawn() {
+        let drawn = Plan::draw(&scenario(PEOPLE), Seed(1), 0);
+        let written = drawn.messages.iter().enumerate().take(3).map(|(number, message)| {
+            let (session, bytes) = (message.session, message.text.len());
+            let at = humantime::format_duration(message.at);
+            format!("[[workload.messages]]\nsession = {session}\nat = '{at}'\nnumber = {number}\nbytes = {bytes}\n")
+        });
+        let written: String = written.collect();
+        let people = PEOPLE.replace("turns = 300", "turns = 0");
+        let plan = Plan::draw(&scenario(&format!("{people}{written}")), Seed(1), 0);
+        assert_eq!((&plan.messages[..], plan.stale_pending), (&drawn.messages[..3], drawn.stale_pending));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 use worker::env::Address;
 
-use super::memory::{Attributed, Owner, unattributed};
+use super::memory::{Attributed, OWNERS, Owner, unattributed};
 
 /// The ports that outgoing connections use up. Servers listen below them.
 pub const EPHEMERAL_PORTS: RangeInclusive<u16> = 20_000..=65_535;
@@ -33,6 +33,13 @@ thread_local! {
     static ENDING: Cell<bool> = const { Cell::new(false) };
     static GRAVES: RefCell<BTreeMap<u64, TcpStream>> = const { RefCell::new(BTreeMap::new()) };
     static DOWN: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+    static OPEN: [Cell<u64>; OWNERS] = const { [const { Cell::new(0) }; OWNERS] };
+}
+
+/// How many streams `owner` has opened and not dropped.
+#[must_use]
+pub fn open_streams(owner: Owner) -> u64 {
+    OPEN.with(|open| open[owner.index()].get())
 }
 
 /// Says whether the host called `name` is down: then connections to it are refused.
@@ -106,6 +113,8 @@ impl Listener {
 pub struct Stream {
     /// Counts the streams of this thread.
     number: u64,
+    /// Who opened it: on this end, whoever was active.
+    owner: Owner,
     stream: Option<TcpStream>,
 }
 
@@ -113,7 +122,9 @@ impl Stream {
     fn new(stream: TcpStream) -> Self {
         let number = STREAMS.get();
         STREAMS.set(number + 1);
-        Self { number, stream: Some(stream) }
+        let owner = Owner::active();
+        OPEN.with(|open| open[owner.index()].update(|count| count + 1));
+        Self { number, owner, stream: Some(stream) }
     }
 
     fn inner(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
@@ -125,6 +136,7 @@ impl Drop for Stream {
     /// Closing sends a last message.
     fn drop(&mut self) {
         let Some(stream) = self.stream.take() else { return };
+        OPEN.with(|open| open[self.owner.index()].update(|count| count - 1));
         unattributed(|| {
             if ENDING.get() {
                 GRAVES.with_borrow_mut(|graves| graves.insert(self.number, stream));

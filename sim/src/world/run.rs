@@ -19,13 +19,17 @@ use super::{
 };
 use crate::{
     hosts::{self, worker::WorkerHost},
+    marks::Marks,
     oracles::{self, Class, Court},
+    plant::Plant,
     report::{self, Engine, Report, SCHEMA, TraceSummary, Verdict},
     trace::{Event, Name, Phase, Trace},
 };
 
-/// Time between two measurements of the workers.
+/// Time between two measurements of the workers, unless the run is so long that there would be too many.
 const MEASURE: Duration = Duration::from_millis(100);
+/// So many measurements are enough.
+const MEASUREMENTS: u32 = 50_000;
 /// How long workers may take to end when the run is over.
 const CLOSING: Duration = Duration::from_secs(60);
 /// Steps between two updates of the state line.
@@ -41,7 +45,8 @@ pub(super) fn run(order: Order, progress: &Progress) -> Result<Report, RunError>
         None => Trace::default(),
     };
     let court = Court::new(oracles::all(&order.scenario));
-    let mut world = World::build(order, Recorder::new(trace, court))?;
+    let marks = Marks::new(&order.scenario);
+    let mut world = World::build(order, Recorder::new(trace, court, marks))?;
     let ended = world.live(progress);
     world.report(ended?, wall)
 }
@@ -114,9 +119,8 @@ impl World {
         self.recorder.record(&self.name, Event::PhaseBegan { phase: Phase::Closing });
         self.workers.iter().filter(|worker| worker.is_up()).for_each(|worker| worker.ask_to_stop());
         let limit = self.sim.elapsed() + CLOSING;
-        let gone = |world: &Self| world.workers.iter().all(|worker| !worker.is_up());
+        let gone = |world: &Self| world.workers.iter().all(|worker| worker.has_left());
         let ended = self.step_until(progress, limit, gone)?;
-        self.measure();
         for worker in self.workers.iter().filter(|worker| worker.is_up()) {
             let message = format!("{} has not ended {CLOSING:?} after it was asked to", worker.name);
             self.raise("lifecycle", Class::Liveness, message);
@@ -147,7 +151,8 @@ impl World {
             if self.steps.is_multiple_of(SHOW) {
                 self.show(progress);
             }
-            if self.sim.elapsed() >= self.measured + MEASURE {
+            if self.sim.elapsed() >= self.measured + MEASURE.max(self.order.scenario.duration / MEASUREMENTS)
+            {
                 self.measure();
                 if done(self) {
                     break;
@@ -178,7 +183,9 @@ impl World {
     /// Reports the worker's panic, if there was one.
     fn panicked(&self) -> Option<()> {
         let panicked = panics::take().filter(|panicked| panicked.owner != Owner::NOBODY)?;
-        self.raise("no-panic", Class::Safety, format!("a worker panicked: {}", panicked.message));
+        let worker = self.workers.iter().find(|worker| worker.owner() == panicked.owner)?;
+        let message = self.recorder.name(&panicked.message);
+        self.recorder.record(&worker.name, Event::Panicked { worker: Name::clone(&worker.name), message });
         Some(())
     }
 
@@ -202,7 +209,8 @@ impl World {
     fn kill(&mut self, index: usize) {
         let worker = Rc::clone(&self.workers[index]);
         worker.killed();
-        for host in [&worker.name, &worker.opencode] {
+        let survives = self.order.plants.contains(&Plant::OrphanServer);
+        for host in [Some(&worker.name), (!survives).then_some(&worker.opencode)].into_iter().flatten() {
             network::set_down(host, true);
             network::end_software(|| self.sim.crash(&**host));
         }
@@ -248,11 +256,14 @@ impl World {
                 schema: SCHEMA,
                 options: report::options(&scenario),
                 scenario: scenario.name,
+                source: scenario.source,
                 description: scenario.description,
                 seed,
                 plants,
                 verdict: Verdict::of(court.violations(), ended == Ended::Interrupted),
                 oracles: court.counts().iter().map(|(oracle, count)| (*oracle, *count)).collect(),
+                marks: recording.marks.counts().clone(),
+                required_marks: scenario.required_marks,
                 violations: court.violations().to_vec(),
                 figures: recording.figures.summary(),
                 distribution: recording.figures.distribution(),
@@ -261,6 +272,7 @@ impl World {
                 trace: TraceSummary { facts: recording.trace.recorded(), hash: recording.trace.hash() },
                 replay,
                 engine,
+                load: None,
             })
         });
         if ended == Ended::Panicked {

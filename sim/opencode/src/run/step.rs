@@ -170,6 +170,8 @@ impl<'a> Step<'a> {
             }
             if is_text {
                 self.plan.text.push_str(&delta);
+                let (message, bytes) = (self.plan.user.id.as_str(), delta.len());
+                self.server.machine.observe(&Observation::Said { session: self.session, message, bytes });
             }
             pause(self.plan.reply.pace).await;
         }
@@ -277,6 +279,7 @@ impl Inner {
             store.update(session, |session| session.title = title)
         };
         if let Some(titled) = titled {
+            self.machine.observe_session(&titled);
             self.emit_session("session.updated", &titled);
         }
     }
