@@ -13,7 +13,7 @@ use crate::{
     Convex,
     executor::Call,
     subscriptions::{Subscription, take_invalid},
-    tests::{START, deploy, fixture::*, simulate},
+    tests::{START, deploy, field, fixture::*, simulate},
 };
 
 enum Todo {
@@ -36,6 +36,10 @@ struct Link {
     closed: Option<Option<(u16, &'static str)>>,
     /// Everything that the client was sent, in short.
     log: Vec<String>,
+    /// What `items:names` answers at each timestamp at which something was committed.
+    history: BTreeMap<u64, Vec<Value>>,
+    /// The timestamp that the client has been brought to.
+    shown: u64,
 }
 
 impl Link {
@@ -52,6 +56,8 @@ impl Link {
             todo: VecDeque::new(),
             closed: None,
             log: Vec::new(),
+            history: BTreeMap::from([(0, Vec::new())]),
+            shown: 0,
         };
         link.connect(sync).await;
         link
@@ -109,6 +115,9 @@ impl Link {
     fn receive_one(&mut self) -> bool {
         let Some(message) = self.to_client.pop_front() else { return false };
         let is_transition = matches!(message, ServerMessage::Transition { .. });
+        if let ServerMessage::Transition { end_version, .. } = &message {
+            self.shown = end_version.ts.into();
+        }
         self.log.push(short(&message));
         match self.client.receive_message(message) {
             Ok(_) => {}
@@ -127,6 +136,8 @@ impl Link {
             None => return false,
             Some(Todo::Mutate(mutation)) => {
                 let outcome = self.execute(mutation).await;
+                let names = self.convex.table("items").iter().map(|item| field(item, "name")).collect();
+                self.history.insert(self.convex.present().last_ts, names);
                 self.event(Event::MutationDone(outcome));
             }
             Some(Todo::Deliver(ts, results)) => self.event(Event::Computed { ts, results }),
@@ -446,8 +457,13 @@ async fn replay(steps: Vec<Step>) {
     }
 }
 
-/// Two queries over the same documents never disagree: they come from one snapshot.
+/// Two queries over the same documents never disagree: they come from one snapshot. And what they show is what there
+/// was at the timestamp that the last Transition named, not earlier and not later.
 fn check_snapshot(link: &Link, count: &SubscriberId, names: &SubscriberId) {
+    let was = link.history.range(..=link.shown).next_back().map(|(_, names)| Value::Array(names.clone()));
+    if let Some(shown) = link.latest(names) {
+        assert_eq!(Some(shown), was, "at {}; {:?}", link.shown, link.log);
+    }
     if let (Some(Value::Float64(count)), Some(Value::Array(names))) = (link.latest(count), link.latest(names))
     {
         assert_eq!(count as usize, names.len(), "{:?}", link.log);
