@@ -1,8 +1,9 @@
 // Runs sequences of calls through convex-test: `node js/functions.mjs DIRECTORY CALLS`, where DIRECTORY holds the
 // functions and CALLS is a file with one sequence a line: {limits, calls: [{kind, path, args, who, now}]}.
-// Prints a line for each: {results: [{value} | {code} | {error}], tables: {name: [documents]}}.
+// Prints a line for each: {results: [{value, ahead} | {code} | {error}], tables: {name: [documents]}}.
 //
 // In `args`, {"$row": [table, n]} is the id of a document (the nth by creation, counted in a circle) and
+// `ahead`: the page was asked for with a cursor that is wrong, see docs/fidelity.md.
 // {"$machine": 0} is the first machine's name. A cursor that is not null is where the last page of the same query ended.
 import { build } from "esbuild";
 import { convexTest } from "convex-test";
@@ -54,11 +55,16 @@ async function call(t, cursors, { kind, path, args, who, now: at }) {
   const given = await resolved(t, args);
   // A cursor belongs to the query that gave it.
   const query = JSON.stringify([path, who, { ...given, paginationOpts: null }]);
-  if (given.paginationOpts?.cursor) given.paginationOpts.cursor = cursors.get(query) ?? null;
+  const last = given.paginationOpts?.cursor ? (cursors.get(query) ?? { cursor: null, ahead: false }) : { cursor: null, ahead: false };
+  if (given.paginationOpts?.cursor) given.paginationOpts.cursor = last.cursor;
   try {
     const value = await subject[kind](named, jsonToConvex(given));
-    if (value && typeof value === "object" && "continueCursor" in value) cursors.set(query, value.continueCursor);
-    return { value: convexToJson(value === undefined ? null : value) };
+    if (value && typeof value === "object" && "continueCursor" in value) {
+      // A full page that calls itself the last: its cursor is the end, and shows nothing that is added later.
+      const ahead = last.ahead || (value.isDone && value.page.length === given.paginationOpts.numItems);
+      cursors.set(query, { cursor: value.continueCursor, ahead });
+    }
+    return { value: convexToJson(value === undefined ? null : value), ahead: last.ahead };
   } catch (error) {
     if (error instanceof ConvexError) return { code: convexToJson(error.data) };
     return { error: String(error.message) };

@@ -16,9 +16,13 @@ const REQUIRE: &str = "CONFORMANCE_REQUIRED";
 /// If there is none although `CONFORMANCE_REQUIRED` is set.
 #[must_use]
 pub fn opencode() -> Option<PathBuf> {
-    let installed = || Path::new(DIRECTORY).join("node_modules/opencode-ai/bin/opencode.exe");
-    let binary = std::env::var_os("OPENCODE_BINARY").map_or_else(installed, PathBuf::from);
-    found(binary.is_file().then_some(binary), "the real OpenCode")
+    // npm's install script links the second to the first, where it may run.
+    let places = ["opencode-ai/bin/opencode.exe", "opencode-linux-x64/bin/opencode"];
+    let packages = Path::new(DIRECTORY).join("node_modules");
+    let named = std::env::var_os("OPENCODE_BINARY").map(PathBuf::from);
+    let binary =
+        named.or_else(|| places.map(|place| packages.join(place)).into_iter().find(|path| path.is_file()));
+    found(binary.filter(|path| path.is_file()), "the real OpenCode")
 }
 
 /// Node, with the packages of `package.json` installed.

@@ -92,7 +92,8 @@ impl Draw {
     fn by_worker(&mut self) -> (&'static str, &'static str, Json, Option<&'static str>) {
         let (turn, session) = (self.row("turns"), self.row("sessions"));
         let (sequence, text) = (self.pick(3), self.text());
-        let (kind, path, mut args) = match self.pick(20) {
+        let opencode = ["ses_short", "ses_a", "ses_b"][self.pick(3)];
+        let (kind, path, mut args) = match self.pick(30) {
             0 => {
                 return (
                     "mutation",
@@ -113,7 +114,7 @@ impl Draw {
                 json!({ "session": session, "opencodeSessionId": format!("ses_{text}") }),
             ),
             8 => ("mutation", "chat:expireStale", json!({ "limit": 1 + self.pick(3), "running": [turn] })),
-            9 => ("mutation", "workerModels:updateModels", json!({ "models": [text, "m"] })),
+            9 => ("mutation", "workerModels:updateModels", json!({ "models": [text, "m"], "digest": text })),
             10 | 11 => (
                 "mutation",
                 "chat:completeMessage",
@@ -127,6 +128,31 @@ impl Draw {
             13..=15 => {
                 ("mutation", "chat:writeChunk", json!({ "turn": turn, "sequence": sequence, "text": text }))
             }
+            16 => (
+                "mutation",
+                "sync:createSyncedSession",
+                json!({ "opencodeSessionId": opencode, "title": text }),
+            ),
+            17 => (
+                "mutation",
+                "sync:updateSessionName",
+                json!({ "opencodeSessionId": opencode, "title": text }),
+            ),
+            18 => ("mutation", "sync:markSessionDeletedInOpencode", json!({ "opencodeSessionId": opencode })),
+            19 => (
+                "mutation",
+                "sync:applyPlan",
+                json!({
+                    "newSessions": [{ "opencodeSessionId": opencode, "title": text }],
+                    "nameUpdates": [{ "opencodeSessionId": "ses_a", "title": "renamed" }],
+                    "deletions": ["ses_b"],
+                    "syncedUntil": self.now,
+                }),
+            ),
+            20 => ("mutation", "sync:updateLastSyncTimestamp", json!({ "timestamp": self.now })),
+            21 => ("query", "sync:getLastSyncTimestamp", json!({})),
+            22 => ("query", "sync:linkedSessions", json!({ "opencodeSessionIds": [opencode, "ses_none"] })),
+            23 => ("query", "sync:pageOfLinkedSessions", json!({ "after": "", "limit": 1 + self.pick(3) })),
             _ => ("mutation", "chat:claim", json!({ "turn": turn })),
         };
         if args.get("who").is_none() {

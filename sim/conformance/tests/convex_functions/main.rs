@@ -38,7 +38,7 @@ fn theirs(functions: &Path, sequences: &[Json]) -> Option<Vec<Json>> {
 struct Normal(BTreeMap<String, usize>);
 
 /// Fields of a page that people do not see: opaque, or hints about its size.
-const HIDDEN: [&str; 4] = ["continueCursor", "splitCursor", "pageStatus", "error"];
+const HIDDEN: [&str; 5] = ["continueCursor", "splitCursor", "pageStatus", "error", "ahead"];
 
 impl Normal {
     fn value(&mut self, value: &Json) -> Json {
@@ -77,7 +77,7 @@ fn is_id(text: &str) -> bool {
 }
 
 /// Where convex-test is known to be wrong (`docs/fidelity.md` says by which source): it looks beyond a page that is full,
-/// so that `isDone` comes a page too early. The backend learns that a range is exhausted only by reading on.
+/// so that `isDone` comes a page too early, and its cursor (`ahead`) shows nothing that is added later. The backend learns that a range is exhausted only by reading on.
 fn corrected(call: &Json, their: &Json) -> Json {
     let mut their = their.clone();
     let rows = their["value"]["page"].as_array().map(Vec::len);
@@ -93,6 +93,9 @@ fn compare(what: &str, calls: &Json, ours: &Json, theirs: &Json) {
     let (mut left, mut right) = (Normal::default(), Normal::default());
     let pairs = ours["results"].as_array().unwrap().iter().zip(theirs["results"].as_array().unwrap());
     for (at, (our, their)) in pairs.enumerate() {
+        if their["ahead"] == true {
+            continue;
+        }
         let their = &corrected(&calls["calls"][at], their);
         let same = left.outcome(our) == right.outcome(their);
         assert!(same, "{what}, call {at}: {}\nours:   {our}\ntheirs: {their}", calls["calls"][at]);
@@ -126,7 +129,9 @@ fn the_backend_does_the_same_in_convex_test_and_in_the_fake() {
     let count = std::env::var("CONFORMANCE_SEQUENCES").map_or(SEQUENCES, |count| count.parse().unwrap());
     let sequences: Vec<_> = (0..count).map(|seed| calls::draw(seed, LENGTH)).collect();
     let done = check(&Path::new(tools::DIRECTORY).join("../../worker/convex"), &sequences);
-    assert!(done.is_none_or(|done| done.len() == 22), "every function succeeds now and then");
+    let calls = sequences.iter().flat_map(|sequence| sequence["calls"].as_array().unwrap());
+    let drawn: BTreeSet<_> = calls.map(|call| call["path"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(done.unwrap_or(drawn.clone()), drawn, "every function succeeds now and then");
 }
 
 /// The limit itself is allowed, one more is not.
