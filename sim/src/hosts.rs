@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod env;
+pub mod freeze;
 pub mod launcher;
 pub mod opencode;
 pub mod replies;
@@ -15,10 +16,14 @@ use ::worker::env::Address;
 use turmoil::Sim;
 
 use crate::{
+    faults::{
+        Active,
+        hooks::{OnOpencode, disturbed},
+    },
     legacy,
+    convex::Convex,
     opencode::{OpenCode, Options},
-    scenario::{Kind, Plan, Scenario},
-    seed::Seed,
+    scenario::{Kind, Plan},
     trace::{Exit, Name},
     world::{Order, RunError, observe, recorder::Recorder},
 };
@@ -28,6 +33,16 @@ use launcher::Launcher;
 use users::People;
 use worker::{Boot, Program, WorkerHost};
 
+/// Who lives in a world.
+pub struct Settled {
+    /// The backend.
+    pub convex: Convex,
+    /// The workers, by number.
+    pub workers: Vec<Rc<WorkerHost>>,
+    /// The OpenCode of each worker's machine.
+    pub opencodes: Vec<OpenCode>,
+}
+
 /// Settles all hosts in the network and returns the workers'.
 ///
 /// # Errors
@@ -36,23 +51,27 @@ pub fn populate(
     sim: &mut Sim<'static>,
     order: &Order,
     recorder: &Recorder,
-) -> Result<Vec<Rc<WorkerHost>>, RunError> {
+    active: &Active,
+) -> Result<Settled, RunError> {
     let Order { scenario, seed, .. } = order;
     let program = program(scenario.kind);
-    let backend = Backend::load(order, recorder)?;
+    let backend = Backend::load(order, recorder, active)?;
     let mut people = Vec::new();
-    let mut machines = Vec::new();
+    let (mut machines, mut opencodes) = (Vec::new(), Vec::new());
     for index in 0..scenario.workers {
         let host = recorder.name(&format!("opencode-{}", index + 1));
-        let machine = machine(scenario, *seed, index, recorder, &host);
+        let machine = machine(order, index, recorder, &host, active);
         let plan = Plan::draw(scenario, *seed, index);
         let sessions = backend.seed(index, scenario, &plan, &machine);
         people.push(People::new(backend.clone(), recorder.clone(), plan, sessions));
-        machines.push((host, machine));
+        machines.push((host, machine.clone()));
+        opencodes.push(machine);
     }
+    let convex = backend.convex().clone();
     settle_backend(sim, backend, Rc::new(people));
     let settle = |(index, machine)| settle_worker(sim, order, recorder, program, index, machine);
-    Ok(machines.into_iter().enumerate().map(settle).collect())
+    let workers = machines.into_iter().enumerate().map(settle).collect();
+    Ok(Settled { convex, workers, opencodes })
 }
 
 fn settle_backend(sim: &mut Sim<'static>, backend: Backend, people: Rc<Vec<People>>) {
@@ -71,17 +90,20 @@ fn settle_worker(
     let launcher = Launcher::default();
     settle_opencode(sim, host, machine, launcher.clone());
     let config = config(order, &backend::token(index));
-    let worker = WorkerHost::new(index, program, config, launcher, order.seed, recorder);
+    let numbers = [index, order.scenario.workers];
+    let worker = WorkerHost::new(numbers, program, config, launcher, order.seed, recorder);
     let worker = Rc::new(worker);
     let running = Rc::clone(&worker);
     sim.host(&*worker.name, move || Rc::clone(&running).run());
     worker
 }
 
-fn machine(scenario: &Scenario, seed: Seed, index: usize, recorder: &Recorder, host: &Name) -> OpenCode {
+fn machine(order: &Order, index: usize, recorder: &Recorder, host: &Name, active: &Active) -> OpenCode {
+    let Order { scenario, seed, .. } = order;
     let options = Options::new(seed.derive(&format!("opencode/{index}")), Rc::new(unix_millis));
     OpenCode::new(Options {
-        script: replies::script(scenario.replies.clone(), seed),
+        script: disturbed(replies::script(scenario.replies.clone(), *seed), active.clone(), index),
+        faults: OnOpencode::new(active.clone(), index),
         observer: observe::opencode_observer(recorder.clone(), Name::clone(host)),
         ..options
     })

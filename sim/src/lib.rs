@@ -14,6 +14,7 @@
 
 pub mod cli;
 pub mod compare;
+pub mod faults;
 pub mod gate;
 pub mod hosts;
 pub mod legacy;

@@ -10,7 +10,7 @@ mod lazy;
 mod memory;
 mod stale;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod throttle;
 
 use std::collections::BTreeMap;

@@ -43,7 +43,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     };
     let quiet = args.quiet || [&args.junit, &args.markdown].into_iter().flatten().any(|file| is_stdout(file));
     if !quiet {
-        let options = report::options(&order.scenario);
+        let options = report::options(&order.scenario, seed);
         let (name, description) = (&order.scenario.name, &order.scenario.description);
         terminal::say(&report::header(name, description, seed, &order.plants, &options));
     }

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::users::People;
 use crate::{
     convex::{Convex, Options, SyncOptions, auth::Identity, sources},
+    faults::{Active, hooks::OnConvex},
     legacy,
     opencode::OpenCode,
     scenario::{Kind, Plan, Scenario},
@@ -64,7 +65,7 @@ impl Backend {
     ///
     /// # Errors
     /// If they cannot be read or do not load.
-    pub fn load(order: &Order, recorder: &Recorder) -> Result<Self, RunError> {
+    pub fn load(order: &Order, recorder: &Recorder, active: &Active) -> Result<Self, RunError> {
         let name = recorder.name(HOST);
         let mut sources = sources::read_directory(Path::new(SOURCES))
             .map_err(|error| RunError::Backend(format!("{SOURCES}: {error}")))?;
@@ -83,6 +84,7 @@ impl Backend {
             execution_latency: EXECUTION,
             sync: SyncOptions::default(),
             observer: Rc::new(move |observation| observer.observe(observation)),
+            faults: OnConvex::new(active.clone()),
         };
         let convex = Convex::load(&sources, options).map_err(|error| RunError::Backend(error.to_string()))?;
         Ok(Self { convex, facts, name })

@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use rand::RngCore;
@@ -10,11 +13,17 @@ use rand_chacha::ChaCha8Rng;
 use tokio::task::JoinHandle;
 use worker::env::{Address, Env, Launch, LaunchError, UnixMillis};
 
-use super::launcher::{Launcher, SimServer};
-use crate::world::{
-    determinism::{EPOCH, elapsed},
-    memory::{Attributed, Owner},
-    network,
+use super::{
+    freeze::{Freezable, Freezer},
+    launcher::{Launcher, SimServer},
+};
+use crate::{
+    trace::Name,
+    world::{
+        determinism::{EPOCH, elapsed},
+        memory::{Attributed, Owner},
+        network,
+    },
 };
 
 /// What a simulated worker gets from its surroundings. One per start of the worker.
@@ -22,16 +31,44 @@ use crate::world::{
 pub struct SimEnv(Arc<Inner>);
 
 struct Inner {
+    /// The host's.
+    name: Name,
     owner: Owner,
     random: Mutex<ChaCha8Rng>,
     launcher: Launcher,
+    clock: MachineClock,
+    freezer: Freezer,
+}
+
+/// By how much the wall clock of a worker's machine is wrong. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct MachineClock(Arc<AtomicI64>);
+
+impl MachineClock {
+    /// Moves the clock by so many milliseconds.
+    pub fn jump(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// By how many milliseconds it is ahead.
+    #[must_use]
+    pub fn is_ahead_by(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl SimEnv {
     /// The surroundings of a worker whose memory is charged to `owner`.
     #[must_use]
-    pub fn new(owner: Owner, random: ChaCha8Rng, launcher: Launcher) -> Self {
-        Self(Arc::new(Inner { owner, random: Mutex::new(random), launcher }))
+    pub fn new(
+        name: Name,
+        owner: Owner,
+        random: ChaCha8Rng,
+        launcher: Launcher,
+        clock: MachineClock,
+        freezer: Freezer,
+    ) -> Self {
+        Self(Arc::new(Inner { name, owner, random: Mutex::new(random), launcher, clock, freezer }))
     }
 }
 
@@ -46,7 +83,7 @@ impl Env for SimEnv {
     type Server = SimServer;
 
     async fn connect(&self, address: &Address) -> io::Result<network::Stream> {
-        network::connect(address).await
+        network::connect(&self.0.name, address).await
     }
 
     async fn launch(&self, launch: Launch) -> Result<SimServer, LaunchError> {
@@ -54,7 +91,7 @@ impl Env for SimEnv {
     }
 
     fn now(&self) -> UnixMillis {
-        unix_millis()
+        unix_millis().saturating_add_signed(self.0.clock.is_ahead_by())
     }
 
     fn random(&self, buffer: &mut [u8]) {
@@ -66,6 +103,6 @@ impl Env for SimEnv {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        tokio::spawn(Attributed::new(self.0.owner, task))
+        tokio::spawn(Attributed::new(self.0.owner, Freezable::new(self.0.freezer.clone(), task)))
     }
 }

@@ -8,7 +8,6 @@ use super::{Engine, Report, Verdict, figures::Summary};
 use crate::{
     oracles::Violation,
     plant::Plant,
-    scenario::{Ending, PlannedRestart, Time, Trigger},
     seed::Seed,
 };
 
@@ -44,6 +43,9 @@ pub fn summary(report: &Report, styled: bool) -> String {
     let _ = writeln!(text, "\n{}", latencies(&report.figures));
     if !report.figures.functions.is_empty() {
         let _ = writeln!(text, "\n{}", functions(&report.figures));
+    }
+    if !report.figures.faults.is_empty() {
+        let _ = writeln!(text, "\n{}", faults(&report.figures));
     }
     let _ = writeln!(text, "\n{}", run(report));
     text.push('\n');
@@ -137,6 +139,14 @@ fn functions(figures: &Summary) -> Table {
     table(["backend function", "calls", "reruns", "conflicts", "errors", "documents", "read"], rows)
 }
 
+fn faults(figures: &Summary) -> Table {
+    let rows = figures.faults.iter().map(|(kind, faults)| {
+        let struck = if kind.strikes() { faults.struck.to_string() } else { "".into() };
+        [kind.to_string(), faults.begun.to_string(), struck]
+    });
+    table(["faults", "began", "struck"], rows)
+}
+
 fn run(report: &Report) -> Table {
     let rows = facts(report).into_iter().chain(machine(report.engine));
     table(["run", ""], rows.map(|(name, value)| [name.to_owned(), value]))
@@ -184,19 +194,6 @@ pub(super) fn meaning(verdict: Verdict) -> &'static str {
         Verdict::Liveness => "something promised did not happen",
         Verdict::Interrupted => "nothing is proved",
     }
-}
-
-pub(super) fn restart(restart: &PlannedRestart) -> String {
-    let how = match restart.kind {
-        Ending::Kill => "kill",
-        Ending::Stop => "stop",
-    };
-    let when = match restart.when {
-        Trigger::Time => "",
-        Trigger::InMidReply => " in mid-reply",
-    };
-    let (worker, at, away) = (restart.worker + 1, Time(restart.at), Time(restart.down_for));
-    format!("{how} worker-{worker} at {at}{when} for {away}")
 }
 
 pub(super) fn percent(share: f64) -> String {

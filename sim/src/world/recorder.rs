@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{conductor::Replies, determinism, memory::unattributed};
+use super::{determinism, memory::unattributed};
 use crate::{
+    faults::Stages,
     oracles::Court,
     report::{Figures, Series},
     trace::{Event, Fact, Micros, Name, Names, Trace},
@@ -19,8 +20,8 @@ pub struct Recording {
     pub figures: Figures,
     /// The lines of the report.
     pub series: Series,
-    /// Replies in the middle.
-    pub replies: Replies,
+    /// How far each turn is.
+    pub stages: Stages,
     /// Whether the report is made: then nothing is recorded any more.
     pub closed: bool,
     names: Names,
@@ -35,8 +36,8 @@ impl Recorder {
     #[must_use]
     pub fn new(trace: Trace, court: Court) -> Self {
         let (figures, series) = (Figures::default(), Series::default());
-        let (replies, names) = (Replies::default(), Names::default());
-        let recording = Recording { trace, court, figures, series, replies, closed: false, names };
+        let (stages, names) = (Stages::default(), Names::default());
+        let recording = Recording { trace, court, figures, series, stages, closed: false, names };
         Self(Arc::new(Mutex::new(recording)))
     }
 
@@ -56,7 +57,7 @@ impl Recorder {
             }
             recording.figures.observe(&fact);
             recording.series.observe(&fact);
-            recording.replies.observe(&fact);
+            recording.stages.observe(&fact);
             recording.trace.record(fact.clone());
             recording.court.observe(&fact, &recording.trace);
         });
