@@ -336,6 +336,6 @@ mod tests {
 
     #[test]
     fn a_swarm_is_told_in_words() {
-        insta::assert_snapshot!(plan(SWARM, 3).describe_swarm(), @"");
+        insta::assert_snapshot!(plan(SWARM, 3).describe_swarm(), @"on: kill 0.16, opencode-hang 0.42, partition 1.32; off: stop, convex-close");
     }
 }

@@ -175,23 +175,63 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_shown_with_what_was_meant() {
-        insta::assert_snapshot!(complaint("kind = 'opencode-chrash'\nat = '1s'"), @"");
+        insta::assert_snapshot!(complaint("kind = 'opencode-chrash'\nat = '1s'"), @r"
+        error: unknown variant `opencode-chrash`, expected one of `kill`, `stop`, `rolling-restart`, `zombie`, `clock-jump`, `opencode-crash`, `opencode-slow-start`, `opencode-errors`, `opencode-rate-limit`, `opencode-hang`, `opencode-slow-create`, `opencode-lost-events`, `opencode-lost-idle`, `opencode-stream-cut`, `opencode-sessions-vanish`, `opencode-permission`, `opencode-model-errors`, `opencode-model-hangs`, `mutation-lost`, `mutation-unanswered`, `mutation-unseen`, `convex-conflicts`, `convex-close`, `convex-overload`, `convex-auth-error`, `convex-restart`, `convex-large-transition`, `partition`, `network-hold`, `network-latency`, `network-reset`
+         --> some.toml:3:8
+          |
+        3 | kind = 'opencode-chrash'
+          |        ^^^^^^^^^^^^^^^^^ no such name
+          |
+          = help: did you mean `opencode-crash`?
+        ");
     }
 
     #[test]
     fn a_fault_without_a_moment_is_shown() {
-        insta::assert_snapshot!(complaint("kind = 'kill'"), @"");
+        insta::assert_snapshot!(complaint("kind = 'kill'"), @r"
+        error: a fault needs a moment or a window
+         --> some.toml:3:8
+          |
+        3 | kind = 'kill'
+          |        ^^^^^^ `kill`
+          |
+          = help: give it `at`, or `from` and `until`; with `every` or `count` moments of the window are drawn
+        ");
     }
 
     #[test]
     fn a_fault_after_the_end_or_of_nobody_is_shown() {
-        insta::assert_snapshot!(complaint("kind = 'kill'\nat = '2min'"), @"");
-        insta::assert_snapshot!(complaint("kind = 'kill'\nworker = 2\nat = '2s'"), @"");
+        insta::assert_snapshot!(complaint("kind = 'kill'\nat = '2min'"), @r"
+        error: a fault after the end of the run
+         --> some.toml:4:6
+          |
+        4 | at = '2min'
+          |      ^^^^^^ the run ends at 1m
+          |
+          = help: `at` must be before `duration`
+        ");
+        insta::assert_snapshot!(complaint("kind = 'kill'\nworker = 2\nat = '2s'"), @r"
+        error: a fault of a worker that does not exist
+         --> some.toml:4:10
+          |
+        4 | worker = 2
+          |          ^ there are 1
+          |
+          = help: workers are counted from 1
+        ");
     }
 
     #[test]
     fn what_a_kind_does_not_understand_is_shown() {
-        insta::assert_snapshot!(complaint("kind = 'kill'\nat = '2s'\nprobability = 0.5"), @"");
+        insta::assert_snapshot!(complaint("kind = 'kill'\nat = '2s'\nprobability = 0.5"), @r"
+        error: `kill` has no `probability`
+         --> some.toml:5:15
+          |
+        5 | probability = 0.5
+          |               ^^^ not for this kind
+          |
+          = help: it is for kinds that strike requests, mutations, events or sessions one by one
+        ");
         for wrong in [
             "kind = 'kill'\nat = '2s'\nlink = 'opencode'",
             "kind = 'network-hold'\nat = '2s'\ndirection = 'both'",
