@@ -95,6 +95,12 @@ impl Failure {
         Self::new("no_reply", "OpenCode took the message but gave no complete reply. Send it again.")
     }
 
+    pub(super) fn permission_refused() -> Self {
+        let message = "The model wanted to do something that needs a permission, and nobody here can give it. Allow it in \
+                       OpenCode's configuration, or ask for something else.";
+        Self::new("permission_refused", message)
+    }
+
     pub(super) fn prompt_lost() -> Self {
         let message = "OpenCode accepted the message but did not begin to answer it. Send it again.";
         Self::new("prompt_lost", message)

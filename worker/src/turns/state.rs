@@ -85,6 +85,8 @@ pub struct Turn {
     /// This turn's assistant messages, in order (one per step).
     answers: Vec<Answer>,
     error: Option<RemoteError>,
+    /// Whether a permission was asked for, which is always refused.
+    refused: bool,
     phase: Phase,
     rereading: bool,
     rereads: u32,
@@ -122,6 +124,7 @@ impl Turn {
             reply: Reply::new(settings),
             answers: Vec::new(),
             error: None,
+            refused: false,
             phase: Phase::Prompted,
             rereading: false,
             rereads: 0,
@@ -184,7 +187,10 @@ impl Turn {
                 self.works();
                 self.error = Some(error);
             }
-            EventKind::PermissionAsked(asked) => actions.push(Action::RejectPermission(asked.id)),
+            EventKind::PermissionAsked(asked) => {
+                self.refused = true;
+                actions.push(Action::RejectPermission(asked.id));
+            }
             EventKind::QuestionAsked { .. } => return self.abort(Reason::Asked, now, actions),
             EventKind::SessionDeleted => {
                 return Err(Failure::session_deleted().into());
@@ -363,6 +369,8 @@ impl Turn {
         match &self.error {
             _ if self.is_answered() && !self.reply.is_incomplete() => Ok(()),
             Some(error) => Err(Failure::model_error(error).into()),
+            // OpenCode ends a turn where a permission is refused, without a last message.
+            None if self.refused && !self.is_answered() => Err(Failure::permission_refused().into()),
             None => self.ask_again(actions),
         }
     }
@@ -397,7 +405,9 @@ impl Turn {
         match self.answers.last().and_then(|answer| answer.error.as_ref()) {
             Some(error) => Err(Failure::model_error(error).into()),
             // One that has just been in vain is repeated after a while.
-            None if self.reply.is_incomplete() && self.rereads == 0 => self.ask_again(actions),
+            None if self.rereads == 0 && (self.reply.is_incomplete() || !self.reply.is_whole()) => {
+                self.ask_again(actions)
+            }
             None if self.reply.is_incomplete() => Ok(()),
             None if self.reply.is_writing() => Ok(()),
             None => Err(Ending::Completed),
