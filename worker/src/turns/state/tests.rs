@@ -290,7 +290,8 @@ fn whole_reply(text: &str) -> Event {
 #[test]
 fn a_reply_of_which_no_event_told_is_read_before_the_turn_completes() {
     let mut test = Test::after([busy(), answer(true)]);
-    assert_eq!(test.send(idle()), [Action::Reread]);
+    assert_eq!(test.send(event(EventKind::Status(Status::Idle))), [Action::Reread]);
+    assert_eq!(test.send(idle()), []);
     assert_eq!(test.send(whole_reply("unheard")), [COMPLETED]);
     assert_eq!(test.rest(), "unheard");
 }
@@ -298,7 +299,8 @@ fn a_reply_of_which_no_event_told_is_read_before_the_turn_completes() {
 #[test]
 fn a_reply_whose_end_no_event_told_is_read_before_the_turn_completes() {
     let mut test = Test::after([busy(), answer(false), part("", false), delta("Hi"), answer(true)]);
-    assert_eq!(test.send(idle()), [Action::Reread]);
+    assert_eq!(test.send(event(EventKind::Status(Status::Idle))), [Action::Reread]);
+    assert_eq!(test.send(idle()), []);
     assert_eq!(test.send(whole_reply("Hi there")), [COMPLETED]);
     assert_eq!(test.rest(), "Hi there");
 }
@@ -306,9 +308,19 @@ fn a_reply_whose_end_no_event_told_is_read_before_the_turn_completes() {
 #[test]
 fn an_empty_reply_is_read_once_and_believed() {
     let mut test = Test::after([busy(), answer(true)]);
-    assert_eq!(test.send(idle()), [Action::Reread]);
+    assert_eq!(test.send(event(EventKind::Status(Status::Idle))), [Action::Reread]);
+    assert_eq!(test.send(idle()), []);
     let empty = Message { info: info(true, None), parts: vec![] };
     assert_eq!(test.send(Event::Reread(Ok(vec![user_message(), empty]))), [COMPLETED]);
+}
+
+#[test]
+fn a_reply_that_cannot_be_read_again_is_not_believed() {
+    let mut test = Test::after([busy(), answer(true)]);
+    assert_eq!(test.send(idle()), [Action::Reread]);
+    assert_eq!(test.send(Event::Reread(Err("no answer".into()))), []);
+    assert_eq!(test.wait(), [Action::Reread]);
+    assert_eq!(test.send(whole_reply("late")), [COMPLETED]);
 }
 
 fn step(id: &str, completed: bool, finish: Option<&str>) -> MessageInfo {
