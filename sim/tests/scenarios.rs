@@ -61,6 +61,26 @@ fn a_burst_of_creations_passes_the_throttle_and_the_cache_forgets() {
     passes("creation-burst.toml");
 }
 
+#[test]
+fn whatever_goes_wrong_the_worker_does_what_it_promises() {
+    for name in [
+        "kill-at-each-step.toml",
+        "rolling-restart-10-workers.toml",
+        "zombie.toml",
+        "partitions.toml",
+        "mutation-resets.toml",
+        "opencode-crash.toml",
+        "opencode-errors.toml",
+        "vanished-sessions.toml",
+        "lost-events.toml",
+        "permission-question.toml",
+        "convex-storm.toml",
+        "chaos.toml",
+    ] {
+        passes(name);
+    }
+}
+
 #[track_caller]
 fn is_caught(plant: Plant, name: &str) {
     let fired = fired(&run(name, &[plant], None));

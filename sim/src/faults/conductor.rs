@@ -53,6 +53,8 @@ enum State {
     Waiting,
     /// Takes effect until this moment.
     On(Duration),
+    /// This worker is the next of several to be stopped, once it is up.
+    Next(usize),
     /// This worker was asked to stop and is not gone.
     Leaving(usize),
     /// This worker is gone and starts at this moment.
@@ -108,6 +110,11 @@ impl Conductor {
                 actions.push(Action::End(number));
                 State::Over
             }
+            State::Next(_) if self.healed => self.roll(number, self.workers, actions),
+            State::Next(worker) if condition(worker, Trigger::Time).up && self.busy.insert(worker) => {
+                actions.push(Action::Stop(worker));
+                State::Leaving(worker)
+            }
             State::Leaving(worker) if !condition(worker, Trigger::Time).up => State::Away(worker, now + lasts),
             State::Away(worker, moment) if now >= moment => {
                 actions.push(Action::Start(worker));
@@ -135,6 +142,8 @@ impl Conductor {
         let is = condition(fault.worker, fault.when);
         let free = match fault.kind {
             Kind::RollingRestart => self.busy.is_empty(),
+            // A process that stands still before it has registered is no zombie: later it would be the newest.
+            Kind::Zombie => is.ready && !self.busy.contains(&fault.worker),
             kind if kind.is_of_process() => is.up && !self.busy.contains(&fault.worker),
             kind => !kind.needs_server() || is.serving,
         };
@@ -171,14 +180,12 @@ impl Conductor {
     }
 
     /// Goes on with the next worker of a rolling restart.
-    fn roll(&mut self, number: usize, worker: usize, actions: &mut Vec<Action>) -> State {
+    fn roll(&self, number: usize, worker: usize, actions: &mut Vec<Action>) -> State {
         if worker == self.workers || self.healed {
             actions.push(Action::End(number));
             return State::Over;
         }
-        self.busy.insert(worker);
-        actions.push(Action::Stop(worker));
-        State::Leaving(worker)
+        State::Next(worker)
     }
 
     /// Begins nothing any more and ends what takes effect, at the next step; who is away still comes back. Returns how
@@ -194,7 +201,7 @@ impl Conductor {
                 }
                 State::On(_) => *state = State::On(Duration::ZERO),
                 State::Away(worker, _) => *state = State::Away(worker, Duration::ZERO),
-                State::Leaving(_) | State::Returning(_) | State::Over => {}
+                State::Next(_) | State::Leaving(_) | State::Returning(_) | State::Over => {}
             }
         }
         never
@@ -281,16 +288,18 @@ mod tests {
 
     #[test]
     fn a_rolling_restart_takes_the_next_worker_when_the_one_before_is_ready() {
-        let steps: [(u64, Condition, &[Action]); 9] = [
-            (5, UP, &[Begin(0), Stop(0)]),
-            (6, DOWN, &[]),
-            (8, DOWN, &[Start(0)]),
-            (9, STARTING, &[]),
-            (10, UP, &[Stop(1)]),
-            (11, DOWN, &[]),
-            (13, DOWN, &[Start(1)]),
-            (14, STARTING, &[]),
-            (15, UP, &[End(0)]),
+        let steps: [(u64, Condition, &[Action]); 11] = [
+            (5, UP, &[Begin(0)]),
+            (6, UP, &[Stop(0)]),
+            (7, DOWN, &[]),
+            (9, DOWN, &[Start(0)]),
+            (10, STARTING, &[]),
+            (11, UP, &[]),
+            (12, UP, &[Stop(1)]),
+            (13, DOWN, &[]),
+            (15, DOWN, &[Start(1)]),
+            (16, STARTING, &[]),
+            (17, UP, &[End(0)]),
         ];
         check(&[fault(Kind::RollingRestart, 5)], &steps);
     }

@@ -114,6 +114,8 @@ impl WorkerHost {
     pub async fn run(self: Rc<Self>) -> turmoil::Result {
         // What the process before this one left open, if it ended by itself; then, at a kill, what this one has.
         network::bury();
+        // A start ends whatever stood still here.
+        self.processes.take();
         let _burial = network::Burial;
         let mut processes = FuturesUnordered::new();
         processes.push(Rc::clone(&self).process());
