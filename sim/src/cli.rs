@@ -3,15 +3,25 @@
 mod compare;
 mod determinism;
 mod gate;
+mod kept;
 mod list;
+mod load;
+mod merge;
 mod opencode;
+mod replay;
 mod run;
+mod schema;
 mod serve;
+mod shrink;
+mod sweep;
 mod terminal;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{plant::Plant, report::Verdict, seed::Seed};
 
@@ -24,7 +34,7 @@ use crate::{plant::Plant, report::Verdict, seed::Seed};
     subcommand_negates_reqs = true,
     args_conflicts_with_subcommands = true,
     after_help = "Exit codes: 0 passed, 1 internal error, 2 wrong usage or scenario, 10 something forbidden happened, \
-                  11 something promised did not happen in time, 12 two runs of one seed differed, 13 a figure got worse, 130 interrupted."
+                  11 something promised did not happen in time, 12 two runs of one seed differed, 13 a figure got worse, 14 a state that must be reached was not, 130 interrupted."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -43,10 +53,29 @@ enum Command {
     },
     /// Runs the scenarios marked for it and compares every exact figure with the baseline.
     Gate(gate::GateArgs),
+    /// Puts the reports of all shards of a sweep together.
+    Merge(merge::MergeArgs),
+    /// Makes a failed run small: leaves out what its failure does not need.
+    Shrink(shrink::ShrinkArgs),
+    /// Runs exactly what a report says, and compares the traces.
+    Replay(replay::ReplayArgs),
     /// Prints what changed between two runs.
     Compare(compare::CompareArgs),
+    /// Prints the JSON schema of scenario files, for editors and other programs.
+    Schema,
     /// Serves both fakes on loopback in real time, to try a worker by hand.
     Serve(serve::ServeArgs),
+    /// Runs a scenario in real time: the worker's binary as a process, both fakes on loopback.
+    Load(load::LoadArgs),
+    /// Stands in for the `opencode` executable of `sim load`, whose socket is named first.
+    #[command(hide = true)]
+    OpencodeUnderLoad {
+        /// Where the load test listens.
+        socket: PathBuf,
+        /// What `opencode` is told.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Stands in for the `opencode` executable (`sim serve` makes one that calls this).
     #[command(subcommand, hide = true)]
     Opencode(opencode::OpenCodeCommand),
@@ -55,9 +84,9 @@ enum Command {
 /// How to run a scenario.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The scenario's file, such as scenarios/smoke.toml.
+    /// The scenario's file, such as scenarios/smoke.toml; several make a sweep.
     #[arg(required = true, value_name = "SCENARIO")]
-    scenario: Option<PathBuf>,
+    scenario: Vec<PathBuf>,
     /// The root seed, decimal or hexadecimal (0x…); otherwise the scenario's, otherwise a random one.
     #[arg(long)]
     seed: Option<Seed>,
@@ -67,6 +96,21 @@ pub(crate) struct RunArgs {
     /// Write every fact to this file, one line of JSON each.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
+    /// Plant a bug, to see that it is caught (may be given several times).
+    #[arg(long, value_name = "BUG")]
+    plant: Vec<Plant>,
+    /// Run as a part of something larger: print the report as JSON, and keep files of it if it failed, or never.
+    #[arg(long, hide = true, value_enum)]
+    part: Option<Part>,
+    #[command(flatten)]
+    sweep: sweep::SweepArgs,
+}
+
+/// Where results go.
+#[derive(Debug, Args)]
+pub(crate) struct Outputs {
     /// Where the report goes, as JSON and as a page for people.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     report: PathBuf,
@@ -79,9 +123,39 @@ pub(crate) struct RunArgs {
     /// Print nothing but errors.
     #[arg(long, short)]
     quiet: bool,
-    /// Plant a bug, to see that it is caught (may be given several times).
-    #[arg(long, value_name = "BUG")]
-    plant: Vec<Plant>,
+}
+
+impl Outputs {
+    /// Whether nothing is to be said: as asked, or because standard output carries a report.
+    fn is_quiet(&self) -> bool {
+        self.quiet || [&self.junit, &self.markdown].into_iter().flatten().any(|file| is_stdout(file))
+    }
+
+    /// Why they cannot all be written, if they cannot.
+    fn contradiction(&self) -> Option<&'static str> {
+        let both = [&self.junit, &self.markdown].iter().all(|file| file.as_deref().is_some_and(is_stdout));
+        both.then_some("error: both --junit and --markdown ask for standard output: give one of them a file")
+    }
+}
+
+fn is_stdout(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
+/// What a run leaves that is a part of something larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Its report, if it failed.
+    Keep,
+    /// Nothing.
+    Drop,
+}
+
+impl RunArgs {
+    /// The first scenario: the only one unless this is a sweep.
+    fn path(&self) -> &Path {
+        self.scenario.first().expect("required by clap")
+    }
 }
 
 /// What the exit code says.
@@ -101,6 +175,8 @@ pub enum Exit {
     Nondeterminism = 12,
     /// A figure is worse than in the baseline.
     Regression = 13,
+    /// A state that must be reached was reached by no run.
+    Unreached = 14,
     /// Stopped by Ctrl-C.
     Interrupted = 130,
 }
@@ -129,9 +205,16 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Some(Command::List { directory }) => list::list(&directory),
         Some(Command::Gate(args)) => gate::gate(&args),
+        Some(Command::Merge(args)) => merge::merge(&args),
+        Some(Command::Shrink(args)) => shrink::shrink(&args),
+        Some(Command::Replay(args)) => replay::replay(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
+        Some(Command::Schema) => schema::schema(),
         Some(Command::Serve(args)) => serve::serve(&args),
+        Some(Command::Load(args)) => load::load(&args),
+        Some(Command::OpencodeUnderLoad { socket, arguments }) => load::stand_in(&socket, &arguments),
         Some(Command::Opencode(command)) => opencode::opencode(&command),
+        None if sweep::is_one(&cli.run) => sweep::sweep(&cli.run),
         None if cli.run.check_determinism => determinism::check(&cli.run),
         None => run::run(&cli.run),
     };

@@ -16,13 +16,14 @@ use ::worker::env::Address;
 use turmoil::Sim;
 
 use crate::{
+    convex::Convex,
     faults::{
         Active,
         hooks::{OnOpencode, disturbed},
     },
     legacy,
-    convex::Convex,
     opencode::{OpenCode, Options},
+    plant::{Plant, Quirks},
     scenario::{Kind, Plan},
     trace::{Exit, Name},
     world::{Order, RunError, observe, recorder::Recorder},
@@ -30,8 +31,8 @@ use crate::{
 use backend::Backend;
 use env::unix_millis;
 use launcher::Launcher;
-use users::People;
-use worker::{Boot, Program, WorkerHost};
+use users::{Answers, People};
+use worker::{Boot, Outfit, Program, WorkerHost};
 
 /// Who lives in a world.
 pub struct Settled {
@@ -63,7 +64,8 @@ pub fn populate(
         let machine = machine(order, index, recorder, &host, active);
         let plan = Plan::draw(scenario, *seed, index);
         let sessions = backend.seed(index, scenario, &plan, &machine);
-        people.push(People::new(backend.clone(), recorder.clone(), plan, sessions));
+        let answers = Answers::of(scenario, *seed);
+        people.push(People::new(backend.clone(), recorder.clone(), plan, sessions, answers));
         machines.push((host, machine.clone()));
         opencodes.push(machine);
     }
@@ -88,10 +90,13 @@ fn settle_worker(
     (host, machine): (Name, OpenCode),
 ) -> Rc<WorkerHost> {
     let launcher = Launcher::default();
-    settle_opencode(sim, host, machine, launcher.clone());
-    let config = config(order, &backend::token(index));
+    let quirks = Quirks::of(&order.plants);
+    settle_opencode(sim, host, machine, launcher.clone(), quirks);
+    let identity = if order.plants.contains(&Plant::SharedToken) { 0 } else { index };
+    let config = config(order, &backend::token(identity));
+    let outfit = Outfit { config, launcher, quirks };
     let numbers = [index, order.scenario.workers];
-    let worker = WorkerHost::new(numbers, program, config, launcher, order.seed, recorder);
+    let worker = WorkerHost::new(numbers, program, outfit, order.seed, recorder);
     let worker = Rc::new(worker);
     let running = Rc::clone(&worker);
     sim.host(&*worker.name, move || Rc::clone(&running).run());
@@ -109,9 +114,15 @@ fn machine(order: &Order, index: usize, recorder: &Recorder, host: &Name, active
     })
 }
 
-fn settle_opencode(sim: &mut Sim<'static>, host: Name, machine: OpenCode, launcher: Launcher) {
+fn settle_opencode(
+    sim: &mut Sim<'static>,
+    host: Name,
+    machine: OpenCode,
+    launcher: Launcher,
+    quirks: Quirks,
+) {
     let name = Name::clone(&host);
-    sim.host(&*host, move || opencode::run(Name::clone(&name), machine.clone(), launcher.clone()));
+    sim.host(&*host, move || opencode::run(Name::clone(&name), machine.clone(), launcher.clone(), quirks));
 }
 
 fn program(kind: Kind) -> Program {

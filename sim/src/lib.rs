@@ -9,7 +9,9 @@
 //!                                       ├─ oracles    what must hold
 //!                                       └─ report     figures, for people and programs
 //! hosts ── worker, opencode, convex with the people        scenario ── what happens to them
+//! sweep ── many seeds, each in a process of its own
 //! serve ── both fakes on loopback, for a worker that runs beside it
+//! load ─── the worker's binary as a process, both fakes on loopback, the same facts and oracles in real time
 //! ```
 
 pub mod cli;
@@ -18,12 +20,16 @@ pub mod faults;
 pub mod gate;
 pub mod hosts;
 pub mod legacy;
+pub mod load;
+pub mod marks;
 pub mod oracles;
 pub mod plant;
 pub mod report;
 pub mod scenario;
 pub mod seed;
 pub mod serve;
+pub mod shrink;
+pub mod sweep;
 pub mod trace;
 pub mod world;
 

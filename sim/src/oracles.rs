@@ -5,15 +5,22 @@
 
 mod answered;
 mod bounded_reads;
+mod calm;
 mod chunks;
+mod cleanup;
+mod fairness;
+mod fencing;
 mod lazy;
+mod lifecycle;
 mod memory;
+mod no_panic;
+mod resident;
 mod stale;
 #[cfg(test)]
 pub(crate) mod testing;
 mod throttle;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
@@ -34,6 +41,24 @@ pub trait Oracle: Send {
     fn pending(&self) -> Option<Pending> {
         None
     }
+}
+
+pub use resident::Ceilings;
+
+/// The oracles for a worker that is watched from outside, in real time: its process shows no heap and no cache, so
+/// resident memory stands for both. Requests travel on loopback: `spread` is by how much they may bunch there.
+#[must_use]
+pub fn from_outside(scenario: &Scenario, spread: Duration, ceilings: Ceilings) -> Vec<Box<dyn Oracle>> {
+    let limits = &scenario.limits;
+    vec![
+        Box::new(resident::Resident::new(ceilings)),
+        Box::new(throttle::Throttle::new(limits, spread)),
+        Box::new(stale::Stale::default()),
+        Box::new(answered::Answered::default()),
+        Box::new(chunks::Chunks::default()),
+        Box::new(lazy::Lazy::default()),
+        Box::new(bounded_reads::BoundedReads::new(limits)),
+    ]
 }
 
 /// Something that still has to happen.
@@ -57,6 +82,11 @@ pub fn all(scenario: &Scenario) -> Vec<Box<dyn Oracle>> {
         Box::new(chunks::Chunks::default()),
         Box::new(lazy::Lazy::default()),
         Box::new(bounded_reads::BoundedReads::new(limits)),
+        Box::new(fairness::Fairness::new(scenario)),
+        Box::new(fencing::Fencing::default()),
+        Box::new(lifecycle::Lifecycle::new(scenario)),
+        Box::new(cleanup::Cleanup::default()),
+        Box::new(no_panic::NoPanic),
     ]
 }
 
@@ -191,7 +221,7 @@ impl Court {
 }
 
 /// The worker that owns an OpenCode host: `opencode-3` belongs to `worker-3`.
-fn worker_of(host: &str) -> Option<String> {
+pub(crate) fn worker_of(host: &str) -> Option<String> {
     host.strip_prefix("opencode-").map(|number| format!("worker-{number}"))
 }
 

@@ -1,16 +1,20 @@
 //! Deliberate bugs: each must be caught by the oracle that watches what it breaks.
 //!
-//! A bug goes into a copy of the behaviour: into the worker's settings, or into the text of the backend's functions
-//! before they are loaded. The worker itself is never touched.
+//! A bug goes into a copy of the behaviour: into the worker's settings, into the text of the backend's functions before
+//! they are loaded, or into what surrounds the worker ([`Quirks`]). The worker itself is never touched.
+
+mod edits;
 
 use std::collections::BTreeMap;
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use worker::config::Settings;
 
+use edits::Edit;
+
 /// A bug to plant into a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Plant {
     /// Sessions are created as fast as they are asked for. Caught by `throttle`.
@@ -23,26 +27,64 @@ pub enum Plant {
     ClaimOff,
     /// Chunks are stored without regard to their sequence. Caught by `chunks`.
     SequenceOff,
+    /// The last part of a reply is not stored. Caught by `answered`.
+    TailOff,
+    /// A claim reads all turns there are. Caught by `bounded-reads`.
+    IndexOff,
+    /// The worker runs one turn at a time, so everybody waits for everybody. Caught by `fairness`.
+    ConcurrencyOff,
+    /// The window shows the newest sessions first. Caught by `fairness`.
+    NewestFirst,
+    /// All workers have the same token: each that registers supersedes the others. Harmless, but for `fence-off`.
+    SharedToken,
+    /// The backend accepts what an older epoch writes. Caught by `fencing`, if there is one (`shared-token`).
+    FenceOff,
+    /// The worker beats four times too slowly. Caught by `lifecycle`.
+    SlowHeart,
+    /// Saying that a worker is offline changes nothing. Caught by `lifecycle`.
+    GoodbyeOff,
+    /// The machine runs an OpenCode server before anybody needs one. Caught by `lazy`.
+    EagerServer,
+    /// An OpenCode server outlives its worker. Caught by `cleanup`.
+    OrphanServer,
+    /// The worker panics when it reads its clock. Caught by `no-panic`.
+    ClockPanic,
+    /// The worker's clock is the machine's. Caught by `--check-determinism`.
+    RealClock,
+    /// The worker's randomness comes in the order of a randomly hashed map. Caught by `--check-determinism`.
+    RandomOrder,
 }
 
-/// One piece of a function's text, and what stands in its place.
-struct Edit {
-    from: &'static str,
-    to: &'static str,
+/// What is odd about a worker's surroundings.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Quirks {
+    /// As [`Plant::EagerServer`].
+    pub eager_server: bool,
+    /// As [`Plant::OrphanServer`].
+    pub orphan_server: bool,
+    /// As [`Plant::ClockPanic`].
+    pub clock_panic: bool,
+    /// As [`Plant::RealClock`].
+    pub real_clock: bool,
+    /// As [`Plant::RandomOrder`].
+    pub random_order: bool,
+}
+
+impl Quirks {
+    /// Those that `plants` ask for.
+    #[must_use]
+    pub fn of(plants: &[Plant]) -> Self {
+        Self {
+            eager_server: plants.contains(&Plant::EagerServer),
+            orphan_server: plants.contains(&Plant::OrphanServer),
+            clock_panic: plants.contains(&Plant::ClockPanic),
+            real_clock: plants.contains(&Plant::RealClock),
+            random_order: plants.contains(&Plant::RandomOrder),
+        }
+    }
 }
 
 impl Plant {
-    /// The oracle that must fire.
-    #[must_use]
-    pub fn caught_by(self) -> &'static str {
-        match self {
-            Self::ThrottleOff => "throttle",
-            Self::ExpiryOff | Self::ClaimOff => "stale",
-            Self::CacheBoundOff => "memory",
-            Self::SequenceOff => "chunks",
-        }
-    }
-
     /// Plants the bug into the worker's settings, if it belongs there.
     pub fn plant_in_settings(self, settings: &mut Settings) {
         match self {
@@ -50,8 +92,10 @@ impl Plant {
                 settings.sessions.creates_in_flight = 1_000;
                 settings.sessions.creates_per_second = 1_000;
             }
-            Self::CacheBoundOff => settings.sessions.cache_capacity = 100_000,
-            Self::ExpiryOff | Self::ClaimOff | Self::SequenceOff => {}
+            Self::CacheBoundOff => settings.sessions.cache_capacity = 500,
+            Self::ConcurrencyOff => settings.turns.max_concurrent = 1,
+            Self::SlowHeart => settings.lifecycle.heartbeat *= 4,
+            _ => {}
         }
     }
 
@@ -60,35 +104,10 @@ impl Plant {
     /// # Panics
     /// If the functions changed so that the place is not found: a bug that is not planted proves nothing.
     pub fn plant_in_sources(self, sources: &mut BTreeMap<String, String>) {
-        for Edit { from, to } in self.edits() {
-            let chat = sources.get_mut("chat.ts").expect("the backend has chat.ts");
-            assert!(chat.contains(from), "{self:?} cannot be planted: chat.ts has no `{from}` any more");
-            *chat = chat.replace(from, to);
-        }
-    }
-
-    fn edits(self) -> &'static [Edit] {
-        match self {
-            Self::ThrottleOff | Self::CacheBoundOff => &[],
-            Self::ExpiryOff => &[
-                Edit { from: "if (turn._creationTime < worker.staleBefore) {", to: "if (false) {" },
-                Edit {
-                    from: "[...abandoned, ...stale].slice(0, count)",
-                    to: "[...abandoned, ...stale].slice(0, 0)",
-                },
-            ],
-            Self::ClaimOff => &[Edit {
-                from: "await ctx.db.patch(turn._id, { state: \"claimed\", epoch: worker.epoch });",
-                to: "",
-            }],
-            Self::SequenceOff => &[
-                Edit { from: "if (sequence < next) return;", to: "" },
-                Edit { from: "if (sequence > next) throw", to: "if (false) throw" },
-                Edit {
-                    from: "{ turn, sequence, text }",
-                    to: "{ turn, sequence: Math.floor(sequence / 2), text }",
-                },
-            ],
+        for Edit { file, from, to } in edits::of(self) {
+            let text = sources.get_mut(file).unwrap_or_else(|| panic!("the backend has no {file}"));
+            assert!(text.contains(from), "{self:?} cannot be planted: {file} has no `{from}` any more");
+            *text = text.replace(from, to);
         }
     }
 }

@@ -4,10 +4,13 @@ mod figures;
 mod html;
 mod json;
 mod junit;
+mod load;
 mod markdown;
 mod series;
+mod story;
+pub mod sweep;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod text;
 
 use std::{
@@ -26,9 +29,11 @@ pub use text::{header, summary};
 
 use crate::{
     faults::Plan,
+    load::figures::LoadFigures,
+    marks,
     oracles::{Class, Violation},
     plant::Plant,
-    scenario::{Limits, Scenario},
+    scenario::{Limits, Scenario, Source},
     seed::Seed,
 };
 
@@ -58,6 +63,8 @@ pub struct Report {
     pub scenario: String,
     /// What it shows.
     pub description: String,
+    /// The scenario as it was read: `sim replay` runs it from here.
+    pub source: Source,
     /// The root seed.
     pub seed: Seed,
     /// Bugs planted on purpose.
@@ -68,6 +75,10 @@ pub struct Report {
     pub verdict: Verdict,
     /// Violations of each oracle, none included.
     pub oracles: Vec<(&'static str, u64)>,
+    /// How often each state worth reaching was reached.
+    pub marks: marks::Counts,
+    /// The marks that the scenario is there for.
+    pub required_marks: Vec<&'static str>,
     /// The first violations with their stories.
     pub violations: Vec<Violation>,
     /// Exact numbers: they repeat to the last digit.
@@ -87,6 +98,9 @@ pub struct Report {
     pub replay: String,
     /// What depends on the machine; nothing else here does.
     pub engine: Engine,
+    /// What a run in real time measured besides; none of it, and nothing else of such a run, repeats exactly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadFigures>,
 }
 
 /// The trace in short.
@@ -139,7 +153,7 @@ pub fn write(report: &Report, directory: &Path) -> io::Result<[PathBuf; 2]> {
 }
 
 /// A scenario's name may be anything; a file's may not.
-fn file_name(scenario: &str) -> String {
+pub(crate) fn file_name(scenario: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
     scenario.chars().map(plain).collect()
 }
@@ -164,8 +178,12 @@ pub fn options(scenario: &Scenario, seed: Seed) -> Vec<(&'static str, String)> {
         population.stale_pending.get_ref(),
         population.stale_claimed.get_ref()
     );
+    let written = match workload.messages.get_ref().len() {
+        0 => String::new(),
+        count => format!("{count} written in full, "),
+    };
     let turns = format!(
-        "{} from {} to {}, {:?} over time, {:?} over sessions",
+        "{written}{} from {} to {}, {:?} over time, {:?} over sessions",
         workload.turns,
         workload.from.get_ref(),
         Time(scenario.workload_until),
@@ -173,7 +191,7 @@ pub fn options(scenario: &Scenario, seed: Seed) -> Vec<(&'static str, String)> {
         workload.spread,
     );
     let said = format!(
-        "{} to {} deltas, {} to {}, first after {} to {}, then every {} to {}, {} fail",
+        "{} to {} deltas, {} to {}, first after {} to {}, then every {} to {}, {} fail{}",
         replies.deltas.min,
         replies.deltas.max,
         replies.bytes.min,
@@ -183,6 +201,10 @@ pub fn options(scenario: &Scenario, seed: Seed) -> Vec<(&'static str, String)> {
         replies.pace.min,
         replies.pace.max,
         text::percent(replies.model_errors.0),
+        match replies.asks.0 {
+            0.0 => String::new(),
+            share => format!(", {} ask for permission", text::percent(share)),
+        },
     );
     let mut options = vec![
         ("duration", Time(scenario.duration).to_string()),

@@ -2,7 +2,9 @@
 
 mod diagnostics;
 mod draw;
+mod json;
 mod schema;
+mod source;
 mod values;
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
@@ -11,9 +13,12 @@ use toml::Spanned;
 
 pub use diagnostics::{Diagnostic, ScenarioError};
 pub use draw::{EndSession, Message, Plan};
+pub use json::json_schema;
 pub use schema::{
-    Arrival, Gate, Kind, Limits, Liveness, Population, Raw, Replies, Spread, Workload,
+    Arrival, Family, Gate, Kind, Limits, Liveness, Permissions, Population, Raw, Replies, Spread, Workload,
+    Written,
 };
+pub use source::Source;
 pub use values::{Between, Bytes, Share, Time};
 use worker::config::Settings;
 
@@ -22,6 +27,7 @@ use crate::{
         Fault, Swarm,
         validate::{self, Frame},
     },
+    marks,
     seed::Seed,
     world::memory::OWNERS,
 };
@@ -36,8 +42,12 @@ const MAX_GATE_SEEDS: usize = 16;
 /// A scenario that makes sense.
 #[derive(Debug, Clone)]
 pub struct Scenario {
+    /// What stands in its file.
+    pub source: Source,
     /// For reports.
     pub name: String,
+    /// Where it belongs.
+    pub family: Family,
     /// What it shows.
     pub description: String,
     /// Which worker runs.
@@ -70,6 +80,8 @@ pub struct Scenario {
     pub limits: Limits,
     /// How long everything may take to come to its end after `duration`.
     pub liveness: Duration,
+    /// States that it is there to reach, over all runs of a sweep.
+    pub required_marks: Vec<&'static str>,
     /// Seeds of its runs in `sim gate`; none if it is not part of it.
     pub gate: Vec<Seed>,
 }
@@ -95,13 +107,15 @@ impl Scenario {
         let raw: Raw = toml::from_str(source)
             .map_err(|error| ScenarioError::Content(Box::new(Diagnostic::from_toml(path, source, &error))))?;
         validate(&raw).map_err(|complaint| ScenarioError::Content(Box::new(complaint.at(path, source))))?;
-        Ok(Self::from_raw(raw, stem))
+        Ok(Self::from_raw(raw, stem, Source::new(path, source)))
     }
 
-    fn from_raw(raw: Raw, stem: &str) -> Self {
+    fn from_raw(raw: Raw, stem: &str, source: Source) -> Self {
         let duration = raw.duration.get_ref().0;
         Self {
+            source,
             name: raw.name.unwrap_or_else(|| stem.to_owned()),
+            family: raw.family,
             description: raw.description,
             kind: raw.kind,
             seed: raw.seed,
@@ -117,6 +131,11 @@ impl Scenario {
             faults: raw.faults,
             swarm: raw.swarm,
             limits: raw.limits,
+            required_marks: raw
+                .required_marks
+                .iter()
+                .filter_map(|id| Some(marks::find(id.get_ref())?.id))
+                .collect(),
             liveness: raw.liveness.within.0,
             gate: raw.gate.seeds.into_inner(),
         }
@@ -184,7 +203,9 @@ fn validate(raw: &Raw) -> Result<(), Complaint> {
     )?;
     validate_population(&raw.population)?;
     validate_workload(&raw.workload, &raw.population, duration)?;
+    validate_messages(&raw.workload, &raw.population, workers, duration)?;
     validate_gate(&raw.gate)?;
+    raw.required_marks.iter().try_for_each(validate_mark)?;
     let frame = Frame { workers, duration };
     raw.faults.iter().try_for_each(|fault| validate::fault(fault, frame))?;
     raw.swarm.iter().try_for_each(|swarm| validate::swarm(swarm, frame))
@@ -270,6 +291,29 @@ fn validate_workload(
     )
 }
 
+fn validate_messages(
+    workload: &Workload,
+    population: &Population,
+    workers: u64,
+    duration: Duration,
+) -> Result<(), Complaint> {
+    let mut numbers = BTreeSet::new();
+    for message in workload.messages.get_ref() {
+        let (worker, number) = (*message.worker.get_ref(), message.number);
+        let known = (1..=workers).contains(&worker) && message.session < population.sessions;
+        let new = number >= workload.turns && numbers.insert((worker, number));
+        require(
+            known && new && message.at.0 < duration,
+            &workload.messages,
+            "a message that cannot be sent",
+            format!("number {number} at {}, to session {} of worker {worker}", message.at, message.session),
+            "it needs a worker (from 1) and a session (from 0) that exist, a moment before the end, and a number that \
+             no other message of the worker has; those of the drawn ones are below `turns`",
+        )?;
+    }
+    Ok(())
+}
+
 fn validate_gate(gate: &Gate) -> Result<(), Complaint> {
     let seeds = gate.seeds.get_ref();
     let distinct = seeds.iter().collect::<BTreeSet<_>>().len();
@@ -279,6 +323,18 @@ fn validate_gate(gate: &Gate) -> Result<(), Complaint> {
         format!("the gate runs a scenario with up to {MAX_GATE_SEEDS} different seeds"),
         format!("{} seeds, {distinct} different", seeds.len()),
         "each seed is one run; name each once",
+    )
+}
+
+fn validate_mark(id: &Spanned<String>) -> Result<(), Complaint> {
+    let name = id.get_ref();
+    let nearest = marks::nearest(name);
+    require(
+        marks::find(name).is_some(),
+        id,
+        format!("there is no mark `{name}`"),
+        nearest.map_or_else(|| "unknown".to_owned(), |nearest| format!("did you mean `{nearest}`?")),
+        "a report lists all marks; sim/src/marks.rs says when each counts",
     )
 }
 
@@ -305,6 +361,21 @@ mod tests {
         let source = "duration = '1min'\n[worker.sessions]\ncache_capacity = 3";
         let scenario = Scenario::parse("some.toml", "some", source).unwrap();
         assert_eq!(scenario.settings.sessions.cache_capacity, 3);
+    }
+
+    #[test]
+    fn a_mark_that_does_not_exist_is_shown_with_what_was_meant() {
+        insta::assert_snapshot!(complaint("duration = '1min'\nrequired_marks = ['abort', 'kill-in-mid-replay']"), @r"
+        error: there is no mark `kill-in-mid-replay`
+         --> some.toml:2:28
+          |
+        2 | required_marks = ['abort', 'kill-in-mid-replay']
+          |                            ^^^^^^^^^^^^^^^^^^^^ did you mean `kill-in-mid-reply`?
+          |
+          = help: a report lists all marks; sim/src/marks.rs says when each counts
+        ");
+        let scenario = "duration = '1min'\nrequired_marks = ['abort']";
+        assert_eq!(Scenario::parse("some.toml", "some", scenario).unwrap().required_marks, ["abort"]);
     }
 
     #[test]

@@ -74,6 +74,33 @@ fn a_run_that_passes_says_what_it_ran_and_leaves_a_report() {
     assert_eq!(report["trace"]["facts"], facts);
 }
 
+/// Runs with a planted source of nondeterminism, and returns what is said of the first fact that differs.
+#[track_caller]
+fn differs(plant: &str) -> String {
+    let place = Place::with(SCENARIO);
+    let arguments = ["some.toml", "--seed", "1", "--check-determinism", "--plant", plant];
+    // The traces are kept for whoever looks into it: here, until the test is over.
+    let output = place.sim(&arguments).env("TMPDIR", place.path()).output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(12), "{err}");
+    assert!(err.contains("seed 0x1 is not deterministic; the traces are kept:\nfact "), "{err}");
+    let changed = |sign: &str| err.lines().filter(|line| line.starts_with(sign)).count();
+    assert_eq!((changed("- {"), changed("+ {")), (1, 1), "{err}");
+    err
+}
+
+#[test]
+fn a_real_clock_is_caught_and_the_first_fact_that_differs_is_shown() {
+    let err = differs("real-clock");
+    assert!(err.contains("\n- {\"at\":"), "{err}");
+}
+
+#[test]
+fn a_randomly_hashed_map_is_caught_and_the_first_fact_that_differs_is_shown() {
+    let err = differs("random-order");
+    assert!(err.contains("\n- {\"at\":"), "{err}");
+}
+
 #[test]
 fn a_run_leaves_a_page_and_on_request_more() {
     let place = Place::with(SCENARIO);

@@ -145,7 +145,11 @@ fn a_process_that_stood_still_is_superseded_and_its_successor_goes_on() {
 fn the_hooks_of_the_fakes_are_struck() {
     let kinds = Kind::ALL.into_iter().filter(|kind| kind.strikes() && *kind != Kind::OpencodeSlowStart);
     for kind in kinds {
-        let more = if kind == Kind::OpencodeSlowCreate || kind == Kind::OpencodeSessionsVanish { "" } else { "for = '4s'" };
+        let more = if kind == Kind::OpencodeSlowCreate || kind == Kind::OpencodeSessionsVanish {
+            ""
+        } else {
+            "for = '4s'"
+        };
         let at = if kind == Kind::OpencodeSlowCreate { "0s" } else { "4s" };
         let more = if kind == Kind::OpencodeSlowCreate { "for = '9s'" } else { more };
         let source = format!("duration = '14s'\n{WORLD}[[faults]]\nkind = '{kind}'\nat = '{at}'\n{more}");
@@ -157,7 +161,8 @@ fn the_hooks_of_the_fakes_are_struck() {
 
 #[test]
 fn a_server_that_starts_slowly_is_waited_for() {
-    let source = format!("duration = '14s'\n{WORLD}[[faults]]\nkind = 'opencode-slow-start'\nat = '0s'\ndelay = '5s'");
+    let source =
+        format!("duration = '14s'\n{WORLD}[[faults]]\nkind = 'opencode-slow-start'\nat = '0s'\ndelay = '5s'");
     let run = start(&source, 1).recv().unwrap().passed("slow start");
     assert_eq!(run.figure("/faults/opencode-slow-start/struck"), 1);
     assert!(run.moment("prompted") > 5_000_000);

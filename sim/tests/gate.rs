@@ -144,11 +144,12 @@ fn what_got_better_passes_and_should_be_blessed() {
 }
 
 #[test]
-fn another_trace_alone_is_shown_and_passes() {
+fn another_trace_alone_is_not_the_run_that_was_accepted() {
     let place = Place::blessed();
     place.doctor(|baseline| baseline["runs"]["some 0x1"]["trace.hash"] = "abc".into());
-    let (out, _) = place.check(&[], 0);
+    let (out, _) = place.check(&[], 13);
     assert!(rows(&out, "trace.hash")[0].contains("changed"), "{out}");
+    assert!(out.contains("FAILED: 1 runs are not the runs that were accepted"), "{out}");
 }
 
 #[test]

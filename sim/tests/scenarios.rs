@@ -11,25 +11,23 @@ use std::{
 
 use serde_json::Value;
 use sim::{
-    plant::Plant,
     report::{Report, Verdict},
     scenario::Scenario,
     seed::Seed,
     world::{self, Order, progress::Progress},
 };
+use worker::config::PermissionPolicy;
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name)
 }
 
-fn run(name: &str, plants: &[Plant], trace: Option<PathBuf>) -> Report {
-    let order = Order {
-        scenario: Scenario::read(&file(name)).unwrap(),
-        seed: Seed(1),
-        plants: plants.to_vec(),
-        trace,
-        replay: String::new(),
-    };
+fn run(name: &str, trace: Option<PathBuf>) -> Report {
+    run_scenario(Scenario::read(&file(name)).unwrap(), trace)
+}
+
+fn run_scenario(scenario: Scenario, trace: Option<PathBuf>) -> Report {
+    let order = Order { scenario, seed: Seed(1), plants: Vec::new(), trace, replay: String::new() };
     let (sender, receiver) = mpsc::channel();
     world::start(order, Arc::new(Progress::default()), move |report| sender.send(report.unwrap()).unwrap());
     receiver.recv().unwrap()
@@ -42,7 +40,7 @@ fn fired(report: &Report) -> BTreeSet<&'static str> {
 
 #[track_caller]
 fn passes(name: &str) {
-    let report = run(name, &[], None);
+    let report = run(name, None);
     assert_eq!(report.verdict, Verdict::Passed, "{name}: {:#?}", report.violations.first());
 }
 
@@ -81,48 +79,50 @@ fn whatever_goes_wrong_the_worker_does_what_it_promises() {
     }
 }
 
-#[track_caller]
-fn is_caught(plant: Plant, name: &str) {
-    let fired = fired(&run(name, &[plant], None));
-    assert!(fired.contains(plant.caught_by()), "of {name} with {plant:?} only {fired:?} fired");
+#[test]
+fn relayed_permission_questions_never_hang_a_turn() {
+    passes("permissions.toml");
+}
+
+/// How the turns end under `policy`, without restarts: how many completed, and the codes of those that did not.
+fn endings_under(policy: PermissionPolicy) -> (u64, BTreeSet<String>) {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("trace.jsonl");
+    let mut scenario = Scenario::read(&file("permissions.toml")).unwrap();
+    scenario.settings.opencode.permissions = policy;
+    scenario.faults.clear();
+    let report = run_scenario(scenario, Some(trace.clone()));
+    assert_eq!(report.verdict, Verdict::Passed, "{policy:?}: {:#?}", report.violations.first());
+    let codes = facts(&trace).into_iter().filter(|fact| fact["event"] == "turn-changed");
+    let codes = codes.filter_map(|fact| fact["error"].as_str().map(ToOwned::to_owned)).collect();
+    (report.figures.turns["completed"], codes)
 }
 
 #[test]
-fn a_worker_without_a_throttle_is_caught() {
-    is_caught(Plant::ThrottleOff, "creation-burst.toml");
+fn a_policy_answers_permission_questions_by_itself() {
+    let ended = || BTreeSet::from(["session_ended".to_owned()]);
+    let (allowed, codes) = endings_under(PermissionPolicy::Allow);
+    assert!(codes.is_subset(&ended()), "{codes:?}");
+    let (denied, codes) = endings_under(PermissionPolicy::Deny);
+    assert!(codes.contains("permission_refused") && !codes.contains("no_reply"), "{codes:?}");
+    let (relayed, _) = endings_under(PermissionPolicy::Relay);
+    assert!(denied < relayed && relayed < allowed, "{denied}, {relayed}, {allowed}");
 }
 
-#[test]
-fn a_cache_without_a_bound_is_caught() {
-    is_caught(Plant::CacheBoundOff, "creation-burst.toml");
-}
-
-#[test]
-fn prompting_without_a_claim_is_caught() {
-    is_caught(Plant::ClaimOff, "smoke.toml");
-}
-
-#[test]
-fn chunks_without_a_sequence_are_caught() {
-    is_caught(Plant::SequenceOff, "smoke.toml");
-}
-
-#[test]
-fn running_what_a_restart_made_stale_is_caught() {
-    is_caught(Plant::ExpiryOff, "smoke.toml");
+fn facts(trace: &Path) -> Vec<Value> {
+    fs::read_to_string(trace).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
 fn the_predecessor_is_convicted_of_what_it_did_and_of_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let trace = directory.path().join("trace.jsonl");
-    let report = run("legacy-255.toml", &[], Some(trace.clone()));
-    let expected = ["answered", "bounded-reads", "lazy", "memory", "stale", "throttle"];
+    let report = run("legacy-255.toml", Some(trace.clone()));
+    let expected = ["answered", "bounded-reads", "fencing", "lazy", "memory", "stale", "throttle"];
     assert_eq!(fired(&report), BTreeSet::from(expected));
 
     // The figures of the incident: 255 sessions restored, 90 lists of models in one round, 3 old messages run again.
-    let facts: Vec<Value> =
-        fs::read_to_string(trace).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let facts = facts(&trace);
     let are = |event: &str| facts.iter().filter(move |fact| fact["event"] == *event).collect::<Vec<_>>();
     let restored = are("cache").iter().filter_map(|fact| fact["sessions"].as_u64()).max();
     assert_eq!(restored, Some(255));

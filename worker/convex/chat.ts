@@ -13,7 +13,7 @@ import {
   requireSession,
   requireWorker,
 } from "./lib/auth.js";
-import { countChunks, endTurn, expireTurn, refreshReady } from "./lib/queue.js";
+import { countChunks, endTurn, expireTurn, refreshReady, runningTurn } from "./lib/queue.js";
 import { turnError } from "./schema.js";
 
 /** The longest message (characters): four bytes each still fit a document. */
@@ -140,6 +140,7 @@ export const subscribeToWorkerMessages = query({
     return {
       ready: ready.map(({ session, turn, since }) => ({ session, turn, since })),
       cancelled: cancelled.map(({ turn }) => turn),
+      connectRequestedAt: connectRequest(worker),
     };
   },
 });
@@ -170,7 +171,7 @@ export const claim = mutation({
       return { status: "gone" as const };
     }
     if (turn._creationTime < worker.staleBefore) {
-      await expireTurn(ctx, turn);
+      await expireTurn(ctx, turn, worker);
       return { status: "expired" as const };
     }
     const session = await ctx.db.get(turn.session);
@@ -196,7 +197,10 @@ export const claim = mutation({
   },
 });
 
-/** Links a session to the OpenCode session that was made for it. */
+/**
+ * Links a session to the OpenCode session that was made for it. Should another session have been linked with it
+ * meanwhile, that one loses the link: one OpenCode session never belongs to two.
+ */
 export const sessionReady = mutation({
   args: { who: credentials, session: v.id("sessions"), opencodeSessionId: v.string() },
   handler: async (ctx, { who, session: id, opencodeSessionId }) => {
@@ -205,7 +209,15 @@ export const sessionReady = mutation({
     if (session === null || session.worker !== worker._id) {
       throw refuse("not_found", "This session does not exist.");
     }
-    if (session.opencodeSessionId !== opencodeSessionId) await ctx.db.patch(session._id, { opencodeSessionId });
+    if (session.opencodeSessionId === opencodeSessionId) return;
+    const other = await ctx.db
+      .query("sessions")
+      .withIndex("by_worker_and_opencode_id", (q) =>
+        q.eq("worker", worker._id).eq("opencodeSessionId", opencodeSessionId),
+      )
+      .first();
+    if (other !== null) await ctx.db.patch(other._id, { opencodeSessionId: undefined });
+    await ctx.db.patch(session._id, { opencodeSessionId, deletedInOpencode: undefined });
   },
 });
 
@@ -265,23 +277,18 @@ export const expireStale = mutation({
       )
       .take(count);
     const page = [...abandoned, ...stale].slice(0, count);
-    for (const turn of page) await expireTurn(ctx, turn);
+    for (const turn of page) await expireTurn(ctx, turn, worker);
     return { expired: page.length, isDone: page.length < count };
   },
 });
 
-// ── Shared ───────────────────────────────────────────────────────────────────
-
-/** The turn, if this epoch of the worker is running it. */
-async function runningTurn(
-  ctx: MutationCtx,
-  worker: Doc<"workers">,
-  id: Id<"turns">,
-): Promise<Doc<"turns"> | null> {
-  const turn = await ctx.db.get(id);
-  if (turn === null || turn.worker !== worker._id) throw refuse("not_found", "This turn does not exist.");
-  return turn.state === "claimed" && turn.epoch === worker.epoch ? turn : null;
+/** When somebody asked this start of the worker to connect: what was asked of an earlier one is over. */
+function connectRequest(worker: Doc<"workers">): number | null {
+  const at = worker.connectRequestedAt;
+  return at !== undefined && at >= worker.staleBefore ? at : null;
 }
+
+// ── Shared ───────────────────────────────────────────────────────────────────
 
 async function append(ctx: MutationCtx, turn: Id<"turns">, sequence: number, text: string): Promise<void> {
   if (text.length > MAX_CHUNK) {

@@ -1,6 +1,7 @@
 /**
  * What nobody else would clean up: the traces of workers that went away without a word.
  */
+import { v } from "convex/values";
 import { internal } from "./_generated/api.js";
 import { internalMutation } from "./_generated/server.js";
 import { expireTurn } from "./lib/queue.js";
@@ -14,13 +15,25 @@ const GONE_AFTER = 10 * 60_000;
 /** Workers looked at, and turns expired over all of them, in one transaction. */
 const PAGE = 50;
 
-/** Marks workers offline whose heart stopped. */
+/**
+ * Marks workers offline whose heart stopped, page by page: the rows of those that are marked already stay until their
+ * turns are expired.
+ */
 export const markLostOffline = internalMutation({
-  args: {},
-  handler: async (ctx) => {
-    for (const beat of await beatsBefore(ctx, Date.now() - LOST_AFTER)) {
+  args: { cursor: v.optional(v.string()), before: v.optional(v.number()) },
+  handler: async (ctx, args) => {
+    const before = args.before ?? Date.now() - LOST_AFTER;
+    const beats = await ctx.db
+      .query("workerHeartbeats")
+      .withIndex("by_at", (q) => q.lt("at", before))
+      .paginate({ numItems: PAGE, cursor: args.cursor ?? null });
+    for (const beat of beats.page) {
       const worker = await ctx.db.get(beat.worker);
       if (worker?.status === "online") await ctx.db.patch(worker._id, { status: "offline" });
+    }
+    if (!beats.isDone) {
+      const rest = { cursor: beats.continueCursor, before };
+      await ctx.scheduler.runAfter(0, internal.cleanup.markLostOffline, rest);
     }
   },
 });
@@ -32,7 +45,7 @@ export const expireAbandoned = internalMutation({
     let room = PAGE;
     for (const beat of await beatsBefore(ctx, Date.now() - GONE_AFTER)) {
       const page = await openTurns(ctx, beat, room);
-      for (const turn of page) await expireTurn(ctx, turn);
+      for (const turn of page) await expireTurn(ctx, turn, "gone");
       room -= page.length;
       if (room === 0) {
         await ctx.scheduler.runAfter(0, internal.cleanup.expireAbandoned, {});

@@ -43,6 +43,8 @@ export default defineSchema({
     staleBefore: v.number(),
     /** When a person last asked this worker to connect (ms). */
     connectRequestedAt: v.optional(v.number()),
+    /** The worker's own digest of the models that it published last. */
+    modelsDigest: v.optional(v.string()),
   })
     .index("by_machine_and_worker", ["machineId", "workerId"])
     .index("by_owner", ["ownerId"]),
@@ -67,11 +69,20 @@ export default defineSchema({
     title: v.optional(v.string()),
     model: v.optional(v.string()),
     state: v.union(v.literal("active"), v.literal("ended")),
+    /** At most one session for each. */
     opencodeSessionId: v.optional(v.string()),
+    /** Its OpenCode session was deleted there; cleared when it gets a new one. */
+    deletedInOpencode: v.optional(v.boolean()),
   })
     .index("by_owner", ["ownerId"])
     .index("by_worker_and_state", ["worker", "state"])
     .index("by_worker_and_opencode_id", ["worker", "opencodeSessionId"]),
+
+  /** One row a worker: up to which moment of OpenCode's clock (ms) its sessions are here. */
+  syncStates: defineTable({
+    worker: v.id("workers"),
+    syncedUntil: v.number(),
+  }).index("by_worker", ["worker"]),
 
   turns: defineTable({
     session: v.id("sessions"),
@@ -107,6 +118,26 @@ export default defineSchema({
   })
     .index("by_worker_and_since", ["worker", "since"])
     .index("by_session", ["session"]),
+
+  /**
+   * What running turns want to be allowed, while somebody is asked; the rows go when the turn ends. At most 16 a turn.
+   */
+  permissionQuestions: defineTable({
+    ownerId: v.string(),
+    session: v.id("sessions"),
+    turn: v.id("turns"),
+    /** Names the question in OpenCode. */
+    request: v.string(),
+    /** What is to be allowed, such as `bash`, and to what it applies. */
+    permission: v.string(),
+    patterns: v.array(v.string()),
+    /** When it counts as refused (ms). */
+    expiresAt: v.number(),
+    /** What the person said. */
+    allow: v.optional(v.boolean()),
+  })
+    .index("by_owner", ["ownerId"])
+    .index("by_turn", ["turn"]),
 
   /** Running turns that a person wants stopped; the row goes when the turn ends. */
   cancellations: defineTable({

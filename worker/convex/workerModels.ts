@@ -8,10 +8,13 @@ import { credentials, requireOwnWorker, requireWorker } from "./lib/auth.js";
 /** More models than this are not stored. */
 const MAX_MODELS = 2_000;
 
-/** Replaces the list; writes nothing if it is the same. */
+/**
+ * Replaces the list; writes nothing if it is the same. `digest` is the worker's own: `workers.register` returns it, so
+ * that a worker whose models are the same does not even call.
+ */
 export const updateModels = mutation({
-  args: { who: credentials, models: v.array(v.string()) },
-  handler: async (ctx, { who, models }) => {
+  args: { who: credentials, models: v.array(v.string()), digest: v.string() },
+  handler: async (ctx, { who, models, digest }) => {
     const worker = await requireWorker(ctx, who);
     const kept = models.slice(0, MAX_MODELS);
     const row = await ctx.db
@@ -20,6 +23,7 @@ export const updateModels = mutation({
       .unique();
     if (row === null) await ctx.db.insert("workerModels", { worker: worker._id, models: kept });
     else if (JSON.stringify(row.models) !== JSON.stringify(kept)) await ctx.db.patch(row._id, { models: kept });
+    if (worker.modelsDigest !== digest) await ctx.db.patch(worker._id, { modelsDigest: digest });
   },
 });
 

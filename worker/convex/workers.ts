@@ -58,7 +58,8 @@ export const register = mutation({
     if (known !== null) {
       const epoch = known.epoch + 1;
       await ctx.db.patch(known._id, { epoch, staleBefore });
-      return { worker: known._id, epoch, staleBefore, approval: known.approval };
+      const modelsDigest = known.modelsDigest ?? null;
+      return { worker: known._id, epoch, staleBefore, approval: known.approval, modelsDigest };
     }
     const machine = await ctx.db
       .query("machines")
@@ -75,7 +76,7 @@ export const register = mutation({
       epoch: 1,
       staleBefore,
     });
-    return { worker, epoch: 1, staleBefore, approval: "pending" as const };
+    return { worker, epoch: 1, staleBefore, approval: "pending" as const, modelsDigest: null };
   },
 });
 
@@ -108,11 +109,16 @@ export const revoke = mutation({
   },
 });
 
-/** The machine's owner asks a worker to connect. */
+/**
+ * The machine's owner is about to work with a worker: it starts OpenCode and publishes the models without waiting for
+ * a message. One that may not work, or is not there, is refused.
+ */
 export const requestConnect = mutation({
   args: { worker: v.id("workers") },
   handler: async (ctx, args) => {
     const worker = await requireOwnWorker(ctx, args.worker);
+    if (worker.approval !== "approved") throw refuse("not_approved", "This worker is not approved.");
+    if (worker.status !== "online") throw refuse("offline", "This worker is not online.");
     await ctx.db.patch(worker._id, { connectRequestedAt: Date.now() });
   },
 });

@@ -38,6 +38,8 @@ pub struct Settings {
     pub turns: TurnSettings,
     /// How OpenCode sessions are remembered and created.
     pub sessions: SessionSettings,
+    /// How Convex is kept like OpenCode.
+    pub sync: SyncSettings,
     /// The OpenCode server.
     pub opencode: OpencodeSettings,
     /// Heartbeat, recovery and stop.
@@ -104,6 +106,40 @@ impl Default for SessionSettings {
     }
 }
 
+/// How sessions that are made, renamed or deleted in OpenCode come to Convex.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyncSettings {
+    /// Whether they do at all.
+    pub enabled: bool,
+    /// Changes that one call makes (1 to 100).
+    pub batch: usize,
+    /// Changes are collected for this long, or until there is a batch of them.
+    #[serde(with = "humantime_serde")]
+    pub coalesce: Duration,
+    /// Sessions that are listed or compared at once (1 to 100).
+    pub page: usize,
+    /// Time between two pages of the comparison of all sessions, and between two looks at what OpenCode used last.
+    #[serde(with = "humantime_serde")]
+    pub scrub_interval: Duration,
+    /// All sessions are compared after each gap in the events, and while OpenCode runs again after this time.
+    #[serde(with = "humantime_serde")]
+    pub rescan: Duration,
+}
+
+impl Default for SyncSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            batch: 10,
+            coalesce: Duration::from_secs(2),
+            page: 50,
+            scrub_interval: Duration::from_secs(30),
+            rescan: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
 /// The OpenCode server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -124,6 +160,24 @@ pub struct OpencodeSettings {
     pub event_silence: Duration,
     /// Starts in a row that may fail before turns are failed instead of waiting for another start.
     pub start_attempts: usize,
+    /// What is answered when a tool asks to be allowed something.
+    pub permissions: PermissionPolicy,
+    /// How long a person may take to answer a relayed question; then it is refused.
+    #[serde(with = "humantime_serde")]
+    pub permission_timeout: Duration,
+}
+
+/// What is answered when a tool asks to be allowed something. OpenCode asks only if its own config says `ask`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PermissionPolicy {
+    /// No.
+    #[default]
+    Deny,
+    /// Yes, once.
+    Allow,
+    /// Whatever the person says who owns the session; no, if nobody answers in time.
+    Relay,
 }
 
 impl Default for OpencodeSettings {
@@ -135,6 +189,8 @@ impl Default for OpencodeSettings {
             request_timeout: Duration::from_secs(30),
             event_silence: Duration::from_secs(25),
             start_attempts: 3,
+            permissions: PermissionPolicy::Deny,
+            permission_timeout: Duration::from_secs(2 * 60),
         }
     }
 }

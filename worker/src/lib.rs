@@ -8,6 +8,7 @@
 //!      │          └── state    what the events of one turn mean                    (decides)
 //!      ├─ session     cache of OpenCode sessions, throttle of their creation       (decides)
 //!      ├─ stream      reply parts to chunks                                        (decides)
+//!      ├─ sync        OpenCode's sessions to Convex: state and plan                (decides)
 //!      └─ opencode    the server, its API, its events
 //! ```
 
@@ -22,6 +23,7 @@ pub mod opencode;
 pub mod run;
 pub mod session;
 pub mod stream;
+pub mod sync;
 pub mod telemetry;
 pub mod turns;
 

@@ -14,6 +14,7 @@ pub mod events;
 pub mod generation;
 pub mod http;
 pub mod prompt_id;
+mod questions;
 pub mod reader;
 pub mod registry;
 pub mod server;
@@ -21,8 +22,8 @@ pub mod supervisor;
 pub mod types;
 
 pub use error::ApiError;
-pub use events::{Event, EventKind};
-pub use generation::{Lease, ServerStats};
+pub use events::{Event, EventKind, PermissionAsked};
+pub use generation::{Lease, Onlooker, ServerStats};
 pub use http::Client;
 pub use registry::{EventReceiver, SessionEvent, TapEvent};
 pub use server::{Server, ServerError};

@@ -4,15 +4,15 @@ use std::{
     any::Any,
     collections::BTreeMap,
     panic::{AssertUnwindSafe, resume_unwind},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use backon::BackoffBuilder;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep, sleep_until, timeout},
+    sync::{mpsc, watch},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     convex::{
         Backend, ConvexClient, ReadySession, Window,
-        api::{ApprovalWatch, SessionId, TurnId, WindowWatch},
+        api::{Approval, ApprovalWatch, SessionId, TurnId, WindowWatch},
     },
     env::Env,
     error::CallError,
@@ -31,6 +31,7 @@ use crate::{
     },
     opencode::Server,
     session::creator::Gate,
+    sync::{self, Sync, plan::fingerprint},
     telemetry::Status,
     turns::{
         driver::{self, Control, Shared},
@@ -38,7 +39,9 @@ use crate::{
     },
 };
 
-/// First pause after a failure; doubles up to `lifecycle.recovery_cap`, with jitter.
+/// A subscription to the approval that says nothing for this long is opened anew: that asks, whatever became of it.
+const APPROVAL_POLL: Duration = Duration::from_secs(30);
+/// First pause after a failure; doubles up to `lifecycle.recovery_cap`, jitter included.
 const RECOVERY_MIN: Duration = Duration::from_secs(1);
 /// How long turns may take to end after their grace period: an abort, and the last writes.
 const LAST_WRITES: Duration = Duration::from_secs(10);
@@ -87,6 +90,8 @@ pub async fn run<E: Env>(env: E, config: Config, stop: Stop, status: Arc<Status>
 enum Input {
     Lifecycle(Event),
     Window(Window),
+    /// The subscription to the approval has said nothing for long.
+    ApprovalSilent,
     TurnEnded(SessionId, TurnEnd),
     /// A heartbeat was answered.
     Beat(Result<(), CallError>),
@@ -134,23 +139,36 @@ struct Worker<E: Env> {
     /// At most one call of the lifecycle at a time, and once per start the publication of the models.
     calls: FuturesUnordered<Call>,
     window: Option<WindowWatch>,
-    approval: Option<ApprovalWatch>,
+    /// With the moment at which it is opened anew.
+    approval: Option<(ApprovalWatch, Instant)>,
     /// The next beat; none follows one that failed.
     heart: Option<BoxFuture<'static, Result<(), CallError>>>,
     models_published: bool,
+    /// The request to connect that was answered last.
+    connect_request: Option<f64>,
+    /// What registration said of the models that were published last.
+    models_digest: Arc<Mutex<Option<String>>>,
+    sync: Sync,
+    /// Whom the sync may call: nobody while the worker is not ready.
+    sync_with: watch::Sender<Option<Backend>>,
+    _sync_task: AbortOnDropHandle<()>,
 }
 
 impl<E: Env> Worker<E> {
     fn new(env: E, config: Config, backend: Backend, stop: Stop, status: Arc<Status>) -> Self {
         let settings = &config.settings;
         let (report_end, ended) = mpsc::channel(settings.turns.max_concurrent.max(1));
+        let sync = Sync::new(settings.sync.clone(), status.clone());
+        let (tap, tapped) = mpsc::channel(sync::TAP);
         let server = Server::new(
             env.clone(),
             config.directory.clone(),
             settings.opencode.clone(),
             status.server.clone(),
-            None,
+            sync.is_on().then_some(tap),
         );
+        let (sync_with, backends) = watch::channel(None);
+        let sync_task = env.spawn(sync.clone().run(tapped, server.look_on(), backends));
         Self {
             inbox: Inbox::new(settings.turns.max_concurrent.max(1)),
             env,
@@ -171,6 +189,11 @@ impl<E: Env> Worker<E> {
             approval: None,
             heart: None,
             models_published: false,
+            connect_request: None,
+            models_digest: Arc::default(),
+            sync,
+            sync_with,
+            _sync_task: AbortOnDropHandle::new(sync_task),
         }
     }
 
@@ -188,8 +211,11 @@ impl<E: Env> Worker<E> {
                 Ok(window) => Input::Window(window),
                 Err(error) => Input::Lifecycle(Event::Failed(error)),
             },
-            approval = async { or_pending(self.approval.as_mut().map(|a| Box::pin(a.next()))).await } => {
-                Input::Lifecycle(approval.map_or_else(Event::Failed, Event::ApprovalSeen))
+            approval = async { or_pending(self.approval.as_mut().map(|a| Box::pin(next_approval(a)))).await } => {
+                match approval {
+                    Some(approval) => Input::Lifecycle(approval.map_or_else(Event::Failed, Event::ApprovalSeen)),
+                    None => Input::ApprovalSilent,
+                }
             }
         }
     }
@@ -197,7 +223,12 @@ impl<E: Env> Worker<E> {
     fn handle(&mut self, input: Input) -> Vec<Action> {
         match input {
             Input::Lifecycle(event) => self.apply(event),
+            Input::ApprovalSilent => {
+                self.watch_approval();
+                Vec::new()
+            }
             Input::Window(window) => {
+                self.connect(window.connect_requested_at);
                 let actions = self.inbox.window_changed(window);
                 self.perform_all(actions);
                 Vec::new()
@@ -236,6 +267,7 @@ impl<E: Env> Worker<E> {
             Action::OpenWindow => self.open_window(),
             Action::CloseWindow => {
                 self.window = None;
+                self.sync_with.send_replace(None);
                 self.heart = None;
                 self.inbox.window_closed();
             }
@@ -258,8 +290,10 @@ impl<E: Env> Worker<E> {
     fn register(&self) {
         let within = self.config.settings.turns.accept_unclaimed_within;
         let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).min(1 << 50);
+        let digest = self.models_digest.clone();
         self.call(move |backend| async move {
             let registration = backend.register(within).await?;
+            *digest.lock().unwrap_or_else(PoisonError::into_inner) = registration.models_digest;
             Ok(Event::Registered { epoch: registration.epoch, approval: registration.approval })
         });
     }
@@ -274,13 +308,14 @@ impl<E: Env> Worker<E> {
             server: self.server.clone(),
             gate: Gate::new(sessions.creates_in_flight.max(1), sessions.creates_per_second.max(1)),
             cache: Shared::<E>::new_cache(&settings),
+            sync: self.sync.clone(),
             status: self.status.clone(),
             settings,
         }));
     }
 
     fn watch_approval(&mut self) {
-        self.approval = Some(self.backend.watch_approval());
+        self.approval = Some((self.backend.watch_approval(), Instant::now() + APPROVAL_POLL));
     }
 
     fn expire_page(&self) {
@@ -297,6 +332,7 @@ impl<E: Env> Worker<E> {
     fn open_window(&mut self) {
         self.window = Some(self.backend.watch_window(self.config.settings.turns.window));
         self.heart = Some(self.next_beat());
+        self.sync_with.send_replace(Some(self.backend.clone()));
     }
 
     /// One beat. One that waits for a connection delays the next instead of piling up.
@@ -317,9 +353,7 @@ impl<E: Env> Worker<E> {
     }
 
     fn pause(&self, attempt: u32) {
-        let cap = self.config.settings.lifecycle.recovery_cap;
-        let mut pauses = exponential(&self.env, RECOVERY_MIN, cap).build();
-        let pause = pauses.nth(attempt.min(32) as usize).expect("the backoff has no end");
+        let pause = recovery_pause(&self.env, self.config.settings.lifecycle.recovery_cap, attempt);
         self.calls.push(Box::pin(async move {
             sleep(pause).await;
             Some(Event::Recovered)
@@ -370,6 +404,33 @@ impl<E: Env> Worker<E> {
         actions
     }
 
+    /// A person wants to work with this worker: OpenCode is started before the first message, and its models are
+    /// published. Without a turn it is stopped again for being idle.
+    fn connect(&mut self, requested_at: Option<f64>) {
+        if requested_at.is_none() || requested_at == self.connect_request || self.inbox.is_closed() {
+            return;
+        }
+        self.connect_request = requested_at;
+        let publish = !std::mem::replace(&mut self.models_published, true);
+        let known = self.known_models();
+        let (server, backend) = (self.server.clone(), self.backend.clone());
+        self.calls.push(Box::pin(async move {
+            let result = match publish {
+                true => publish_models(&server, &backend, known).await,
+                false => server.acquire().await.map(drop).map_err(Into::into),
+            };
+            if let Err(error) = result {
+                tracing::warn!(%error, "the request to connect cannot be met");
+            }
+            None
+        }));
+    }
+
+    /// The digest of the models that the backend has, as far as registration told.
+    fn known_models(&self) -> Option<String> {
+        self.models_digest.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Once per start, when a turn has shown that the server runs.
     fn publish_models(&mut self) {
         if self.models_published || self.inbox.is_closed() || self.status.server.generation() == 0 {
@@ -377,8 +438,9 @@ impl<E: Env> Worker<E> {
         }
         self.models_published = true;
         let (server, backend) = (self.server.clone(), self.backend.clone());
+        let known = self.known_models();
         self.calls.push(Box::pin(async move {
-            let result = publish_models(&server, &backend).await;
+            let result = publish_models(&server, &backend, known).await;
             if let Err(error) = result {
                 tracing::warn!(%error, "the models are not published");
             }
@@ -427,8 +489,13 @@ impl<E: Env> Worker<E> {
     fn close(&mut self, set_offline: bool) {
         self.patience = Patience::Unlimited;
         let (server, backend) = (self.server.clone(), self.backend.clone());
+        let synced_until = self.sync.unsaved();
         self.calls.push(Box::pin(async move {
             if set_offline {
+                if let Some(moment) = synced_until {
+                    let noted = timeout(GOODBYE, backend.update_last_sync_timestamp(moment)).await;
+                    tracing::debug!(?noted, "noted up to when Convex is synced");
+                }
                 match timeout(GOODBYE, backend.set_offline()).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::warn!(%error, "cannot say goodbye"),
@@ -441,10 +508,30 @@ impl<E: Env> Worker<E> {
     }
 }
 
-async fn publish_models(server: &Server, backend: &Backend) -> anyhow::Result<()> {
+/// Lists the models and publishes them, unless they are those that the backend has. Until the next start people choose
+/// from that list, also while no server runs.
+async fn publish_models(server: &Server, backend: &Backend, known: Option<String>) -> anyhow::Result<()> {
     let lease = server.acquire().await?;
     let models = lease.client().models().await?;
-    Ok(backend.update_models(models.iter().map(ToString::to_string).collect()).await?)
+    drop(lease);
+    let models: Vec<_> = models.iter().map(ToString::to_string).collect();
+    let digest = format!("{:016x}", fingerprint(&models.join("\n")));
+    if known.as_deref() == Some(&*digest) {
+        return Ok(());
+    }
+    Ok(backend.update_models(models, digest).await?)
+}
+
+/// What the approval is, or `None` when its subscription is to be opened anew.
+async fn next_approval((watch, until): &mut (ApprovalWatch, Instant)) -> Option<Result<Approval, CallError>> {
+    timeout_at(*until, watch.next()).await.ok()
+}
+
+/// The pause before recovery number `attempt`: half of it is fixed and the other half random, so that a fleet does not
+/// come back at once, and all of it is at most `cap`.
+fn recovery_pause(env: &impl Env, cap: Duration, attempt: u32) -> Duration {
+    let mut pauses = exponential(env, RECOVERY_MIN.min(cap / 2), cap / 2).build();
+    pauses.nth(attempt.min(32) as usize).expect("the backoff has no end")
 }
 
 async fn patience_over(patience: Patience) {

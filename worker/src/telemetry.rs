@@ -7,7 +7,7 @@ use std::sync::{
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::lifecycle::state::Phase;
+use crate::{lifecycle::state::Phase, sync::plan::SyncResult};
 
 /// A running worker's numbers. Written by the worker, read by metrics, health checks and the simulator.
 #[derive(Debug, Default)]
@@ -29,6 +29,12 @@ pub struct Status {
     pub turns_expired: AtomicU64,
     /// OpenCode sessions that were created since the start.
     pub sessions_created: AtomicU64,
+    /// Permission questions that were answered with yes since the start.
+    pub permissions_allowed: AtomicU64,
+    /// Permission questions that were answered with no since the start.
+    pub permissions_refused: AtomicU64,
+    /// What the sync did since the start.
+    pub sync: SyncCounts,
     /// The OpenCode server's own numbers.
     pub server: Arc<crate::opencode::ServerStats>,
 }
@@ -64,6 +70,28 @@ impl Status {
 
     pub(crate) fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+}
+
+/// What the sync did.
+#[derive(Debug, Default)]
+pub struct SyncCounts {
+    /// Chats that were made for sessions found in OpenCode.
+    pub created: AtomicU64,
+    /// Titles that were changed.
+    pub renamed: AtomicU64,
+    /// Chats whose OpenCode session was deleted.
+    pub deleted: AtomicU64,
+    /// Steps that failed; they are repeated.
+    pub errors: AtomicU64,
+}
+
+impl SyncCounts {
+    pub(crate) fn add(&self, result: SyncResult) {
+        self.created.fetch_add(result.created, Ordering::Relaxed);
+        self.renamed.fetch_add(result.renamed, Ordering::Relaxed);
+        self.deleted.fetch_add(result.deleted, Ordering::Relaxed);
+        self.errors.fetch_add(result.errors, Ordering::Relaxed);
     }
 }
 

@@ -3,4 +3,5 @@
 pub mod driver;
 pub mod failure;
 pub mod inbox;
+pub mod permissions;
 pub mod state;

@@ -123,7 +123,12 @@ fn systemd_is_told_the_phase_and_given_signs_of_life() {
     let running = Running(command.spawn().unwrap());
     let next = || {
         let mut buffer = [0; 1024];
-        let length = socket.recv(&mut buffer).unwrap();
+        let length = loop {
+            match socket.recv(&mut buffer) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                received => break received.unwrap(),
+            }
+        };
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     };
     assert_eq!(next(), "STATUS=registering\nWATCHDOG=1\n");
@@ -197,6 +202,10 @@ fn no_error_shows_the_secret() {
     check(&["check", "--print"], &[url, given], 0);
     check(&["check"], &[given], 78);
     check(&["check"], &[("CONVEX_URL", &token), given], 78);
+    let with_secret = format!("https://user:{SECRET}@a.b");
+    check(&["check", "--print"], &[("CONVEX_URL", &with_secret), given], 78);
+    check(&["doctor", "--opencode", "/nowhere"], &[("CONVEX_URL", &with_secret), given], 78);
+    check(&["init"], &[("CONVEX_URL", &with_secret)], 78);
     check(&["check"], &[url, ("WORKER_TOKEN", &token[1..])], 78);
     check(&["check"], &[url, ("WORKER_TOKEN", &format!("{token}:more"))], 78);
     check(&["check", "--directory", "/nowhere"], &[url, given], 78);

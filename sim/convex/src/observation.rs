@@ -1,5 +1,6 @@
 //! What the deployment tells its observer: every execution, every commit, every connection.
 
+use convex::Value;
 use uuid::Uuid;
 
 use super::{Kind, store::Write, transaction::Usage};
@@ -18,6 +19,15 @@ pub enum Outcome {
 /// Something that happened.
 #[derive(Debug)]
 pub enum Observation<'a> {
+    /// A client's mutation came in. It runs when those that it sent before are done.
+    Received {
+        /// The peer's name.
+        caller: &'a str,
+        /// `module:function`.
+        path: &'a str,
+        /// The arguments as they came: a JSON array with one object.
+        args: &'a str,
+    },
     /// A function ran to its end (for a mutation: was committed, or failed for good).
     Executed {
         /// The peer's name, or `scheduler` or `cron`.
@@ -26,6 +36,8 @@ pub enum Observation<'a> {
         kind: Kind,
         /// `module:function`.
         path: &'a str,
+        /// With which arguments.
+        args: &'a Value,
         /// How it ended.
         outcome: Outcome,
         /// What its last attempt cost.

@@ -138,8 +138,19 @@ where
         restarted: false,
     };
     socket.run().await;
-    let Socket { convex, caller, connection, mutation, received, sent, sink, stream, subscriptions, restarted, .. } =
-        socket;
+    let Socket {
+        convex,
+        caller,
+        connection,
+        mutation,
+        received,
+        sent,
+        sink,
+        stream,
+        subscriptions,
+        restarted,
+        ..
+    } = socket;
     drop((sink, stream, subscriptions));
     (convex.0.options.observer)(&Observation::Disconnected {
         caller: &caller,
@@ -293,12 +304,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
     }
 
     fn announce(&self, parsed: &Result<ClientMessage, String>) {
-        if let Ok(ClientMessage::Connect { session_id, connection_count, .. }) = parsed {
-            (self.convex.0.options.observer)(&Observation::Connected {
-                caller: &self.caller,
-                session_id: (*session_id).into(),
-                connection_count: *connection_count,
-            });
+        let observe = &self.convex.0.options.observer;
+        match parsed {
+            Ok(ClientMessage::Connect { session_id, connection_count, .. }) => {
+                observe(&Observation::Connected {
+                    caller: &self.caller,
+                    session_id: (*session_id).into(),
+                    connection_count: *connection_count,
+                });
+            }
+            Ok(ClientMessage::Mutation { udf_path, args, .. }) => {
+                let path = String::from(udf_path.clone());
+                observe(&Observation::Received { caller: &self.caller, path: &path, args: args.get() });
+            }
+            _ => {}
         }
     }
 

@@ -45,6 +45,15 @@ pub enum Observation<'a> {
         /// Its text parts.
         text: &'a str,
     },
+    /// The model said a piece of a reply's text, and the event with it was published.
+    Said {
+        /// The OpenCode session.
+        session: &'a str,
+        /// The user message that is being answered.
+        message: &'a str,
+        /// Bytes of the piece.
+        bytes: usize,
+    },
     /// The reply to a prompt ended (a crash ends it without this).
     ReplyEnded {
         /// The OpenCode session.

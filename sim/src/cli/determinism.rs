@@ -18,7 +18,7 @@ const CONTEXT: usize = 4;
 
 /// Runs the scenario twice and compares. Equal runs give the exit code that each of them had.
 pub(super) fn check(args: &RunArgs) -> anyhow::Result<Exit> {
-    let path = args.scenario.as_deref().expect("required by clap");
+    let path = args.path();
     let scenario = match Scenario::read(path) {
         Ok(scenario) => scenario,
         Err(error) => {
@@ -34,7 +34,7 @@ pub(super) fn check(args: &RunArgs) -> anyhow::Result<Exit> {
     for run in runs {
         statuses.push(run?.wait()?);
     }
-    let exit = compare(&traces, &statuses, seed, args.quiet)?;
+    let exit = compare(&traces, &statuses, seed, args.outputs.quiet)?;
     if exit != Exit::Nondeterminism {
         std::fs::remove_dir_all(&directory)?;
     }

@@ -154,6 +154,14 @@ fn judge(changes: &[Change]) -> Exit {
         ));
         return Exit::Regression;
     }
+    let traces = changes.iter().filter(|change| change.figure == "trace.hash").count();
+    if traces > 0 {
+        terminal::say(&format!(
+            "FAILED: {traces} runs are not the runs that were accepted: their traces differ. If the worker, the \
+             backend or the simulator was changed, `{BLESS}`; if not, something in a run is not deterministic"
+        ));
+        return Exit::Regression;
+    }
     let hint = if changes.is_empty() { String::new() } else { format!("; to keep the change, `{BLESS}`") };
     terminal::say(&format!("passed: no figure got worse, {better} better{hint}"));
     Exit::Passed

@@ -1,14 +1,18 @@
 //! `sim SCENARIO`: one run, watched from the main thread.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{fs, io, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::sync::oneshot;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 
-use super::{Exit, RunArgs, terminal};
+use super::{Exit, Part, RunArgs, is_stdout, terminal};
 use crate::{
-    report::{self, Report},
+    plant::Plant,
+    report::{self, Report, Verdict},
     scenario::{Scenario, Time},
     seed::Seed,
     world::{self, Order, progress::Progress},
@@ -19,7 +23,7 @@ const REDRAW: Duration = Duration::from_millis(100);
 
 /// Runs the scenario and prints what came of it.
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
-    let path = args.scenario.as_deref().expect("required by clap");
+    let path = args.path();
     let scenario = match Scenario::read(path) {
         Ok(scenario) => scenario,
         Err(error) => {
@@ -27,44 +31,61 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
-    if [&args.junit, &args.markdown].iter().all(|file| file.as_deref().is_some_and(is_stdout)) {
-        terminal::complain(
-            "error: both --junit and --markdown ask for standard output: give one of them a file",
-        );
+    if let Some(contradiction) = args.outputs.contradiction() {
+        terminal::complain(contradiction);
         return Ok(Exit::Usage);
     }
     let seed = args.seed.or(scenario.seed).unwrap_or_else(Seed::from_system);
     let order = Order {
-        replay: replay(path, seed, args),
+        replay: replay(path, seed, &args.plant),
         trace: args.trace.clone(),
         plants: args.plant.clone(),
         scenario,
         seed,
     };
-    let quiet = args.quiet || [&args.junit, &args.markdown].into_iter().flatten().any(|file| is_stdout(file));
-    if !quiet {
-        let options = report::options(&order.scenario, seed);
-        let (name, description) = (&order.scenario.name, &order.scenario.description);
-        terminal::say(&report::header(name, description, seed, &order.plants, &options));
+    if let Some(part) = args.part {
+        return run_part(order, part, &args.outputs.report);
     }
-    let report = watch(order, quiet)?;
-    let [json, html] = report::write(&report, &args.report)
-        .with_context(|| format!("cannot write the report into `{}`", args.report.display()))?;
-    write_more(args.junit.as_deref(), || report::junit(&report))?;
-    write_more(args.markdown.as_deref(), || report::markdown(&report))?;
+    let quiet = args.outputs.is_quiet();
+    let report = show(order, quiet)?;
+    let [json, html] = report::write(&report, &args.outputs.report)
+        .with_context(|| format!("cannot write the report into `{}`", args.outputs.report.display()))?;
+    write_more(args.outputs.junit.as_deref(), || report::junit(&report))?;
+    write_more(args.outputs.markdown.as_deref(), || report::markdown(&report))?;
     if !quiet {
-        terminal::say(&report::summary(&report, terminal::is_styled()));
         terminal::say(&format!("report: {} and {}", html.display(), json.display()));
     }
     Ok(report.verdict.into())
 }
 
-fn is_stdout(file: &Path) -> bool {
-    file == Path::new("-")
+/// Runs `order`: says what it is, shows how it goes, and says what came of it.
+pub(super) fn show(order: Order, quiet: bool) -> anyhow::Result<Report> {
+    if !quiet {
+        let options = report::options(&order.scenario, order.seed);
+        let (name, description) = (&order.scenario.name, &order.scenario.description);
+        terminal::say(&report::header(name, description, order.seed, &order.plants, &options));
+    }
+    let report = watch(order, quiet)?;
+    if !quiet {
+        terminal::say(&report::summary(&report, terminal::is_styled()));
+    }
+    Ok(report)
+}
+
+/// A run that another process of this program started and waits for: it ends with that one.
+fn run_part(order: Order, part: Part, directory: &Path) -> anyhow::Result<Exit> {
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    let report = watch(order, true)?;
+    if part == Part::Keep && report.verdict != Verdict::Passed {
+        report::write(&report, directory)
+            .with_context(|| format!("cannot write the report into `{}`", directory.display()))?;
+    }
+    terminal::write(&serde_json::to_string(&report)?);
+    Ok(report.verdict.into())
 }
 
 /// Writes what `text` makes to where it was asked for, if it was.
-fn write_more(file: Option<&Path>, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+pub(super) fn write_more(file: Option<&Path>, text: impl FnOnce() -> String) -> anyhow::Result<()> {
     match file {
         None => {}
         Some(file) if is_stdout(file) => terminal::say(text().trim_end()),
@@ -76,32 +97,45 @@ fn write_more(file: Option<&Path>, text: impl FnOnce() -> String) -> anyhow::Res
 }
 
 /// The command that runs exactly this again.
-fn replay(path: &Path, seed: Seed, args: &RunArgs) -> String {
+pub(super) fn replay(path: &Path, seed: Seed, plants: &[Plant]) -> String {
     use clap::ValueEnum as _;
-    let plants = args.plant.iter().filter_map(|plant| plant.to_possible_value());
+    let plants = plants.iter().filter_map(|plant| plant.to_possible_value());
     let plants: String = plants.map(|plant| format!(" --plant {}", plant.get_name())).collect();
     format!("cargo run -p sim -- {} --seed {seed}{plants}", path.display())
 }
 
 /// Runs `order` on its thread; draws its state, and ends it on Ctrl-C.
 fn watch(order: Order, quiet: bool) -> anyhow::Result<Report> {
-    let bar = state_line(&order.scenario, quiet);
+    let bar = state_line(order.scenario.duration, quiet);
+    watch_thread(bar, |progress, done| {
+        world::start(order, progress, move |report| {
+            let _ = done.send(report);
+        })
+    })
+}
+
+/// Watches the thread that `start` starts until it has sent its report; draws its state, and ends it on Ctrl-C and on
+/// SIGTERM.
+pub(super) fn watch_thread<E: std::error::Error + Send + Sync + 'static>(
+    bar: ProgressBar,
+    start: impl FnOnce(Arc<Progress>, oneshot::Sender<Result<Report, E>>) -> JoinHandle<()>,
+) -> anyhow::Result<Report> {
     let progress = Arc::new(Progress::default());
     let (done, mut finished) = oneshot::channel();
-    let thread = world::start(order, Arc::clone(&progress), move |report| {
-        let _ = done.send(report);
-    });
+    let thread = start(Arc::clone(&progress), done);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
         let mut redraw = tokio::time::interval(REDRAW);
         loop {
             tokio::select! {
-                outcome = &mut finished => break outcome,
+                outcome = &mut finished => break Ok::<_, io::Error>(outcome),
                 _ = redraw.tick() => draw(&bar, &progress),
                 _ = tokio::signal::ctrl_c() => progress.interrupt(),
+                _ = terminate.recv() => progress.interrupt(),
             }
         }
-    });
+    })?;
     bar.finish_and_clear();
     let ended = thread.join();
     let report =
@@ -115,8 +149,9 @@ fn panic_text(payload: Option<Box<dyn std::any::Any + Send>>) -> String {
     text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
 }
 
-fn state_line(scenario: &Scenario, quiet: bool) -> ProgressBar {
-    let length = u64::try_from(scenario.duration.as_millis()).unwrap_or(u64::MAX);
+/// A line that shows how far a run of this length is.
+pub(super) fn state_line(duration: Duration, quiet: bool) -> ProgressBar {
+    let length = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     // Hidden unless standard error is a terminal: indicatif checks that by itself.
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let bar = ProgressBar::with_draw_target(Some(length), target);

@@ -1,6 +1,8 @@
 //! The only place that writes to the terminal.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
+
+use anstream::{AutoStream, ColorChoice};
 
 /// Prints to standard output. A reader that has gone away is no error.
 pub(super) fn say(text: &str) {
@@ -23,14 +25,13 @@ pub(super) fn write_error(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// Whether standard output takes colours: a terminal, and nobody has asked for none (<https://no-color.org>).
+/// Whether standard output takes colours: a terminal, unless NO_COLOR, CLICOLOR or CLICOLOR_FORCE say otherwise
+/// (<https://no-color.org>, <https://bixense.com/clicolors>).
 pub(super) fn is_styled() -> bool {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    io::stdout().is_terminal() && !refused
+    AutoStream::choice(&io::stdout()) != ColorChoice::Never
 }
 
 /// The same, for standard error.
 pub(super) fn is_error_styled() -> bool {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    io::stderr().is_terminal() && !refused
+    AutoStream::choice(&io::stderr()) != ColorChoice::Never
 }

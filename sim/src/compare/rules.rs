@@ -100,7 +100,7 @@ pub fn tolerances() -> BTreeMap<String, String> {
     let words = |rule: Rule| match rule.worse {
         Worse::More => format!("more is worse; tolerated: {}", rule.tolerance),
         Worse::Less => format!("less is worse; tolerated: {}", rule.tolerance),
-        Worse::Neither => "shown when it changes, never worse".to_owned(),
+        Worse::Neither => "neither better nor worse; the gate wants a change accepted".to_owned(),
     };
     let rules = RULES.into_iter().map(|(start, rule)| (start.to_owned(), words(rule)));
     rules.chain([("everything else".to_owned(), words(OTHERS))]).collect()

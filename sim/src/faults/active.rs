@@ -6,11 +6,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Kind, Planned};
-use crate::{
-    seed::Seed,
-    trace::Event,
-    world::recorder::Recorder,
-};
+use crate::{seed::Seed, trace::Event, world::recorder::Recorder};
 
 /// A shared handle.
 #[derive(Clone)]
@@ -65,7 +61,8 @@ impl Active {
     pub fn strike(&self, kind: Kind, worker: usize) -> Option<Strike> {
         let (recorder, number, strike) = {
             let inner = &mut *self.0.borrow_mut();
-            let mut on = inner.on.iter_mut().filter(|(_, on)| on.fault.kind == kind && on.fault.worker == worker);
+            let mut on =
+                inner.on.iter_mut().filter(|(_, on)| on.fault.kind == kind && on.fault.worker == worker);
             let (number, struck) = on.find_map(|(number, on)| on.strikes_now().then_some((*number, on)))?;
             (inner.recorder.clone(), number, Strike { fault: struck.fault.clone(), count: struck.strikes })
         };

@@ -115,7 +115,9 @@ impl Conductor {
                 actions.push(Action::Stop(worker));
                 State::Leaving(worker)
             }
-            State::Leaving(worker) if !condition(worker, Trigger::Time).up => State::Away(worker, now + lasts),
+            State::Leaving(worker) if !condition(worker, Trigger::Time).up => {
+                State::Away(worker, now + lasts)
+            }
             State::Away(worker, moment) if now >= moment => {
                 actions.push(Action::Start(worker));
                 if kind == Kind::RollingRestart {
@@ -134,7 +136,12 @@ impl Conductor {
         };
     }
 
-    fn may_begin(&self, number: usize, now: Duration, condition: &impl Fn(usize, Trigger) -> Condition) -> bool {
+    fn may_begin(
+        &self,
+        number: usize,
+        now: Duration,
+        condition: &impl Fn(usize, Trigger) -> Condition,
+    ) -> bool {
         let fault = &self.faults[number];
         if self.healed || now < fault.at {
             return false;
@@ -313,7 +320,8 @@ mod tests {
 
     #[test]
     fn what_lasts_begins_and_ends() {
-        let steps: [(u64, Condition, &[Action]); 3] = [(5, UP, &[Begin(0)]), (6, UP, &[]), (7, UP, &[End(0)])];
+        let steps: [(u64, Condition, &[Action]); 3] =
+            [(5, UP, &[Begin(0)]), (6, UP, &[]), (7, UP, &[End(0)])];
         check(&[fault(Kind::Partition, 5)], &steps);
     }
 

@@ -131,7 +131,8 @@ impl convex::Faults for OnConvex {
     }
 
     fn padding(&self, caller: &str) -> usize {
-        let strike = worker_of(caller).and_then(|worker| self.active.strike(Kind::ConvexLargeTransition, worker));
+        let strike =
+            worker_of(caller).and_then(|worker| self.active.strike(Kind::ConvexLargeTransition, worker));
         strike.map_or(0, |strike| usize::try_from(strike.fault.bytes).unwrap_or(usize::MAX))
     }
 }

@@ -137,9 +137,9 @@ fn of_entry(fault: &Fault, random: &mut ChaCha8Rng) -> Vec<Planned> {
     let count = fault.count.as_ref().map(|count| *count.get_ref());
     match (time(&fault.at), time(&fault.every), count) {
         (Some(at), ..) => vec![Planned { at, ..template }],
-        (None, Some(every), _) => {
-            spans(from, until, every).map(|(from, until)| Planned { at: random.random_range(from..until), ..template.clone() }).collect()
-        }
+        (None, Some(every), _) => spans(from, until, every)
+            .map(|(from, until)| Planned { at: random.random_range(from..until), ..template.clone() })
+            .collect(),
         (None, None, Some(count)) => {
             let mut moments: Vec<_> = (0..count).map(|_| random.random_range(from..until)).collect();
             moments.sort_unstable();
@@ -182,7 +182,8 @@ fn of_swarm(
     let (from, until) = (swarm.from.get_ref().0, swarm.until.get_ref().0);
     let mut faults: Vec<_> = (0..*swarm.faults.get_ref())
         .map(|_| {
-            let (kind, _) = weighed.choose_weighted(random, |(_, weight)| **weight).expect("weights are positive");
+            let (kind, _) =
+                weighed.choose_weighted(random, |(_, weight)| **weight).expect("weights are positive");
             let (worker, at) = (random.random_range(0..workers), random.random_range(from..until));
             let lasts = if kind.is_momentary() { Duration::ZERO } else { swarm.lasts.draw(random) };
             Planned { lasts, ..vary(Planned::new(**kind, worker, at), random) }
@@ -203,7 +204,9 @@ fn vary(fault: Planned, random: &mut ChaCha8Rng) -> Planned {
         when: if waits && fault.kind != Kind::RollingRestart { when } else { Time },
         probability: *[0.1, 0.5, 1.0].choose(random).expect("not empty"),
         link: *[Link::Convex, Link::Convex, Link::Opencode].choose(random).expect("not empty"),
-        direction: *[Direction::Both, Direction::FromWorker, Direction::ToWorker].choose(random).expect("not empty"),
+        direction: *[Direction::Both, Direction::FromWorker, Direction::ToWorker]
+            .choose(random)
+            .expect("not empty"),
         delay: Duration::from_millis(random.random_range(100..3_000)),
         bytes: random.random_range(1 << 10..64 << 10),
         jump: random.random_range(-3_600_000..3_600_000),
@@ -277,7 +280,8 @@ mod tests {
 
     #[test]
     fn a_scripted_fault_is_planned_as_it_is_written() {
-        let plan = plan("[[faults]]\nkind = 'kill'\nworker = 2\nat = '5s'\nwhen = 'in-mid-reply'\nfor = '3s'", 1);
+        let plan =
+            plan("[[faults]]\nkind = 'kill'\nworker = 2\nat = '5s'\nwhen = 'in-mid-reply'\nfor = '3s'", 1);
         let expected = Planned {
             when: Trigger::InMidReply,
             lasts: Duration::from_secs(3),
@@ -289,7 +293,8 @@ mod tests {
 
     #[test]
     fn counted_moments_are_drawn_within_the_window() {
-        let faults = |seed| plan("[[faults]]\nkind = 'kill'\nfrom = '5s'\nuntil = '9s'\ncount = 20", seed).faults;
+        let faults =
+            |seed| plan("[[faults]]\nkind = 'kill'\nfrom = '5s'\nuntil = '9s'\ncount = 20", seed).faults;
         let window = Duration::from_secs(5)..Duration::from_secs(9);
         assert_eq!(faults(1).len(), 20);
         assert!(faults(1).iter().all(|fault| window.contains(&fault.at)));
@@ -306,7 +311,8 @@ mod tests {
 
     #[test]
     fn a_window_alone_is_one_fault_that_lasts_as_long() {
-        let plan = plan("[[faults]]\nkind = 'opencode-errors'\nfrom = '5s'\nuntil = '35s'\nprobability = 0.2", 1);
+        let plan =
+            plan("[[faults]]\nkind = 'opencode-errors'\nfrom = '5s'\nuntil = '35s'\nprobability = 0.2", 1);
         assert_eq!(plan.describe(), "opencode-errors worker-1 at 5s for 30s with probability 0.2");
     }
 
@@ -317,7 +323,8 @@ mod tests {
     fn each_seed_switches_other_kinds_off_and_weighs_the_rest() {
         let off = |seed| {
             let plan = plan(SWARM, seed);
-            let off: Vec<_> = plan.weights.iter().filter(|(_, weight)| **weight == 0.0).map(|(kind, _)| *kind).collect();
+            let off: Vec<_> =
+                plan.weights.iter().filter(|(_, weight)| **weight == 0.0).map(|(kind, _)| *kind).collect();
             assert!(plan.faults.iter().all(|fault| !off.contains(&fault.kind)));
             assert_eq!(plan.faults.len(), 200);
             off

@@ -49,7 +49,9 @@ impl Stages {
                 let new = Turn { worker, session, text, since: fact.at, step: Step::Pending };
                 self.turns.insert(turn.clone(), new);
             }
-            Event::TurnChanged { turn, to: TurnState::Claimed, .. } => self.step(Some(turn.clone()), Step::Claimed),
+            Event::TurnChanged { turn, to: TurnState::Claimed, .. } => {
+                self.step(Some(turn.clone()), Step::Claimed)
+            }
             Event::TurnChanged { turn, .. } => self.end(turn),
             Event::Prompted { text, message, .. } => {
                 let turn = self.by_text.get(text).cloned();
@@ -109,7 +111,9 @@ impl Stages {
             Trigger::Time => true,
             Trigger::BeforeClaim => {
                 self.ready.contains(worker)
-                    && own.any(|turn| turn.step == Step::Pending && self.is_due(turn) && !self.is_busy(&turn.session))
+                    && own.any(|turn| {
+                        turn.step == Step::Pending && self.is_due(turn) && !self.is_busy(&turn.session)
+                    })
             }
             Trigger::BeforePrompt => own.any(|turn| turn.step == Step::Claimed),
             Trigger::InMidReply => own.any(|turn| turn.step == Step::Begun),

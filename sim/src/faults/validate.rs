@@ -81,7 +81,11 @@ fn moments(fault: &Fault) -> Result<(), Complaint> {
     }
 }
 
-fn window(from: Option<&Spanned<Time>>, until: Option<&Spanned<Time>>, duration: Duration) -> Result<(), Complaint> {
+fn window(
+    from: Option<&Spanned<Time>>,
+    until: Option<&Spanned<Time>>,
+    duration: Duration,
+) -> Result<(), Complaint> {
     let (Some(from), Some(until)) = (from, until) else { return Ok(()) };
     require(
         from.get_ref() < until.get_ref(),
@@ -249,8 +253,9 @@ mod tests {
     #[test]
     fn a_swarm_without_kinds_or_with_a_weight_of_nothing_is_refused() {
         for kinds in ["", "kill = 0", "kill = -1", "kil = 1"] {
-            let source =
-                format!("duration = '1min'\n[swarm]\nfaults = 3\nfrom = '1s'\nuntil = '9s'\n[swarm.kinds]\n{kinds}");
+            let source = format!(
+                "duration = '1min'\n[swarm]\nfaults = 3\nfrom = '1s'\nuntil = '9s'\n[swarm.kinds]\n{kinds}"
+            );
             assert!(Scenario::parse("some.toml", "some", &source).is_err(), "{kinds}");
         }
     }

@@ -1,6 +1,6 @@
 //! The backend's host: a deployment with its history, that answers whoever connects.
 
-use std::{collections::BTreeMap, path::Path, rc::Rc};
+use std::{collections::BTreeMap, path::Path, rc::Rc, time::Duration};
 
 use convex::Value;
 use sha2::{Digest as _, Sha256};
@@ -8,12 +8,12 @@ use tokio::task::JoinSet;
 
 use super::users::People;
 use crate::{
-    convex::{Convex, Options, SyncOptions, auth::Identity, sources},
+    convex::{Clock, Convex, Observer, Options, SyncOptions, auth::Identity, sources},
     faults::{Active, hooks::OnConvex},
     legacy,
     opencode::OpenCode,
     scenario::{Kind, Plan, Scenario},
-    trace::Name,
+    trace::{Digest, Event, Name, RunningDigest},
     world::{
         Order, RunError,
         determinism::{EPOCH, elapsed},
@@ -32,7 +32,7 @@ pub(crate) const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../worker
 /// The machine that all workers of a world are on, as the backend knows it.
 const MACHINE: &str = "machine_simulated";
 /// How long a function takes.
-const EXECUTION: std::time::Duration = std::time::Duration::from_millis(2);
+pub(crate) const EXECUTION: Duration = Duration::from_millis(2);
 /// The history begins so many milliseconds before the run.
 const PAST: f64 = 30.0 * 24.0 * 3_600_000.0;
 
@@ -42,6 +42,37 @@ pub struct Backend {
     convex: Convex,
     facts: Rc<BackendFacts>,
     name: Name,
+    clock: Clock,
+}
+
+/// What a deployment has around it, in simulation or in real time.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Its wall clock.
+    pub clock: Clock,
+    /// How long a function takes.
+    pub execution: Duration,
+    /// Who is told what happens, after it has become facts.
+    pub also: Observer,
+}
+
+impl Surroundings {
+    fn simulated() -> Self {
+        let clock = || u64::try_from((EPOCH + elapsed()).as_nanos()).expect("simulations end before 2554");
+        Self { clock: Rc::new(clock), execution: EXECUTION, also: Rc::new(|_| {}) }
+    }
+}
+
+/// Where the OpenCode sessions from before a run are written.
+pub trait Disk {
+    /// Adds a session that was made at `created_ms` (Unix ms). Returns its id.
+    fn seed_session(&self, title: &str, created_ms: u64) -> String;
+}
+
+impl Disk for OpenCode {
+    fn seed_session(&self, title: &str, created_ms: u64) -> String {
+        Self::seed_session(self, title, created_ms)
+    }
 }
 
 /// The person who owns everything in a world.
@@ -66,6 +97,19 @@ impl Backend {
     /// # Errors
     /// If they cannot be read or do not load.
     pub fn load(order: &Order, recorder: &Recorder, active: &Active) -> Result<Self, RunError> {
+        Self::load_into(Surroundings::simulated(), order, recorder, active)
+    }
+
+    /// The same, in other surroundings.
+    ///
+    /// # Errors
+    /// If they cannot be read or do not load.
+    pub fn load_into(
+        Surroundings { clock, execution, also }: Surroundings,
+        order: &Order,
+        recorder: &Recorder,
+        active: &Active,
+    ) -> Result<Self, RunError> {
         let name = recorder.name(HOST);
         let mut sources = sources::read_directory(Path::new(SOURCES))
             .map_err(|error| RunError::Backend(format!("{SOURCES}: {error}")))?;
@@ -74,20 +118,22 @@ impl Backend {
             let (path, text) = legacy::SOURCE;
             sources.insert(path.to_owned(), text.to_owned());
         }
+        recorder.record(&name, Event::Loaded { sources: digest(&sources) });
         let facts = Rc::new(BackendFacts::new(recorder.clone(), Name::clone(&name)));
         let observer = Rc::clone(&facts);
         let options = Options {
             seed: order.seed.derive("convex"),
-            clock: Rc::new(|| {
-                u64::try_from((EPOCH + elapsed()).as_nanos()).expect("simulations end before 2554")
-            }),
-            execution_latency: EXECUTION,
+            clock: Rc::clone(&clock),
+            execution_latency: execution,
             sync: SyncOptions::default(),
-            observer: Rc::new(move |observation| observer.observe(observation)),
+            observer: Rc::new(move |observation| {
+                observer.observe(observation);
+                also(observation);
+            }),
             faults: OnConvex::new(active.clone()),
         };
         let convex = Convex::load(&sources, options).map_err(|error| RunError::Backend(error.to_string()))?;
-        Ok(Self { convex, facts, name })
+        Ok(Self { convex, facts, name, clock })
     }
 
     /// The deployment.
@@ -98,15 +144,15 @@ impl Backend {
 
     /// Gives worker number `index` its history, here and in OpenCode. Returns the ids of its sessions.
     #[must_use]
-    pub fn seed(&self, index: usize, scenario: &Scenario, plan: &Plan, machine: &OpenCode) -> Vec<String> {
+    pub fn seed(&self, index: usize, scenario: &Scenario, plan: &Plan, machine: &dyn Disk) -> Vec<String> {
         self.convex.seed(|seeder| {
             let mut insert = |table: &str, created: f64, fields: BTreeMap<String, Value>| {
                 seeder
                     .insert(table, fields, created)
                     .unwrap_or_else(|error| panic!("seeding `{table}`: {error}"))
             };
-            let mut history =
-                History { backend: self, insert: &mut insert, clock: EPOCH.as_millis() as f64 - PAST };
+            let now = ((self.clock)() / 1_000_000) as f64;
+            let mut history = History { backend: self, insert: &mut insert, clock: now - PAST };
             history.worker(index, scenario, plan, machine)
         })
     }
@@ -122,6 +168,7 @@ impl Backend {
         tasks.spawn_local(async move { scheduler.run_scheduler().await });
         for person in people.iter() {
             tasks.spawn_local(person.clone().live());
+            tasks.spawn_local(person.clone().answer_questions());
         }
         loop {
             tokio::select! {
@@ -157,7 +204,7 @@ impl<I: FnMut(&str, f64, BTreeMap<String, Value>) -> String> History<'_, I> {
         (self.insert)(table, self.clock, fields)
     }
 
-    fn worker(&mut self, index: usize, scenario: &Scenario, plan: &Plan, machine: &OpenCode) -> Vec<String> {
+    fn worker(&mut self, index: usize, scenario: &Scenario, plan: &Plan, machine: &dyn Disk) -> Vec<String> {
         let owner = Value::from(owner().token_identifier());
         if index == 0 {
             let fields =
@@ -193,7 +240,7 @@ impl<I: FnMut(&str, f64, BTreeMap<String, Value>) -> String> History<'_, I> {
     }
 
     /// A session that OpenCode does not know has no link, or one to a session that is lost.
-    fn session(&mut self, n: usize, worker: &str, owner: &Value, known: bool, machine: &OpenCode) -> String {
+    fn session(&mut self, n: usize, worker: &str, owner: &Value, known: bool, machine: &dyn Disk) -> String {
         let title = format!("session {n}");
         let link = match (known, n % 2) {
             (true, _) => Some(machine.seed_session(&title, self.clock as u64)),
@@ -269,6 +316,13 @@ impl<I: FnMut(&str, f64, BTreeMap<String, Value>) -> String> History<'_, I> {
         self.backend.facts.know_stale_turn(&turn, session, worker, self.clock, text, claimed);
         turn
     }
+}
+
+/// The digest of all files with their names, in the order of the names.
+fn digest(sources: &BTreeMap<String, String>) -> Digest {
+    let mut digest = RunningDigest::default();
+    sources.iter().flat_map(|(path, text)| [path, "\0", text, "\0"]).for_each(|part| digest.push(part));
+    digest.digest()
 }
 
 /// As the backend's `hashSecret`.

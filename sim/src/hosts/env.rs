@@ -18,10 +18,11 @@ use super::{
     launcher::{Launcher, SimServer},
 };
 use crate::{
+    plant::Quirks,
     trace::Name,
     world::{
-        determinism::{EPOCH, elapsed},
-        memory::{Attributed, Owner},
+        determinism::{EPOCH, elapsed, wall_clock},
+        memory::{Attributed, Owner, unattributed},
         network,
     },
 };
@@ -31,13 +32,22 @@ use crate::{
 pub struct SimEnv(Arc<Inner>);
 
 struct Inner {
-    /// The host's.
-    name: Name,
     owner: Owner,
     random: Mutex<ChaCha8Rng>,
     launcher: Launcher,
-    clock: MachineClock,
-    freezer: Freezer,
+    surroundings: Surroundings,
+    quirks: Quirks,
+}
+
+/// What the process is in, besides.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The host's name.
+    pub name: Name,
+    /// The machine's clock.
+    pub clock: MachineClock,
+    /// What lets it stand still.
+    pub freezer: Freezer,
 }
 
 /// By how much the wall clock of a worker's machine is wrong. Clones share it.
@@ -61,14 +71,13 @@ impl SimEnv {
     /// The surroundings of a worker whose memory is charged to `owner`.
     #[must_use]
     pub fn new(
-        name: Name,
         owner: Owner,
         random: ChaCha8Rng,
         launcher: Launcher,
-        clock: MachineClock,
-        freezer: Freezer,
+        surroundings: Surroundings,
+        quirks: Quirks,
     ) -> Self {
-        Self(Arc::new(Inner { name, owner, random: Mutex::new(random), launcher, clock, freezer }))
+        Self(Arc::new(Inner { owner, random: Mutex::new(random), launcher, surroundings, quirks }))
     }
 }
 
@@ -78,12 +87,28 @@ pub fn unix_millis() -> UnixMillis {
     u64::try_from((EPOCH + elapsed()).as_millis()).expect("simulations end before the year 292 million")
 }
 
+/// Planted nondeterminism: how long the machine has been up, within a second (ms).
+fn jitter_of_the_real_clock() -> UnixMillis {
+    u64::try_from(wall_clock().as_nanos() % 1_000).expect("below a thousand")
+}
+
+/// Planted nondeterminism: `bytes` in the order in which a randomly hashed map yields them. The keys are the kernel's:
+/// those of the standard library are seeded on this thread.
+#[expect(clippy::disallowed_types, reason = "the bug that this plants")]
+fn random_order(bytes: &[u8]) -> Vec<u8> {
+    use std::{collections::HashMap, hash::RandomState, thread};
+    let keys = thread::spawn(RandomState::new).join().expect("it only draws keys");
+    let mut places = HashMap::with_hasher(keys);
+    places.extend(bytes.iter().copied().enumerate());
+    places.into_values().collect()
+}
+
 impl Env for SimEnv {
     type Stream = network::Stream;
     type Server = SimServer;
 
     async fn connect(&self, address: &Address) -> io::Result<network::Stream> {
-        network::connect(&self.0.name, address).await
+        network::connect(&self.0.surroundings.name, address).await
     }
 
     async fn launch(&self, launch: Launch) -> Result<SimServer, LaunchError> {
@@ -91,11 +116,18 @@ impl Env for SimEnv {
     }
 
     fn now(&self) -> UnixMillis {
-        unix_millis().saturating_add_signed(self.0.clock.is_ahead_by())
+        let Quirks { clock_panic, real_clock, .. } = self.0.quirks;
+        assert!(!clock_panic, "this panic was planted");
+        let now = unix_millis().saturating_add_signed(self.0.surroundings.clock.is_ahead_by());
+        if real_clock { now + jitter_of_the_real_clock() } else { now }
     }
 
     fn random(&self, buffer: &mut [u8]) {
         self.0.random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(buffer);
+        if self.0.quirks.random_order {
+            let order = unattributed(|| random_order(buffer));
+            buffer.copy_from_slice(&order);
+        }
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is `Env::spawn`: the caller owns the handle")]
@@ -103,6 +135,6 @@ impl Env for SimEnv {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        tokio::spawn(Attributed::new(self.0.owner, Freezable::new(self.0.freezer.clone(), task)))
+        tokio::spawn(Attributed::new(self.0.owner, Freezable::new(self.0.surroundings.freezer.clone(), task)))
     }
 }

@@ -8,6 +8,7 @@ use worker::env::Address;
 use super::launcher::{LaunchRequest, Launcher, Leash, SimServer};
 use crate::{
     opencode::{OpenCode, Server},
+    plant::Quirks,
     trace::Name,
     world::network::{Burial, Listener},
 };
@@ -21,18 +22,19 @@ const PORTS: u16 = 10_000;
 ///
 /// # Errors
 /// None; the signature is turmoil's.
-pub async fn run(name: Name, machine: OpenCode, launcher: Launcher) -> turmoil::Result {
+pub async fn run(name: Name, machine: OpenCode, launcher: Launcher, quirks: Quirks) -> turmoil::Result {
     let _burial = Burial;
     let mut requests = launcher.open();
     let mut servers = JoinSet::new();
     let mut started: u16 = 0;
+    let _eager = quirks.eager_server.then(|| machine.start(None));
     loop {
         tokio::select! {
             Some(request) = requests.recv() => {
                 let address = Address { host: name.to_string(), port: FIRST_PORT + started % PORTS };
                 started = started.wrapping_add(1);
                 let crash = launcher.crashes();
-                servers.spawn_local(process(machine.clone(), request, address, crash));
+                servers.spawn_local(process(machine.clone(), request, address, quirks, crash));
             }
             Some(ended) = servers.join_next() => ended?,
             else => return Ok(()),
@@ -45,6 +47,7 @@ async fn process(
     machine: OpenCode,
     request: LaunchRequest,
     address: Address,
+    quirks: Quirks,
     mut crash: watch::Receiver<u64>,
 ) {
     let LaunchRequest { password, mut answer } = request;
@@ -64,6 +67,10 @@ async fn process(
         Ok(()) = crash.changed() => "killed by signal 11",
         () = serve(&server, &listener) => unreachable!("a listener listens for ever"),
     };
+    if quirks.orphan_server {
+        end(&exited, status);
+        serve(&server, &listener).await;
+    }
     drop(server);
     end(&exited, status);
 }

@@ -2,19 +2,25 @@
 //!
 //! They act inside the backend's host, so no fault of the network keeps a planned message away.
 
-use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    time::Duration,
+};
 
 use convex::Value;
+use rand::Rng;
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::backend::{Backend, owner};
 use crate::{
     convex::{CallError, Kind},
     oracles::Class,
-    scenario::{EndSession, Message, Plan},
+    scenario::{EndSession, Message, Permissions, Plan, Scenario},
+    seed::Seed,
     world::recorder::{Recorder, now},
 };
 
@@ -31,7 +37,29 @@ struct Inner {
     plan: Plan,
     /// Ids of the sessions, by number.
     sessions: Vec<String>,
+    /// What they say to permission questions; `None` if none can come.
+    answers: Option<Answers>,
 }
+
+/// What people say to permission questions.
+pub struct Answers {
+    /// How they decide.
+    pub habits: Permissions,
+    /// What the decisions are drawn from.
+    pub seed: Seed,
+}
+
+impl Answers {
+    /// Those of `scenario`, if anything asks in it.
+    #[must_use]
+    pub fn of(scenario: &Scenario, seed: Seed) -> Option<Self> {
+        let habits = scenario.workload.permissions.clone();
+        (scenario.replies.asks.0 > 0.0).then_some(Self { habits, seed })
+    }
+}
+
+/// How often people look for permission questions.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What a person does.
 enum Act {
@@ -42,8 +70,57 @@ enum Act {
 impl People {
     /// The people who carry out `plan` in `sessions`.
     #[must_use]
-    pub fn new(backend: Backend, recorder: Recorder, plan: Plan, sessions: Vec<String>) -> Self {
-        Self(Rc::new(Inner { backend, recorder, plan, sessions }))
+    pub fn new(
+        backend: Backend,
+        recorder: Recorder,
+        plan: Plan,
+        sessions: Vec<String>,
+        answers: Option<Answers>,
+    ) -> Self {
+        Self(Rc::new(Inner { backend, recorder, plan, sessions, answers }))
+    }
+
+    /// Answers permission questions as they come, for ever; never, if none can come.
+    pub async fn answer_questions(self) {
+        let mut seen = BTreeSet::new();
+        let mut calls = JoinSet::new();
+        while let Some(answers) = &self.0.answers {
+            tokio::select! {
+                () = sleep(LOOK) => {}
+                Some(_) = calls.join_next() => continue,
+            }
+            let open: BTreeMap<String, String> = self.open_questions().await.into_iter().collect();
+            seen.retain(|id| open.contains_key(id));
+            for (id, about) in open {
+                if seen.insert(id.clone())
+                    && let Some((after, allow)) = answers.decide(&about)
+                {
+                    calls.spawn_local(self.clone().answer(id, after, allow));
+                }
+            }
+        }
+    }
+
+    async fn answer(self, question: String, after: Duration, allow: bool) {
+        sleep(after).await;
+        let args = [("question", question.into()), ("allow", allow.into())];
+        self.call("permissions:answer", args).await;
+    }
+
+    /// Ids of the open questions, and what each is about.
+    async fn open_questions(&self) -> Vec<(String, String)> {
+        let args = Value::Object(BTreeMap::new());
+        let listed =
+            self.0.backend.convex().call(Kind::Query, "permissions:list", args, Some(owner()), CALLER);
+        let Ok(Value::Array(questions)) = listed.await else { return Vec::new() };
+        let about = |question| match question {
+            Value::Object(fields) => match (fields.get("_id"), fields.get("patterns")) {
+                (Some(Value::String(id)), Some(about)) => Some((id.clone(), format!("{about:?}"))),
+                _ => None,
+            },
+            _ => None,
+        };
+        questions.into_iter().filter_map(about).collect()
     }
 
     /// Does everything that is planned. A slow call delays nobody else's.
@@ -96,13 +173,14 @@ impl People {
         self.0.sessions[number].as_str().into()
     }
 
-    /// Calls a function. A refusal because the session has ended is as it should be; any other is a finding.
+    /// Calls a function. A refusal because the session, or a question's time, has ended is as it should be; any
+    /// other is a finding.
     async fn call<const N: usize>(&self, path: &str, args: [(&str, Value); N]) -> Option<Value> {
         let args = Value::Object(args.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
         let called = self.0.backend.convex().call(Kind::Mutation, path, args, Some(owner()), CALLER).await;
         match called {
             Ok(value) => Some(value),
-            Err(error) if is_session_ended(&error) => None,
+            Err(error) if is_too_late(&error, path) => None,
             Err(error) => {
                 let message = format!("a person's `{path}` was refused: {error}");
                 self.0
@@ -114,10 +192,25 @@ impl People {
     }
 }
 
-fn is_session_ended(error: &CallError) -> bool {
+impl Answers {
+    /// When to answer what; `None` to leave it alone.
+    fn decide(&self, about: &str) -> Option<(Duration, bool)> {
+        let mut random = self.seed.stream(&format!("permission/{about}"));
+        let ignored = random.random_bool(self.habits.ignored.0);
+        let allowed = random.random_bool(self.habits.allowed.0);
+        let after = self.habits.after.draw(&mut random);
+        (!ignored).then_some((after, allowed))
+    }
+}
+
+fn is_too_late(error: &CallError, path: &str) -> bool {
     let CallError::Failed(failure) = error else { return false };
     let Some(Value::Object(data)) = &failure.data else { return false };
-    code(data) == Some("session_ended")
+    match code(data) {
+        Some("session_ended") => true,
+        Some("not_found") => path == "permissions:answer",
+        _ => false,
+    }
 }
 
 fn code(data: &BTreeMap<String, Value>) -> Option<&str> {

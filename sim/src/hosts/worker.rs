@@ -14,18 +14,18 @@ use tokio::sync::Notify;
 use worker::{config::Config, run::Stop, telemetry::Status};
 
 use super::{
-    env::{MachineClock, SimEnv},
+    env::{MachineClock, SimEnv, Surroundings},
     freeze::{Freezable, Freezer},
     launcher::Launcher,
 };
 use crate::{
-    oracles::Class,
+    plant::Quirks,
     seed::Seed,
     trace::{Event, Exit, Name},
     world::{
         memory::{Attributed, Owner},
         network,
-        recorder::{Recorder, now},
+        recorder::Recorder,
     },
 };
 
@@ -44,6 +44,16 @@ pub struct Boot {
 /// A worker process, from its start to its end.
 pub type Program = fn(Boot) -> Pin<Box<dyn Future<Output = Exit>>>;
 
+/// What every process on a machine is started with.
+pub struct Outfit {
+    /// Its settings.
+    pub config: Config,
+    /// How it starts OpenCode servers.
+    pub launcher: Launcher,
+    /// What is odd about its surroundings.
+    pub quirks: Quirks,
+}
+
 /// One worker's machine.
 pub struct WorkerHost {
     /// `worker-N`.
@@ -52,12 +62,10 @@ pub struct WorkerHost {
     pub opencode: Name,
     /// The machine's wall clock.
     pub clock: MachineClock,
-    /// Where the worker starts its OpenCode servers.
-    pub launcher: Launcher,
     /// Whom the processes are charged to, in turn: a zombie's memory is not its successor's.
     owners: [Owner; 2],
     program: Program,
-    config: Config,
+    outfit: Outfit,
     seed: Seed,
     recorder: Recorder,
     starts: Cell<u64>,
@@ -66,15 +74,25 @@ pub struct WorkerHost {
     processes: RefCell<BTreeMap<u64, Process>>,
     /// Asks for one more process beside those that run.
     second: Notify,
-    /// Whether it is known what the last process left behind.
-    accounted: Cell<bool>,
+    /// What the last process left behind is known, or will be at one of the next measurements.
+    remains: Cell<Remains>,
+}
+
+/// How much is known of what a process left behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Remains {
+    /// It runs, or it was not measured since it ended.
+    Unseen,
+    /// Its heap was measured; what was on its way out has until the next measurement.
+    Measured,
+    /// All is recorded.
+    Recorded,
 }
 
 struct Process {
     stop: Stop,
     status: Arc<Status>,
     freezer: Freezer,
-    asked: bool,
     shown: Option<String>,
 }
 
@@ -84,8 +102,7 @@ impl WorkerHost {
     pub fn new(
         [index, count]: [usize; 2],
         program: Program,
-        config: Config,
-        launcher: Launcher,
+        outfit: Outfit,
         seed: Seed,
         recorder: &Recorder,
     ) -> Self {
@@ -93,17 +110,16 @@ impl WorkerHost {
             name: recorder.name(&format!("worker-{}", index + 1)),
             opencode: recorder.name(&format!("opencode-{}", index + 1)),
             clock: MachineClock::default(),
-            launcher,
             owners: [Owner::worker(index), Owner::worker(count + index)],
             program,
-            config,
+            outfit,
             seed,
             recorder: recorder.clone(),
             starts: Cell::new(0),
             zombies: Cell::new(0),
             processes: RefCell::default(),
             second: Notify::new(),
-            accounted: Cell::new(false),
+            remains: Cell::new(Remains::Recorded),
         }
     }
 
@@ -137,11 +153,15 @@ impl WorkerHost {
         self.ended(start, exit);
     }
 
-    fn owner(&self) -> Owner {
+    /// Whose memory the newest process has.
+    pub fn owner(&self) -> Owner {
         self.owners[self.zombies.get() % 2]
     }
 
     fn begin(&self) -> (u64, Freezer, Boot) {
+        if self.remains.replace(Remains::Unseen) != Remains::Recorded && self.is_empty() {
+            self.record_left();
+        }
         self.starts.set(self.starts.get() + 1);
         let start = self.starts.get();
         let (stop, status, freezer) = (Stop::default(), Arc::new(Status::default()), Freezer::default());
@@ -149,30 +169,31 @@ impl WorkerHost {
             stop: stop.clone(),
             status: Arc::clone(&status),
             freezer: freezer.clone(),
-            asked: false,
             shown: None,
         };
         self.processes.borrow_mut().insert(start, process);
         self.record(Event::WorkerStarted { worker: Name::clone(&self.name), start });
         let random = self.seed.stream(&format!("{}/start/{start}", self.name));
-        let (clock, launcher) = (self.clock.clone(), self.launcher.clone());
-        let env = SimEnv::new(Name::clone(&self.name), self.owner(), random, launcher, clock, freezer.clone());
-        (start, freezer, Boot { env, config: self.config.clone(), stop, status })
+        let (name, clock) = (Name::clone(&self.name), self.clock.clone());
+        let surroundings = Surroundings { name, clock, freezer: freezer.clone() };
+        let Outfit { config, launcher, quirks } = &self.outfit;
+        let env = SimEnv::new(self.owner(), random, launcher.clone(), surroundings, *quirks);
+        (start, freezer, Boot { env, config: config.clone(), stop, status })
     }
 
     fn ended(&self, start: u64, exit: Exit) {
-        let process = self.processes.borrow_mut().remove(&start);
+        self.processes.borrow_mut().remove(&start);
         let worker = Name::clone(&self.name);
         if start < self.starts.get() {
             // A newer process has taken over; that this one ends by itself is what it should do.
             return self.record(Event::ZombieExited { worker, start, exit });
         }
-        let asked = process.is_some_and(|process| process.asked);
-        self.record(Event::Exited { worker, exit: exit.clone() });
-        if !asked || exit != Exit::Stopped {
-            let message = format!("{} ended by itself: {exit:?}", self.name);
-            self.recorder.with(|all| all.court.raise("lifecycle", Class::Safety, now(), message, &all.trace));
-        }
+        self.record(Event::Exited { worker, exit });
+    }
+
+    /// Lets the machine's OpenCode servers die.
+    pub fn crash_opencode(&self) {
+        self.outfit.launcher.crash();
     }
 
     /// Whether a process runs that is no zombie.
@@ -187,8 +208,7 @@ impl WorkerHost {
 
     /// Asks all processes to end, as SIGTERM does.
     pub fn ask_to_stop(&self) {
-        for (start, process) in &mut *self.processes.borrow_mut() {
-            process.asked = true;
+        for (start, process) in &*self.processes.borrow() {
             if *start == self.starts.get() {
                 self.record(Event::StopAsked { worker: Name::clone(&self.name) });
             }
@@ -216,10 +236,21 @@ impl WorkerHost {
         self.processes.borrow().values().for_each(|process| process.freezer.thaw());
     }
 
+    /// Whether all processes are gone and what they left behind is recorded.
+    pub fn has_left(&self) -> bool {
+        self.is_empty() && self.remains.get() == Remains::Recorded
+    }
+
     /// Records how the process is, or once what it left behind.
     pub fn measure(&self) {
-        if self.accounted.replace(!self.is_up()) && !self.is_up() {
-            return;
+        match (self.is_up(), self.remains.get()) {
+            (true, _) => {}
+            (false, Remains::Unseen) => self.remains.set(Remains::Measured),
+            (false, Remains::Measured) => {
+                self.remains.set(Remains::Recorded);
+                return self.record_left();
+            }
+            (false, Remains::Recorded) => return,
         }
         if let Some(process) = self.processes.borrow_mut().get_mut(&self.starts.get()) {
             let state = format!("{:?}", process.status.phase());
@@ -233,6 +264,11 @@ impl WorkerHost {
         }
         let (live, peak) = (self.owner().usage().live, self.owner().take_peak());
         self.record(Event::Heap { worker: Name::clone(&self.name), live, peak });
+    }
+
+    fn record_left(&self) {
+        let (bytes, sockets) = (self.owner().usage().live, network::open_streams(self.owner()));
+        self.record(Event::Left { worker: Name::clone(&self.name), bytes, sockets });
     }
 
     fn record(&self, event: Event) {

@@ -33,6 +33,8 @@ fn host_of(event: &Event) -> &'static str {
         | Event::CreateEnded { .. }
         | Event::Prompted { .. }
         | Event::ReplyEnded { .. }
+        | Event::EventStreamOpened
+        | Event::EventStreamClosed
         | Event::ModelsListed => "opencode-1",
         Event::WorkerStarted { .. } | Event::Heap { .. } | Event::Cache { .. } => "worker-1",
         _ => "convex",
@@ -95,15 +97,40 @@ pub(crate) fn ready() -> Event {
 
 /// A call by the worker that read so much.
 pub(crate) fn executed(documents_read: u64, bytes_read: u64) -> Event {
-    Event::Executed {
-        function: name("chat:claim"),
-        caller: Caller::Worker(name("worker-1")),
-        documents_read,
-        bytes_read,
-        documents_written: 0,
-        bytes_written: 0,
-        attempts: 1,
-        rerun: false,
-        error: None,
+    Call { read: (documents_read, bytes_read), ..Call::default() }.event()
+}
+
+/// A call by the worker.
+pub(crate) struct Call {
+    pub(crate) function: &'static str,
+    /// Documents and bytes.
+    pub(crate) read: (u64, u64),
+    /// Documents.
+    pub(crate) written: u64,
+    pub(crate) epoch: Option<u64>,
+    pub(crate) error: Option<&'static str>,
+}
+
+impl Default for Call {
+    fn default() -> Self {
+        Self { function: "chat:claim", read: (0, 0), written: 0, epoch: None, error: None }
+    }
+}
+
+impl Call {
+    pub(crate) fn event(self) -> Event {
+        Event::Executed {
+            function: name(self.function),
+            caller: Caller::Worker(name("worker-1")),
+            documents_read: self.read.0,
+            bytes_read: self.read.1,
+            documents_written: self.written,
+            bytes_written: 0,
+            attempts: 1,
+            rerun: false,
+            identity: self.epoch.map(|_| name("worker-1")),
+            epoch: self.epoch,
+            error: self.error.map(name),
+        }
     }
 }

@@ -15,6 +15,7 @@ pub struct Figures {
     turns: BTreeMap<&'static str, u64>,
     open: BTreeMap<Name, Times>,
     by_text: BTreeMap<Name, Name>,
+    scheduled: BTreeMap<Name, Micros>,
     sent: u64,
     ended: u64,
     chunks: u64,
@@ -167,6 +168,7 @@ impl Default for Figures {
             turns: BTreeMap::new(),
             open: BTreeMap::new(),
             by_text: BTreeMap::new(),
+            scheduled: BTreeMap::new(),
             sent: 0,
             ended: 0,
             chunks: 0,
@@ -249,7 +251,7 @@ fn edge(micros: u64) -> f64 {
 }
 
 impl Latency {
-    fn of(stage: &'static str, histogram: &Histogram<u64>) -> Self {
+    pub(crate) fn of(stage: &'static str, histogram: &Histogram<u64>) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 µs")]
         let millis = |micros: u64| micros as f64 / 1000.0;
         let quantile = |share| millis(histogram.value_at_quantile(share));
@@ -278,6 +280,12 @@ impl Rate {
 }
 
 impl Figures {
+    /// Tells when the message `text` should be sent. Its latencies count from then, however late the backend takes it:
+    /// in real time, one that is slow must not hide how long people wait (coordinated omission).
+    pub fn schedule(&mut self, text: Name, at: Micros) {
+        self.scheduled.insert(text, at);
+    }
+
     /// Counts a fact.
     pub fn observe(&mut self, fact: &Fact) {
         match &fact.event {
@@ -317,7 +325,7 @@ impl Figures {
             Event::StopAsked { .. } => counts.stops += 1,
             Event::ServerStarted => counts.server_starts += 1,
             Event::EventStreamOpened => counts.event_streams += 1,
-            Event::Connected => counts.connections += 1,
+            Event::Connected { .. } => counts.connections += 1,
             Event::SessionLinked { .. } => counts.links += 1,
             Event::Cache { sessions, .. } => counts.cached_sessions = counts.cached_sessions.max(*sessions),
             _ => {}
@@ -327,7 +335,8 @@ impl Figures {
     fn sent(&mut self, at: Micros, turn: &Name, text: &Name) {
         self.sent += 1;
         self.by_text.insert(Name::clone(text), Name::clone(turn));
-        let times = Times { sent: at, claimed: None, prompted: None, first_chunk: None };
+        let sent = self.scheduled.remove(text).unwrap_or(at);
+        let times = Times { sent, claimed: None, prompted: None, first_chunk: None };
         self.open.insert(Name::clone(turn), times);
     }
 
@@ -459,6 +468,23 @@ mod tests {
             assert_eq!((stage, count, round(max)), (expected.0, expected.1, round(expected.2)));
         }
         assert_eq!(summary.turns, BTreeMap::from([("completed", 1)]));
+    }
+
+    #[test]
+    fn a_message_that_is_taken_late_has_waited_since_it_was_due() {
+        let mut figures = Figures::default();
+        figures.schedule(name("hello"), 1000);
+        let (turn, session, worker) = (name("t1"), name("s1"), name("worker-1"));
+        let sent = Event::Sent { turn, session, worker, created: 0.0, text: name("hello") };
+        let ended = [
+            changed(TurnState::Pending, TurnState::Claimed),
+            changed(TurnState::Claimed, TurnState::Completed),
+        ];
+        for (at, event) in [501_000, 502_000, 601_000].into_iter().zip([sent].into_iter().chain(ended)) {
+            figures.observe(&Fact { at, host: name("convex"), event });
+        }
+        let whole = figures.summary().latencies.pop().unwrap();
+        assert_eq!((whole.stage, whole.max.round()), ("sent → completed", 600.0));
     }
 
     #[test]

@@ -2,18 +2,21 @@
 //!
 //! All of it repeats to the last byte, but for the section with the id `machine`.
 
-mod chart;
-mod palette;
+pub(super) mod chart;
+pub(super) mod palette;
 mod plots;
-mod tables;
+pub(super) mod tables;
 mod time;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Report, Verdict, text};
-use crate::oracles::{Class, Violation};
+use super::{Report, Verdict, load, text};
+use crate::{
+    load::figures::LoadFigures,
+    oracles::{Class, Violation},
+};
 
-const STYLE: &str = include_str!("html/style.css");
+pub(super) const STYLE: &str = include_str!("html/style.css");
 
 /// The page.
 #[must_use]
@@ -58,7 +61,7 @@ fn head(report: &Report) -> Markup {
             div.verdict.(class) {
                 strong { (word) } " " span { (text::meaning(report.verdict)) }
                 @if let Some(first) = report.violations.first() {
-                    p { "First: " (first.oracle) " at " (text::seconds(first.at)) ", " (first.message) }
+                    p { "First: " (first.oracle) " at " (text::seconds(first.at)) ", " (super::story::tell(first).message) }
                 }
                 @if !report.plants.is_empty() {
                     p { "Bugs were planted on purpose: " (format!("{:?}", report.plants)) }
@@ -78,6 +81,11 @@ fn body(report: &Report) -> Markup {
             (tables::oracles(report))
         }
         @if !report.violations.is_empty() { (violations(report)) }
+        @if let Some(load) = &report.load { (real_time(load)) }
+        section {
+            h2 { "States worth reaching" }
+            (tables::marks(report))
+        }
         section {
             h2 { "What happened when" }
             (time::workers(report, &axis))
@@ -99,6 +107,25 @@ fn body(report: &Report) -> Markup {
             (tables::words("Figures of the run", &text::facts(report)))
             h3 { "What was run" }
             (tables::words("Options", &report.options))
+        }
+    }
+}
+
+/// What a run in real time measured besides.
+fn real_time(load: &LoadFigures) -> Markup {
+    html! {
+        section {
+            h2 { "In real time" }
+            p.soft { "The worker's binary as a process of its own. Nothing on this page repeats exactly." }
+            (tables::words("In real time", &load::rows(load)))
+            @if !load.steps.is_empty() {
+                h3 { "Rising load" }
+                (tables::table("Rising load", load::STEP_HEAD, &load::steps(&load.steps)))
+            }
+            @if !load.against.is_empty() {
+                h3 { "Beside another worker" }
+                (tables::against(load))
+            }
         }
     }
 }
@@ -125,20 +152,22 @@ fn story(violation: &Violation) -> Markup {
         Class::Safety => "safety",
         Class::Liveness => "liveness",
     };
+    let story = super::story::tell(violation);
     html! {
         h3 { span.bad { (violation.oracle) } " (" (class) ") at " (text::seconds(violation.at)) }
-        p { (violation.message) }
-        @if !violation.story.is_empty() {
-            p.soft { "What led to it:" }
+        p { (story.message) }
+        @if !story.lines.is_empty() {
+            p.soft { "What led to it, in seconds before:" }
             div.scroll tabindex="0" role="region" aria-label="What led to it" {
                 table.story {
-                    thead { tr { th scope="col" { "at" } th scope="col" { "where" } th scope="col" { "what" } } }
+                    thead { tr { th scope="col" { "when" } th scope="col" { "where" } th scope="col" { "what" } } }
                     tbody {
-                        @for fact in &violation.story {
-                            tr { td { (text::seconds(fact.at)) } td { (fact.host) } td { (fact.event) } }
-                        }
+                        @for line in &story.lines { tr { td { (line.when) } td { (line.place) } td { (line.what) } } }
                     }
                 }
+            }
+            @if !story.names.is_empty() {
+                p.soft { @for (short, name) in &story.names { (short) " is " code { (name) } ". " } }
             }
         }
     }
@@ -150,8 +179,8 @@ fn machine(report: &Report) -> Markup {
         footer {
             section #machine {
                 h2 { "The machine" }
-                p { "This depends on the machine; nothing else on this page does." }
-                (tables::words("The machine", &text::machine(report.engine)))
+                @if report.load.is_none() { p { "This depends on the machine; nothing else on this page does." } }
+                (tables::words("The machine", &text::machine(report)))
             }
         }
     }

@@ -52,9 +52,10 @@ fn status(report: &Report, oracle: &str, count: u64) -> TestCaseStatus {
 fn describe(report: &Report, kept: &[&Violation], count: u64) -> String {
     let mut text = format!("run it again: {}\n{count} in all", report.replay);
     for (index, violation) in kept.iter().enumerate() {
-        let _ = write!(text, "\n\nat {}: {}", text::seconds(violation.at), violation.message);
-        for fact in violation.story.iter().filter(|_| index == 0) {
-            let _ = write!(text, "\n  {fact}");
+        let story = super::story::tell(violation);
+        let _ = write!(text, "\n\nat {}: {}", text::seconds(violation.at), story.message);
+        if index == 0 {
+            let _ = write!(text, "\n{}", story.columns("  ").trim_end());
         }
     }
     text

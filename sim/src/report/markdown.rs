@@ -49,11 +49,12 @@ fn violations(page: &mut String, report: &Report) {
 }
 
 fn tell(page: &mut String, violation: &Violation) {
-    let (oracle, at, message) = (violation.oracle, text::seconds(violation.at), escape(&violation.message));
+    let story = super::story::tell(violation);
+    let (oracle, at, message) = (violation.oracle, text::seconds(violation.at), escape(&story.message));
     let _ = writeln!(page, "- **{oracle}** at {at}: {message}\n");
-    if !violation.story.is_empty() {
-        let story: Vec<_> = violation.story.iter().map(ToString::to_string).collect();
-        let _ = writeln!(page, "<details><summary>what led to it</summary>\n\n{}", fenced(&story.join("\n")));
+    if !story.lines.is_empty() {
+        let told = story.columns("");
+        let _ = writeln!(page, "<details><summary>what led to it</summary>\n\n{}", fenced(told.trim_end()));
         let _ = writeln!(page, "</details>\n");
     }
 }
@@ -75,7 +76,11 @@ fn latencies(page: &mut String, report: &Report) {
 }
 
 /// A table whose columns after the first are aligned to the right.
-fn table<const N: usize>(page: &mut String, head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
+pub(super) fn table<const N: usize>(
+    page: &mut String,
+    head: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) {
     let _ = writeln!(page, "| {} |\n|:---{}|", head.join(" | "), "|---:".repeat(N - 1));
     for row in rows {
         let _ = writeln!(page, "| {} |", row.join(" | "));
@@ -84,7 +89,7 @@ fn table<const N: usize>(page: &mut String, head: [&str; N], rows: impl IntoIter
 }
 
 /// Text that Markdown shows as it is, in a table too.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -99,7 +104,7 @@ fn escape(text: &str) -> String {
 }
 
 /// A block of code, in a fence longer than any within it.
-fn fenced(code: &str) -> String {
+pub(super) fn fenced(code: &str) -> String {
     let longest = code.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat((longest + 1).max(3));
     format!("{fence}text\n{code}\n{fence}\n")

@@ -29,6 +29,11 @@ pub enum Measure {
     Creates,
     /// Runs of a backend function, by request or because its data changed: the sum of each bucket.
     Calls,
+    /// Resident memory of a worker's process, in bytes: the most in each bucket. Only in real time.
+    Resident,
+    /// Processor time of a worker's process since the measurement before, in percent of one processor. Only in real
+    /// time.
+    Processor,
 }
 
 /// Something that happened at one moment.
@@ -92,6 +97,8 @@ pub struct Series {
     now: Micros,
     tracks: BTreeMap<(Measure, Name), Track>,
     creates: BTreeMap<Name, VecDeque<Micros>>,
+    /// When each worker's process was last measured, and its processor time then, in ms.
+    measured: BTreeMap<Name, (Micros, u64)>,
     waiting: BTreeSet<Name>,
     running: BTreeSet<Name>,
     marks: Vec<Mark>,
@@ -141,6 +148,7 @@ impl Default for Series {
             now: 0,
             tracks: BTreeMap::new(),
             creates: BTreeMap::new(),
+            measured: BTreeMap::new(),
             waiting: BTreeSet::new(),
             running: BTreeSet::new(),
             marks: Vec::new(),
@@ -161,6 +169,10 @@ impl Series {
             Event::Cache { worker, sessions } => {
                 self.hold(Measure::Cached, worker, fact.at, *sessions, *sessions);
             }
+            Event::Process { worker, rss, cpu_ms, .. } => {
+                self.hold(Measure::Resident, worker, fact.at, *rss, *rss);
+                self.processor(worker, fact.at, *cpu_ms);
+            }
             Event::Sent { turn, .. } => {
                 self.waiting.insert(Name::clone(turn));
                 self.count_turns(fact.at);
@@ -172,6 +184,24 @@ impl Series {
                 self.track(Measure::Calls, function).add(bucket);
             }
             other => self.mark(fact.at, other),
+        }
+    }
+
+    fn processor(&mut self, worker: &Name, at: Micros, cpu_ms: u64) {
+        let before = self.measured.insert(Name::clone(worker), (at, cpu_ms));
+        let (since, then) = before.filter(|(_, then)| *then <= cpu_ms).unwrap_or((at, cpu_ms));
+        if at > since {
+            let percent = (cpu_ms - then) * 100_000 / (at - since);
+            self.hold(Measure::Processor, worker, at, percent, percent);
+        }
+    }
+
+    /// A process is gone; what is measured of it falls to nothing.
+    fn gone(&mut self, worker: &Name, at: Micros) {
+        self.hold(Measure::Cached, worker, at, 0, 0);
+        if self.measured.remove(worker).is_some() {
+            self.hold(Measure::Resident, worker, at, 0, 0);
+            self.hold(Measure::Processor, worker, at, 0, 0);
         }
     }
 
@@ -202,18 +232,22 @@ impl Series {
         let what = match event {
             Event::WorkerStarted { worker, .. } => Moment::Started(Name::clone(worker)),
             Event::Killed { worker } => {
-                self.hold(Measure::Cached, worker, at, 0, 0);
+                self.gone(worker, at);
                 Moment::Killed(Name::clone(worker))
             }
             Event::StopAsked { worker } => Moment::StopAsked(Name::clone(worker)),
             Event::Exited { worker, exit } => {
-                self.hold(Measure::Cached, worker, at, 0, 0);
+                self.gone(worker, at);
                 let ended = if *exit == Exit::Stopped { Moment::Stopped } else { Moment::Failed };
                 ended(Name::clone(worker))
             }
             Event::ZombieExited { worker, .. } => Moment::ZombieEnded(Name::clone(worker)),
-            Event::FaultBegan { fault, kind, worker } => Moment::FaultBegan(*fault, *kind, Name::clone(worker)),
-            Event::FaultEnded { fault, kind, worker } => Moment::FaultEnded(*fault, *kind, Name::clone(worker)),
+            Event::FaultBegan { fault, kind, worker } => {
+                Moment::FaultBegan(*fault, *kind, Name::clone(worker))
+            }
+            Event::FaultEnded { fault, kind, worker } => {
+                Moment::FaultEnded(*fault, *kind, Name::clone(worker))
+            }
             Event::PhaseBegan { phase } => Moment::Phase(*phase),
             _ => return,
         };
@@ -308,6 +342,8 @@ mod tests {
             bytes_written: 0,
             attempts: 1,
             rerun: false,
+            identity: None,
+            epoch: None,
             error: None,
         }
     }
@@ -322,6 +358,23 @@ mod tests {
     fn a_value_stays_until_it_changes_and_a_peak_is_not_lost() {
         let line = timeline(450_000, [(0, heap(5, 5)), (210_000, heap(3, 9))]);
         check(&line, Measure::Heap, &[5, 5, 9, 3, 3]);
+    }
+
+    #[test]
+    fn processor_time_becomes_a_share_and_falls_to_nothing_with_the_process() {
+        let process = |cpu_ms| Event::Process {
+            worker: name("w"),
+            rss: 7,
+            peak_rss: 9,
+            pss: 0,
+            cpu_ms,
+            threads: 1,
+            files: 9,
+        };
+        let killed = Event::Killed { worker: name("w") };
+        let line = timeline(350_000, [(0, process(10)), (100_000, process(60)), (300_000, killed)]);
+        check(&line, Measure::Processor, &[0, 50, 50, 0]);
+        check(&line, Measure::Resident, &[7, 7, 7, 7]);
     }
 
     #[test]

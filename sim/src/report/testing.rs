@@ -4,7 +4,7 @@ use super::{Engine, Figures, Report, SCHEMA, Series, TraceSummary, Verdict};
 use crate::{
     oracles::{Class, Violation},
     plant::Plant,
-    scenario::Limits,
+    scenario::{Limits, Source},
     seed::Seed,
     trace::{Caller, Event, Exit, Fact, Micros, Name, Phase, TurnState},
 };
@@ -30,6 +30,8 @@ fn executed(function: &str) -> Event {
         bytes_written: 0,
         attempts: 1,
         rerun: false,
+        identity: None,
+        epoch: None,
         error: None,
     }
 }
@@ -63,7 +65,7 @@ fn life() -> Vec<(Micros, &'static str, Event)> {
 }
 
 /// A report without violations.
-pub(super) fn passed() -> Report {
+pub(crate) fn passed() -> Report {
     let (mut figures, mut series) = (Figures::default(), Series::default());
     for (at, host, event) in life() {
         let fact = Fact { at, host: name(host), event };
@@ -74,11 +76,14 @@ pub(super) fn passed() -> Report {
         schema: SCHEMA,
         scenario: "some".into(),
         description: "a test of reports".into(),
+        source: Source::new("some.toml", "duration = '4s'"),
         seed: Seed(42),
         plants: Vec::new(),
         options: vec![("duration", "4s".into()), ("workers", "1 (Worker)".into())],
         verdict: Verdict::Passed,
         oracles: vec![("memory", 0), ("throttle", 0)],
+        marks: [("kill-in-mid-reply", 1), ("model-error", 0)].into(),
+        required_marks: vec!["kill-in-mid-reply"],
         violations: Vec::new(),
         figures: figures.summary(),
         distribution: figures.distribution(),
@@ -87,11 +92,12 @@ pub(super) fn passed() -> Report {
         trace: TraceSummary { facts: 16, hash: "0123456789abcdef0123456789abcdef".into() },
         replay: "cargo run -p sim -- some.toml --seed 0x2a".into(),
         engine: Engine { steps: 5000, simulated: 5.0, wall: 0.25 },
+        load: None,
     }
 }
 
 /// A report with violations whose texts try to break out of what they are put into.
-pub(super) fn failed() -> Report {
+pub(crate) fn failed() -> Report {
     let event = Event::Aborted { opencode_session: name("<script>alert('x')</script>") };
     let fact = Fact { at: SECOND, host: name("opencode-1"), event };
     let told = Violation {

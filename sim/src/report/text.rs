@@ -4,12 +4,8 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 
-use super::{Engine, Report, Verdict, figures::Summary};
-use crate::{
-    oracles::Violation,
-    plant::Plant,
-    seed::Seed,
-};
+use super::{Report, Verdict, figures::Summary, load};
+use crate::{load::figures::LoadFigures, marks::unreached, oracles::Violation, plant::Plant, seed::Seed};
 
 /// What is printed before a run: everything that decides it.
 #[must_use]
@@ -48,7 +44,11 @@ pub fn summary(report: &Report, styled: bool) -> String {
         let _ = writeln!(text, "\n{}", faults(&report.figures));
     }
     let _ = writeln!(text, "\n{}", run(report));
+    if let Some(load) = &report.load {
+        let _ = writeln!(text, "\n{}", real_time(load));
+    }
     text.push('\n');
+    let _ = writeln!(text, "{}", marks(report));
     for (oracle, count) in &report.oracles {
         let _ = match count {
             0 => writeln!(text, "{}  {oracle}", style.good("ok  ")),
@@ -63,8 +63,8 @@ pub fn summary(report: &Report, styled: bool) -> String {
     text
 }
 
-struct Style {
-    styled: bool,
+pub(super) struct Style {
+    pub(super) styled: bool,
 }
 
 impl Style {
@@ -72,25 +72,19 @@ impl Style {
         if self.styled { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
-    fn good(&self, text: &str) -> String {
+    pub(super) fn good(&self, text: &str) -> String {
         self.paint("32", text)
     }
 
-    fn bad(&self, text: &str) -> String {
+    pub(super) fn bad(&self, text: &str) -> String {
         self.paint("1;31", text)
     }
 }
 
 fn story(violation: &Violation, style: &Style) -> String {
     let title = format!("first violation: {}", violation.oracle);
-    let mut text = format!("{} at {}\n  {}\n", style.bad(&title), seconds(violation.at), violation.message);
-    if !violation.story.is_empty() {
-        text.push_str("\n  what led to it:\n");
-    }
-    for fact in &violation.story {
-        let _ = writeln!(text, "  {fact}");
-    }
-    text
+    let told = super::story::text(violation, "  ");
+    format!("{} at {}\n{told}", style.bad(&title), seconds(violation.at))
 }
 
 fn verdict(report: &Report, style: &Style) -> String {
@@ -104,7 +98,7 @@ fn verdict(report: &Report, style: &Style) -> String {
 }
 
 /// A table whose columns after the first are aligned to the right.
-fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
+pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(head);
     for row in rows {
@@ -114,6 +108,19 @@ fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// The states worth reaching that were reached, and the required ones that were not.
+fn marks(report: &Report) -> String {
+    let reached = report.marks.iter().filter(|(_, count)| **count > 0);
+    let reached: Vec<_> = reached.map(|(mark, count)| format!("{mark} {count}")).collect();
+    let mut text =
+        format!("marks reached: {}\n", if reached.is_empty() { "none".into() } else { reached.join(", ") });
+    let missing = unreached(&report.required_marks, &[&report.marks]);
+    if !missing.is_empty() {
+        let _ = writeln!(text, "required, but not reached with this seed: {}", missing.join(", "));
+    }
+    text
 }
 
 fn turns(figures: &Summary) -> Table {
@@ -147,8 +154,30 @@ fn faults(figures: &Summary) -> Table {
     table(["faults", "began", "struck"], rows)
 }
 
+fn real_time(load: &LoadFigures) -> String {
+    let rows = load::rows(load).into_iter().map(|(name, value)| [name, value]);
+    let mut text = left(["in real time", ""], rows).to_string();
+    if !load.steps.is_empty() {
+        let _ = write!(text, "\n\n{}", table(load::STEP_HEAD, load::steps(&load.steps)));
+    }
+    if !load.against.is_empty() {
+        let rows = load.against.iter().map(|(name, ours, theirs)| [name, ours, theirs].map(String::clone));
+        let _ = write!(text, "\n\n{}", left(["beside another worker", "ours", "theirs"], rows));
+    }
+    text
+}
+
+/// A table of words, aligned to the left.
+fn left<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
+    let mut table = table(head, rows);
+    table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Left));
+    table
+}
+
 fn run(report: &Report) -> Table {
-    let rows = facts(report).into_iter().chain(machine(report.engine));
+    // Of a run in real time there is more to say below.
+    let engine = report.load.is_none().then(|| machine(report));
+    let rows = facts(report).into_iter().chain(engine.into_iter().flatten());
     table(["run", ""], rows.map(|(name, value)| [name.to_owned(), value]))
 }
 
@@ -165,7 +194,7 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
         figures.creates, figures.creates_at_once, figures.creates_per_second
     );
     let servers = format!("{} starts, {} event streams", counts.server_starts, counts.event_streams);
-    vec![
+    let mut facts = vec![
         ("chunks stored", figures.chunks.to_string()),
         ("prompts", counts.prompts.to_string()),
         ("calls per turn", format!("{:.1}", figures.worker_calls_per_turn)),
@@ -174,15 +203,24 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
         ("workers", ends),
         ("OpenCode servers", servers),
         ("trace", format!("{} facts, {}", report.trace.facts, &report.trace.hash[..16])),
-    ]
+    ];
+    if report.load.is_some() {
+        facts.retain(|(name, _)| *name != "peak heap");
+    }
+    facts
 }
 
 /// What depends on the machine.
-pub(super) fn machine(engine: Engine) -> [(&'static str, String); 2] {
-    let speed = engine.simulated / engine.wall.max(1e-9);
+pub(super) fn machine(report: &Report) -> [(&'static str, String); 2] {
+    let engine = report.engine;
+    let wall = engine.wall.max(1e-9);
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let turns = report.figures.turns.values().sum::<u64>() as f64;
+    let speed =
+        format!("{:.0} simulated seconds and {:.0} turns per second", engine.simulated / wall, turns / wall);
     [
         ("wall time", format!("{:.2} s for {:.0} s, {} steps", engine.wall, engine.simulated, engine.steps)),
-        ("speed", format!("{speed:.0} simulated seconds per second")),
+        ("speed", speed),
     ]
 }
 

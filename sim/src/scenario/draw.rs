@@ -103,12 +103,25 @@ fn draw_messages(scenario: &Scenario, worker: usize, sessions: usize, random: &m
     let mut times = draw_times(scenario, random);
     times.sort_unstable();
     let workload = &scenario.workload;
+    let written = workload.messages.get_ref().iter();
+    let written =
+        written.filter(|message| *message.worker.get_ref() == worker as u64 + 1).map(|message| Message {
+            at: message.at.0,
+            session: usize::try_from(message.session).expect("validated"),
+            text: text(
+                worker,
+                usize::try_from(message.number).expect("numbers fit into memory"),
+                message.bytes.0,
+            ),
+        });
     let message = |(number, at): (usize, Duration)| Message {
         at,
         session: draw_session(workload.spread, sessions, random),
         text: text(worker, number, workload.message_bytes.draw(random)),
     };
-    times.into_iter().enumerate().map(message).collect()
+    let mut messages: Vec<_> = times.into_iter().enumerate().map(message).chain(written).collect();
+    messages.sort_by_key(|message| message.at);
+    messages
 }
 
 fn draw_times(scenario: &Scenario, random: &mut impl Rng) -> Vec<Duration> {
@@ -187,6 +200,20 @@ mod tests {
         assert!(plan.messages.is_sorted_by_key(|message| message.at));
         let window = Duration::from_secs(1)..Duration::from_secs(540);
         assert!(plan.messages.iter().all(|message| window.contains(&message.at) && message.session < 50));
+    }
+
+    #[test]
+    fn messages_written_in_full_are_what_was_drawn() {
+        let drawn = Plan::draw(&scenario(PEOPLE), Seed(1), 0);
+        let written = drawn.messages.iter().enumerate().take(3).map(|(number, message)| {
+            let (session, bytes) = (message.session, message.text.len());
+            let at = humantime::format_duration(message.at);
+            format!("[[workload.messages]]\nsession = {session}\nat = '{at}'\nnumber = {number}\nbytes = {bytes}\n")
+        });
+        let written: String = written.collect();
+        let people = PEOPLE.replace("turns = 300", "turns = 0");
+        let plan = Plan::draw(&scenario(&format!("{people}{written}")), Seed(1), 0);
+        assert_eq!((&plan.messages[..], plan.stale_pending), (&drawn.messages[..3], drawn.stale_pending));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The shape of a scenario file. Unknown keys are refused; everything but `duration` has a default.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize as _};
 use toml::Spanned;
 use worker::config::Settings;
 
@@ -13,9 +14,12 @@ use crate::{
 };
 
 /// A scenario as it stands in its file: shape checked, sense not yet.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Raw {
+    /// Where it belongs in `sim list`.
+    #[serde(default)]
+    pub family: Family,
     /// A name for reports; by default the file's name.
     #[serde(default)]
     pub name: Option<String>,
@@ -29,18 +33,23 @@ pub struct Raw {
     #[serde(default)]
     pub seed: Option<Seed>,
     /// How long people and faults are at work (simulated).
+    #[schemars(with = "Time")]
     pub duration: Spanned<Time>,
     /// The step of the simulation: messages arrive at its edges. Larger is faster.
     #[serde(default = "defaults::tick")]
+    #[schemars(with = "Time")]
     pub tick: Spanned<Time>,
     /// How long a message between two hosts travels.
     #[serde(default = "defaults::latency")]
+    #[schemars(with = "Between<Time>")]
     pub latency: Spanned<Between<Time>>,
     /// Workers, each with an OpenCode host of its own.
     #[serde(default = "defaults::workers")]
+    #[schemars(with = "u64")]
     pub workers: Spanned<u64>,
     /// The workers' settings, as in their config file.
     #[serde(default)]
+    #[schemars(schema_with = "super::json::settings")]
     pub worker: Settings,
     /// What exists when the run begins.
     #[serde(default)]
@@ -63,13 +72,55 @@ pub struct Raw {
     /// What must happen once faults have stopped.
     #[serde(default)]
     pub liveness: Liveness,
+    /// States that it is there to reach (see `marks`): a sweep fails if none of its runs reached one of them.
+    #[serde(default, rename = "required_marks")]
+    #[schemars(with = "Vec<String>")]
+    pub required_marks: Vec<Spanned<String>>,
     /// Marks the scenario for `sim gate`.
     #[serde(default)]
     pub gate: Gate,
 }
 
+/// Where a scenario belongs.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, serde::Serialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// A bit of everything.
+    #[default]
+    General,
+    /// How much there is: sessions, history, backlog.
+    Population,
+    /// Workers that end and start.
+    Restarts,
+    /// What is between the hosts.
+    Network,
+    /// An OpenCode server that does not do as it should.
+    Opencode,
+    /// A backend that does not do as it should.
+    Convex,
+    /// Nobody is kept waiting by others.
+    Fairness,
+    /// Replies of unusual sizes.
+    Replies,
+    /// A long time with little or nothing to do.
+    Idle,
+    /// A long time with everything.
+    Soak,
+    /// Workers that must be convicted.
+    Control,
+}
+
+/// As it stands in the file.
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 /// Which worker runs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Ours.
@@ -80,20 +131,23 @@ pub enum Kind {
 }
 
 /// What exists when the run begins, for each worker.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Population {
     /// Active sessions in the backend.
     pub sessions: u64,
     /// How many of them have no OpenCode session (or one that OpenCode has lost).
+    #[schemars(with = "u64")]
     pub missing_in_opencode: Spanned<u64>,
     /// Sessions that only OpenCode knows.
     pub only_in_opencode: u64,
     /// Completed turns in each session.
     pub old_messages_per_session: u64,
     /// Turns from before the run that nobody has claimed.
+    #[schemars(with = "u64")]
     pub stale_pending: Spanned<u64>,
     /// Turns from before the run that an earlier start of the worker had claimed.
+    #[schemars(with = "u64")]
     pub stale_claimed: Spanned<u64>,
 }
 
@@ -111,14 +165,16 @@ impl Default for Population {
 }
 
 /// What people do, at each worker.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Workload {
     /// Messages that are sent.
     pub turns: u64,
     /// When the first may be sent.
+    #[schemars(with = "Time")]
     pub from: Spanned<Time>,
     /// When the last may be sent; by default nine tenths into the run.
+    #[schemars(with = "Option<Time>")]
     pub until: Option<Spanned<Time>>,
     /// How messages are spread over time.
     pub arrival: Arrival,
@@ -127,7 +183,53 @@ pub struct Workload {
     /// Bytes of a message.
     pub message_bytes: Between<Bytes>,
     /// Sessions that people end, at moments of the same window.
+    #[schemars(with = "u64")]
     pub end_sessions: Spanned<u64>,
+    /// Messages in full, sent besides the `turns` that are drawn: how `sim shrink` writes them.
+    #[schemars(with = "Vec<Written>")]
+    pub messages: Spanned<Vec<Written>>,
+    /// What people say to permission questions.
+    pub permissions: Permissions,
+}
+
+/// A message in full.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Written {
+    /// At which worker, from 1.
+    #[serde(default = "defaults::first")]
+    #[schemars(with = "u64")]
+    pub worker: Spanned<u64>,
+    /// In which session, from 0.
+    pub session: u64,
+    /// When.
+    pub at: Time,
+    /// Tells it from every other message of its worker; the text begins with it, and the reply is drawn from the text.
+    pub number: u64,
+    /// About how long it is.
+    pub bytes: Bytes,
+}
+
+/// What people say to the permission questions that they are shown.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Permissions {
+    /// Questions that nobody answers (0 to 1).
+    pub ignored: Share,
+    /// Of the others, those that are answered with yes (0 to 1).
+    pub allowed: Share,
+    /// From the question to its answer, on top of the second at most that it takes to see it.
+    pub after: Between<Time>,
+}
+
+impl Default for Permissions {
+    fn default() -> Self {
+        Self {
+            ignored: Share(0.0),
+            allowed: Share(1.0),
+            after: Between { min: Time::from_secs(1), max: Time::from_secs(10) },
+        }
+    }
 }
 
 impl Default for Workload {
@@ -140,12 +242,14 @@ impl Default for Workload {
             spread: Spread::Even,
             message_bytes: Between { min: Bytes(40), max: Bytes(400) },
             end_sessions: unplaced(0),
+            permissions: Permissions::default(),
+            messages: unplaced(Vec::new()),
         }
     }
 }
 
 /// How messages are spread over time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arrival {
     /// Evenly at random.
@@ -155,7 +259,7 @@ pub enum Arrival {
 }
 
 /// How messages are spread over sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Spread {
     /// Each session as likely as any other.
@@ -165,7 +269,7 @@ pub enum Spread {
 }
 
 /// What the models say.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Replies {
     /// Pieces in which a reply is streamed.
@@ -178,6 +282,8 @@ pub struct Replies {
     pub pace: Between<Time>,
     /// Replies that end with an error of the model (0 to 1).
     pub model_errors: Share,
+    /// Replies whose first step runs a tool that asks for permission (0 to 1).
+    pub asks: Share,
 }
 
 impl Default for Replies {
@@ -188,20 +294,21 @@ impl Default for Replies {
             first_token: Between { min: Time::from_millis(200), max: Time::from_millis(1500) },
             pace: Between { min: Time::from_millis(20), max: Time::from_millis(80) },
             model_errors: Share(0.0),
+            asks: Share(0.0),
         }
     }
 }
 
 /// What the oracles enforce.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// OpenCode sessions being created at once.
     pub creates_in_flight: u64,
     /// Creations begun within any second (at least 1).
     pub creates_per_second: u64,
-    /// Heap of a worker that is ready and has nothing to do. Measured: 34 to 42 KiB, and 112 KiB once OpenCode runs
-    /// (two connections to it).
+    /// Heap of a worker that is ready, runs no turn and has no OpenCode server. Measured: 34 to 42 KiB before the
+    /// first turn; after turns 64 KiB, as buffers keep the size that they needed, and 71 KiB while it beats.
     pub worker_heap_idle: Bytes,
     /// Heap above that, whatever happens. Mostly connections to OpenCode: hyper takes 25 KiB for each, and besides
     /// the event stream's there are up to six while many turns begin at once.
@@ -218,6 +325,8 @@ pub struct Limits {
     pub start_documents: u64,
     /// The same, for each stale turn expired on the way.
     pub start_documents_per_expired: u64,
+    /// How long a session that is ready may wait while its worker has a place free.
+    pub claim_within: Time,
 }
 
 impl Default for Limits {
@@ -225,7 +334,7 @@ impl Default for Limits {
         Self {
             creates_in_flight: 5,
             creates_per_second: 5,
-            worker_heap_idle: Bytes(128 * 1024),
+            worker_heap_idle: Bytes(96 * 1024),
             worker_heap_above_idle: Bytes(320 * 1024),
             worker_heap_per_turn: Bytes(8 * 1024),
             cached_sessions: 64,
@@ -233,12 +342,13 @@ impl Default for Limits {
             bytes_per_call: Bytes(256 * 1024),
             start_documents: 50,
             start_documents_per_expired: 12,
+            claim_within: Time::from_secs(2),
         }
     }
 }
 
 /// What must happen once faults have stopped.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Liveness {
     /// Everything comes to its end within this time (simulated).
@@ -252,10 +362,11 @@ impl Default for Liveness {
 }
 
 /// How the scenario takes part in `sim gate`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gate {
     /// One run each; none without the table.
+    #[schemars(with = "Vec<Seed>")]
     pub seeds: Spanned<Vec<Seed>>,
 }
 
@@ -282,6 +393,10 @@ mod defaults {
     }
 
     pub(super) fn workers() -> Spanned<u64> {
+        unplaced(1)
+    }
+
+    pub(super) fn first() -> Spanned<u64> {
         unplaced(1)
     }
 }

@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use rand::Rng;
+use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{self, Visitor},
@@ -123,7 +124,8 @@ impl<'de> Deserialize<'de> for Share {
 }
 
 /// A range with both ends included, written `{ min = 1, max = 3 }`. `min` is at most `max`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Between<T> {
     /// The least.
     pub min: T,

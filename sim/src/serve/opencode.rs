@@ -24,27 +24,43 @@ pub struct Installation {
     pub binary: PathBuf,
     /// The project.
     pub directory: PathBuf,
-    _root: TempDir,
+    root: TempDir,
 }
 
 impl Installation {
     /// Writes an executable that becomes `simulator opencode …`.
+    ///
+    /// # Errors
+    /// If the directory for temporary files does not let it.
+    pub fn new(simulator: &Path) -> io::Result<Self> {
+        Self::calling(|_| vec![simulator.into(), "opencode".into()])
+    }
+
+    /// Writes an executable that becomes the command that `command` makes, given the fresh directory; its arguments
+    /// are appended.
     ///
     /// A script that replaces itself, not a link: the worker follows links, and a process between the two would
     /// outlive a worker that is killed.
     ///
     /// # Errors
     /// If the directory for temporary files does not let it.
-    pub fn new(simulator: &Path) -> io::Result<Self> {
+    pub fn calling(command: impl FnOnce(&Path) -> Vec<PathBuf>) -> io::Result<Self> {
         let root = tempfile::Builder::new().prefix("sim-serve-").tempdir()?;
         let directory = root.path().join("project");
         fs::create_dir(&directory)?;
         let binary = root.path().join("opencode");
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(&binary)?;
-        let simulator = simulator.to_string_lossy();
-        let quoted = shlex::try_quote(&simulator).map_err(io::Error::other)?;
-        io::Write::write_all(&mut file, format!("#!/bin/sh\nexec {quoted} opencode \"$@\"\n").as_bytes())?;
-        Ok(Self { binary, directory, _root: root })
+        let words: Vec<_> =
+            command(root.path()).iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let quoted = shlex::try_join(words.iter().map(String::as_str)).map_err(io::Error::other)?;
+        io::Write::write_all(&mut file, format!("#!/bin/sh\nexec {quoted} \"$@\"\n").as_bytes())?;
+        Ok(Self { binary, directory, root })
+    }
+
+    /// The directory that all of it is in; gone with it.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.root.path()
     }
 }
 
@@ -93,7 +109,8 @@ pub async fn serve(
     answer(&server, &listener).await.map_err(listen)
 }
 
-async fn answer(server: &Server, listener: &TcpListener) -> io::Result<()> {
+/// Answers connections until the listener fails.
+pub(crate) async fn answer(server: &Server, listener: &TcpListener) -> io::Result<()> {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

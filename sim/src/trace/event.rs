@@ -146,14 +146,21 @@ pub enum Event {
         attempts: u64,
         /// Whether a subscription ran again because its data changed.
         rerun: bool,
+        /// The worker, and its incarnation, that the credentials in the arguments name.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        identity: Option<Name>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        epoch: Option<u64>,
         /// The code or message of the error it ended with.
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<Name>,
     },
-    /// A client's WebSocket was opened.
-    Connected,
+    /// A mutation came that had been answered before: it did not run again, and got the same answer.
+    Replayed { function: Name, caller: Caller },
+    /// A client's WebSocket was opened; clients go by their host's name.
+    Connected { client: Name },
     /// A client's WebSocket was closed.
-    Disconnected,
+    Disconnected { client: Name },
 
     // ── OpenCode ──
     /// A server answers.
@@ -190,6 +197,9 @@ pub enum Event {
     Lifecycle { worker: Name, state: Name },
     /// The heap of a worker: bytes held now, and at most since the last such fact.
     Heap { worker: Name, live: i64, peak: i64 },
+    /// A worker's process as the kernel shows it (only in real time): resident memory now and at most so far, its
+    /// proportional share (0 where the kernel does not tell), processor time so far, threads, open files.
+    Process { worker: Name, rss: u64, peak_rss: u64, pss: u64, cpu_ms: u64, threads: u64, files: u64 },
     /// OpenCode sessions that a worker remembers.
     Cache { worker: Name, sessions: u64 },
     /// A worker was killed, and its OpenCode server with it.
@@ -198,6 +208,10 @@ pub enum Event {
     StopAsked { worker: Name },
     /// A worker ended by itself.
     Exited { worker: Name, exit: Exit },
+    /// What was left of a worker a moment after it ended: bytes of heap, and sockets that it had opened.
+    Left { worker: Name, bytes: i64, sockets: u64 },
+    /// A worker panicked.
+    Panicked { worker: Name, message: Name },
 
     /// An older process of a worker, which had stood still while a newer one started, ended.
     ZombieExited { worker: Name, start: u64, exit: Exit },
@@ -211,11 +225,23 @@ pub enum Event {
     FaultEnded { fault: u64, kind: Kind, worker: Name },
 
     // ── The run ──
+    /// The backend's functions were loaded: the digest of their sources, bugs planted into them included. Nothing that
+    /// they do comes before it, so two runs of different sources differ here first.
+    Loaded { sources: Digest },
     /// The run entered a phase.
     PhaseBegan { phase: Phase },
 }
 
 impl Event {
+    /// What is measured here at regular times, if this is a measurement.
+    pub(super) fn measured(&self) -> Option<(&'static str, Name)> {
+        match self {
+            Self::Heap { worker, .. } => Some(("heap", Name::clone(worker))),
+            Self::Cache { worker, .. } => Some(("cache", Name::clone(worker))),
+            _ => None,
+        }
+    }
+
     /// Whether `name` is one of the things that this fact is about.
     #[must_use]
     pub fn mentions(&self, name: &str) -> bool {
@@ -228,27 +254,32 @@ impl Event {
             Self::PersonEnded { session } => among(&[session]),
             Self::SessionLinked { session, opencode_session } => among(&[session, opencode_session]),
             Self::Executed { caller: Caller::Worker(worker), .. }
+            | Self::Replayed { caller: Caller::Worker(worker), .. }
             | Self::EpochBegan { worker, .. }
             | Self::Ready { worker, .. }
             | Self::Offline { worker }
             | Self::WorkerStarted { worker, .. }
             | Self::Lifecycle { worker, .. }
             | Self::Heap { worker, .. }
+            | Self::Process { worker, .. }
             | Self::Cache { worker, .. }
             | Self::Killed { worker }
             | Self::StopAsked { worker }
+            | Self::Left { worker, .. }
+            | Self::Panicked { worker, .. }
             | Self::Exited { worker, .. }
             | Self::ZombieExited { worker, .. }
             | Self::FaultBegan { worker, .. }
             | Self::FaultStruck { worker, .. }
             | Self::FaultEnded { worker, .. } => among(&[worker]),
+            Self::Connected { client } | Self::Disconnected { client } => among(&[client]),
             Self::Prompted { opencode_session, message, text } => among(&[opencode_session, message, text]),
             Self::ReplyEnded { opencode_session, message, .. } => among(&[opencode_session, message]),
             Self::CreateEnded { opencode_session: Some(opencode_session), .. }
             | Self::Aborted { opencode_session } => among(&[opencode_session]),
             Self::Executed { .. }
-            | Self::Connected
-            | Self::Disconnected
+            | Self::Replayed { .. }
+            | Self::Loaded { .. }
             | Self::ServerStarted
             | Self::ServerStopped
             | Self::Request { .. }

@@ -46,6 +46,8 @@ thread_local! {
     static ENTROPY: RefCell<Option<ChaCha8Rng>> = const { RefCell::new(None) };
     /// The last simulated time seen on this thread; `None` means that the real clock counts.
     static ELAPSED: Cell<Option<Duration>> = const { Cell::new(None) };
+    /// When the run in real time that this thread takes part in began, by [`wall_clock`].
+    static LIVE_SINCE: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
 /// Runs `run` on a fresh, deterministic thread.
@@ -68,9 +70,19 @@ where
         .expect("the system refuses another thread")
 }
 
-/// Simulated time since the run began: inside a host exact, between steps as of the last [`set_elapsed`].
+/// From now on this thread takes part in a run in real time, which began when [`wall_clock`] showed `start`.
+pub fn join_live_run(start: Duration) {
+    assert!(ELAPSED.get().is_none(), "a thread that simulates has no real time");
+    LIVE_SINCE.set(Some(start));
+}
+
+/// Simulated time since the run began: inside a host exact, between steps as of the last [`set_elapsed`]. In a run in
+/// real time: real time.
 #[must_use]
 pub fn elapsed() -> Duration {
+    if let Some(start) = LIVE_SINCE.get() {
+        return wall_clock().saturating_sub(start);
+    }
     let last = ELAPSED.get().unwrap_or_default();
     // Outside a runtime turmoil would read `Instant::now`, which asks this function again.
     let inside_host = tokio::runtime::Handle::try_current().is_ok();
@@ -89,6 +101,13 @@ pub fn set_elapsed(elapsed: Duration) {
 #[must_use]
 pub fn wall_clock() -> Duration {
     let time = kernel_clock(libc::CLOCK_MONOTONIC);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// The processor time of this thread. For runs in real time only.
+#[must_use]
+pub fn thread_time() -> Duration {
+    let time = kernel_clock(libc::CLOCK_THREAD_CPUTIME_ID);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 

@@ -5,12 +5,13 @@ use std::rc::Rc;
 use turmoil::Sim;
 
 use super::{
-    network,
+    Order, network,
     recorder::{Recorder, now},
 };
 use crate::{
     faults::{Action, Active, Condition, Conductor, Direction, Kind, Link, Plan, Planned, Trigger},
     hosts::{Settled, backend, worker::WorkerHost},
+    plant::Plant,
     scenario::{Between, Time},
     trace::{Event, Name},
 };
@@ -22,19 +23,23 @@ pub(super) struct Injector {
     recorder: Recorder,
     name: Name,
     latency: Between<Time>,
+    /// Whether a bug is planted that lets OpenCode servers outlive their worker.
+    orphans: bool,
 }
 
 impl Injector {
-    /// The faults of `plan`; what travels without faults takes `latency`.
-    pub(super) fn new(
-        plan: Plan,
-        workers: usize,
-        active: Active,
-        recorder: &Recorder,
-        latency: Between<Time>,
-    ) -> Self {
-        let conductor = Conductor::new(plan.faults, workers);
-        Self { conductor, active, recorder: recorder.clone(), name: recorder.name("world"), latency }
+    /// The faults of `order`.
+    pub(super) fn new(order: &Order, active: Active, recorder: &Recorder) -> Self {
+        let scenario = &order.scenario;
+        let plan = Plan::draw(scenario, order.seed);
+        Self {
+            conductor: Conductor::new(plan.faults, scenario.workers),
+            active,
+            recorder: recorder.clone(),
+            name: recorder.name("world"),
+            latency: scenario.latency,
+            orphans: order.plants.contains(&Plant::OrphanServer),
+        }
     }
 
     /// Does what is due.
@@ -52,7 +57,7 @@ impl Injector {
     fn perform(&self, action: Action, sim: &mut Sim<'static>, settled: &Settled) {
         let workers = &settled.workers;
         match action {
-            Action::Kill(worker) => kill(sim, &workers[worker]),
+            Action::Kill(worker) => kill(sim, &workers[worker], self.orphans),
             Action::Stop(worker) => workers[worker].ask_to_stop(),
             Action::Start(worker) => start(sim, &workers[worker]),
             Action::Freeze(worker) => workers[worker].freeze(),
@@ -81,7 +86,7 @@ impl Injector {
         let (here, there) = (&*worker.name, other_end(worker, fault.link));
         match fault.kind {
             Kind::ClockJump => worker.clock.jump(fault.jump),
-            Kind::OpencodeCrash => worker.launcher.crash(),
+            Kind::OpencodeCrash => worker.crash_opencode(),
             Kind::OpencodeStreamCut => settled.opencodes[fault.worker].cut_event_streams(),
             Kind::OpencodeSessionsVanish => self.lose_sessions(fault, settled),
             Kind::ConvexRestart => {
@@ -163,16 +168,21 @@ fn other_end(worker: &WorkerHost, link: Link) -> &str {
     }
 }
 
-fn ways<'a>(direction: Direction, worker: &'a str, other: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+fn ways<'a>(
+    direction: Direction,
+    worker: &'a str,
+    other: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
     let from = (direction != Direction::ToWorker).then_some((worker, other));
     let to = (direction != Direction::FromWorker).then_some((other, worker));
     from.into_iter().chain(to)
 }
 
 /// Kills a worker, and its OpenCode server as production's parent-death signal does.
-fn kill(sim: &mut Sim<'static>, worker: &Rc<WorkerHost>) {
+/// With a bug planted it survives.
+fn kill(sim: &mut Sim<'static>, worker: &Rc<WorkerHost>, survives: bool) {
     worker.killed();
-    for host in [&worker.name, &worker.opencode] {
+    for host in [Some(&worker.name), (!survives).then_some(&worker.opencode)].into_iter().flatten() {
         network::set_down(host, true);
         network::end_software(|| sim.crash(&**host));
     }

@@ -46,6 +46,12 @@ impl Owner {
         Self(ACTIVE.get())
     }
 
+    /// Its place in a table of [`OWNERS`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+
     /// What this owner holds and held, as counted on this thread.
     #[must_use]
     pub fn usage(self) -> Usage {

@@ -31,7 +31,7 @@ use turmoil::{
 };
 use worker::env::Address;
 
-use super::memory::{Attributed, Owner, unattributed};
+use super::memory::{Attributed, OWNERS, Owner, unattributed};
 
 /// The ports that outgoing connections use up. Servers listen below them.
 pub const EPHEMERAL_PORTS: RangeInclusive<u16> = 20_000..=65_535;
@@ -49,6 +49,13 @@ thread_local! {
     /// Ways that are cut, each with how often.
     static CUT: RefCell<BTreeMap<(String, String), u64>> = const { RefCell::new(BTreeMap::new()) };
     static DOWN: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+    static SOCKETS: [Cell<u64>; OWNERS] = const { [const { Cell::new(0) }; OWNERS] };
+}
+
+/// How many streams `owner` has opened and not dropped.
+#[must_use]
+pub fn open_streams(owner: Owner) -> u64 {
+    SOCKETS.with(|open| open[owner.index()].get())
 }
 
 /// Says whether the host called `name` is down: then connections to it are refused.
@@ -67,7 +74,8 @@ pub async fn connect(from: &str, address: &Address) -> io::Result<Stream> {
     across_cuts(from, &address.host).await?;
     let connecting = TcpStream::connect((address.host.as_str(), address.port));
     let stream = Attributed::new(Owner::NOBODY, connecting).await?;
-    Ok(unattributed(|| Stream::new(stream, from.to_owned(), address.host.clone())))
+    let (here, there) = unattributed(|| (from.to_owned(), address.host.clone()));
+    Ok(Stream::new(stream, here, there))
 }
 
 /// Waits until messages pass both ways between two hosts.
@@ -132,7 +140,8 @@ pub fn set_latency(sim: &Sim<'_>, a: &str, b: &str, least: Duration, most: Durat
 /// Resets all streams between two hosts, on both sides: the next read or write fails.
 pub fn reset(a: &str, b: &str) -> usize {
     let ends = |open: &&Open| (open.here == a && open.there == b) || (open.here == b && open.there == a);
-    let severed: Vec<_> = OPEN.with_borrow(|open| open.values().filter(ends).map(|open| open.sever.clone()).collect());
+    let severed: Vec<_> =
+        OPEN.with_borrow(|open| open.values().filter(ends).map(|open| open.sever.clone()).collect());
     severed.iter().for_each(|sever| sever.pull());
     severed.len()
 }
@@ -185,7 +194,9 @@ impl Sever {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         let polled = poll(context);
-        if polled.is_pending() && !severed.waiting[side].as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+        if polled.is_pending()
+            && !severed.waiting[side].as_ref().is_some_and(|waker| waker.will_wake(context.waker()))
+        {
             severed.waiting[side] = Some(context.waker().clone());
         }
         polled
@@ -237,7 +248,9 @@ impl Listener {
     /// None from turmoil; the signature is that of a real listener.
     pub async fn accept(&self) -> io::Result<(Stream, String)> {
         let (stream, address) = self.0.accept().await?;
-        let name = |address: SocketAddr| turmoil::reverse_lookup(address.ip()).unwrap_or_else(|| address.to_string());
+        let name = |address: SocketAddr| {
+            turmoil::reverse_lookup(address.ip()).unwrap_or_else(|| address.to_string())
+        };
         let (here, peer) = (name(stream.local_addr()?), name(address));
         Ok((Stream::new(stream, here, peer.clone()), peer))
     }
@@ -247,6 +260,8 @@ impl Listener {
 pub struct Stream {
     /// Counts the streams of this thread.
     number: u64,
+    /// Who opened it: on this end, whoever was active.
+    owner: Owner,
     stream: Option<TcpStream>,
     sever: Sever,
 }
@@ -255,10 +270,14 @@ impl Stream {
     fn new(stream: TcpStream, here: String, there: String) -> Self {
         let number = STREAMS.get();
         STREAMS.set(number + 1);
-        let sever = Sever::default();
-        let open = Open { here, there, sever: sever.clone() };
-        OPEN.with_borrow_mut(|streams| streams.insert(number, open));
-        Self { number, stream: Some(stream), sever }
+        let owner = Owner::active();
+        SOCKETS.with(|open| open[owner.index()].update(|count| count + 1));
+        unattributed(|| {
+            let sever = Sever::default();
+            let open = Open { here, there, sever: sever.clone() };
+            OPEN.with_borrow_mut(|streams| streams.insert(number, open));
+            Self { number, owner, stream: Some(stream), sever }
+        })
     }
 
     /// Polls the stream below, unless it was reset.
@@ -278,6 +297,7 @@ impl Drop for Stream {
     /// Closing sends a last message.
     fn drop(&mut self) {
         let Some(stream) = self.stream.take() else { return };
+        SOCKETS.with(|open| open[self.owner.index()].update(|count| count - 1));
         unattributed(|| {
             // At the end of the thread there may be no map any more.
             let _ = OPEN.try_with(|open| open.borrow_mut().remove(&self.number));

@@ -46,11 +46,11 @@ impl Progress {
         self.interrupted.store(true, Relaxed);
     }
 
-    pub(super) fn is_interrupted(&self) -> bool {
+    pub(crate) fn is_interrupted(&self) -> bool {
         self.interrupted.load(Relaxed)
     }
 
-    pub(super) fn show(&self, look: Look) {
+    pub(crate) fn show(&self, look: Look) {
         let millis = u64::try_from(look.simulated.as_millis()).unwrap_or(u64::MAX);
         self.simulated_ms.store(millis, Relaxed);
         self.turns_sent.store(look.turns_sent, Relaxed);

@@ -5,10 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{determinism, memory::unattributed};
 use crate::{
     faults::Stages,
+    marks::Marks,
     oracles::Court,
     report::{Figures, Series},
     trace::{Event, Fact, Micros, Name, Names, Trace},
 };
+
+/// Someone who is shown every fact.
+pub type Follower = Box<dyn FnMut(&Fact) + Send>;
 
 /// What is known about a run.
 pub struct Recording {
@@ -20,24 +24,31 @@ pub struct Recording {
     pub figures: Figures,
     /// The lines of the report.
     pub series: Series,
+    /// States worth reaching.
+    pub marks: Marks,
     /// How far each turn is.
     pub stages: Stages,
+    /// Others who follow the facts of this run.
+    pub followers: Vec<Follower>,
     /// Whether the report is made: then nothing is recorded any more.
     pub closed: bool,
     names: Names,
 }
 
-/// A shared handle to the recording. All use is from the run's own thread; the lock is for the types' sake.
+/// A shared handle to the recording. A simulation uses it from one thread; a run in real time from several, whose facts
+/// are then in the order in which they took the lock.
 #[derive(Clone)]
 pub struct Recorder(Arc<Mutex<Recording>>);
 
 impl Recorder {
     /// A recorder without facts.
     #[must_use]
-    pub fn new(trace: Trace, court: Court) -> Self {
+    pub fn new(trace: Trace, court: Court, marks: Marks) -> Self {
         let (figures, series) = (Figures::default(), Series::default());
         let (stages, names) = (Stages::default(), Names::default());
-        let recording = Recording { trace, court, figures, series, stages, closed: false, names };
+        let followers = Vec::new();
+        let closed = false;
+        let recording = Recording { trace, court, figures, series, marks, stages, followers, closed, names };
         Self(Arc::new(Mutex::new(recording)))
     }
 
@@ -50,14 +61,16 @@ impl Recorder {
     /// Records that `event` happened at `host`, now.
     pub fn record(&self, host: &Name, event: Event) {
         unattributed(|| {
-            let fact = Fact { at: now(), host: Name::clone(host), event };
             let recording = &mut *self.lock();
+            let fact = Fact { at: now(), host: Name::clone(host), event };
             if recording.closed {
                 return;
             }
             recording.figures.observe(&fact);
             recording.series.observe(&fact);
+            recording.marks.observe(&fact);
             recording.stages.observe(&fact);
+            recording.followers.iter_mut().for_each(|follower| follower(&fact));
             recording.trace.record(fact.clone());
             recording.court.observe(&fact, &recording.trace);
         });
@@ -74,7 +87,7 @@ impl Recorder {
     }
 }
 
-/// Simulated time since the start, in µs.
+/// Time since the start, simulated or (in a run in real time) real, in µs.
 #[must_use]
 pub fn now() -> Micros {
     u64::try_from(determinism::elapsed().as_micros()).expect("simulations are shorter than 500,000 years")

@@ -17,8 +17,9 @@ use super::{
     recorder::{Recorder, now},
 };
 use crate::{
-    faults::{Active, Plan},
+    faults::Active,
     hosts::{self, Settled},
+    marks::Marks,
     oracles::{self, Class, Court},
     report::{self, Engine, Report, SCHEMA, TraceSummary, Verdict},
     trace::{Event, Name, Phase, Trace},
@@ -41,7 +42,8 @@ pub(super) fn run(order: Order, progress: &Progress) -> Result<Report, RunError>
         None => Trace::default(),
     };
     let court = Court::new(oracles::all(&order.scenario));
-    let mut world = World::build(order, Recorder::new(trace, court))?;
+    let marks = Marks::new(&order.scenario);
+    let mut world = World::build(order, Recorder::new(trace, court, marks))?;
     let ended = world.live(progress);
     world.report(ended?, wall)
 }
@@ -76,10 +78,8 @@ impl World {
         recorder.record(&name, Event::PhaseBegan { phase: Phase::Safety });
         let active = Active::new(order.seed, recorder.clone());
         let settled = hosts::populate(&mut sim, &order, &recorder, &active)?;
-        let scenario = &order.scenario;
-        let plan = Plan::draw(scenario, order.seed);
-        let options = report::options(scenario, order.seed);
-        let injector = Injector::new(plan, scenario.workers, active, &recorder, scenario.latency);
+        let options = report::options(&order.scenario, order.seed);
+        let injector = Injector::new(&order, active, &recorder);
         let (steps, measured) = (0, Duration::ZERO);
         Ok(Self { order, sim, recorder, name, settled, injector, options, steps, measured })
     }
@@ -123,9 +123,8 @@ impl World {
         self.recorder.record(&self.name, Event::PhaseBegan { phase: Phase::Closing });
         self.settled.workers.iter().for_each(|worker| worker.ask_to_stop());
         let limit = self.sim.elapsed() + CLOSING;
-        let gone = |world: &Self| world.settled.workers.iter().all(|worker| worker.is_empty());
+        let gone = |world: &Self| world.settled.workers.iter().all(|worker| worker.has_left());
         let ended = self.step_until(progress, limit, gone)?;
-        self.measure();
         for worker in self.settled.workers.iter().filter(|worker| !worker.is_empty()) {
             let message = format!("{} has not ended {CLOSING:?} after it was asked to", worker.name);
             self.raise("lifecycle", Class::Liveness, message);
@@ -187,7 +186,9 @@ impl World {
     /// Reports the worker's panic, if there was one.
     fn panicked(&self) -> Option<()> {
         let panicked = panics::take().filter(|panicked| panicked.owner != Owner::NOBODY)?;
-        self.raise("no-panic", Class::Safety, format!("a worker panicked: {}", panicked.message));
+        let worker = self.settled.workers.iter().find(|worker| worker.owner() == panicked.owner)?;
+        let message = self.recorder.name(&panicked.message);
+        self.recorder.record(&worker.name, Event::Panicked { worker: Name::clone(&worker.name), message });
         Some(())
     }
 
@@ -219,11 +220,14 @@ impl World {
                 schema: SCHEMA,
                 options: self.options,
                 scenario: scenario.name,
+                source: scenario.source,
                 description: scenario.description,
                 seed,
                 plants,
                 verdict: Verdict::of(court.violations(), ended == Ended::Interrupted),
                 oracles: court.counts().iter().map(|(oracle, count)| (*oracle, *count)).collect(),
+                marks: recording.marks.counts().clone(),
+                required_marks: scenario.required_marks,
                 violations: court.violations().to_vec(),
                 figures: recording.figures.summary(),
                 distribution: recording.figures.distribution(),
@@ -232,6 +236,7 @@ impl World {
                 trace: TraceSummary { facts: recording.trace.recorded(), hash: recording.trace.hash() },
                 replay,
                 engine,
+                load: None,
             })
         });
         if ended == Ended::Panicked {

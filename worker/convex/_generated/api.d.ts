@@ -3,6 +3,8 @@ import type { ApiFromModules, FilterApi, FunctionReference } from "convex/server
 import type * as chat from "../chat.js";
 import type * as cleanup from "../cleanup.js";
 import type * as crons from "../crons.js";
+import type * as permissions from "../permissions.js";
+import type * as sync from "../sync.js";
 import type * as workerModels from "../workerModels.js";
 import type * as workers from "../workers.js";
 
@@ -10,6 +12,8 @@ declare const fullApi: ApiFromModules<{
   chat: typeof chat;
   cleanup: typeof cleanup;
   crons: typeof crons;
+  permissions: typeof permissions;
+  sync: typeof sync;
   workerModels: typeof workerModels;
   workers: typeof workers;
 }>;

@@ -2,7 +2,11 @@
  * The only places where a turn changes its state, and with it the queue of ready sessions.
  */
 import type { Doc, Id } from "../_generated/dataModel.js";
-import type { MutationCtx } from "../_generated/server.js";
+import type { MutationCtx, QueryCtx } from "../_generated/server.js";
+import { refuse } from "./auth.js";
+
+/** The most permission questions of one turn that are open at once. */
+export const MAX_QUESTIONS = 16;
 
 type Ending =
   | { state: "completed" }
@@ -17,16 +21,51 @@ export async function endTurn(ctx: MutationCtx, turn: Doc<"turns">, ending: Endi
     .withIndex("by_turn", (q) => q.eq("turn", turn._id))
     .unique();
   if (cancellation !== null) await ctx.db.delete(cancellation._id);
+  if (turn.state === "claimed") await dropQuestions(ctx, turn._id);
   await refreshReady(ctx, turn.session, turn.worker);
 }
 
-/** A turn that a restart cut off, or that nobody was there to answer. */
-export async function expireTurn(ctx: MutationCtx, turn: Doc<"turns">): Promise<void> {
-  const message =
-    turn.state === "claimed"
-      ? "The worker stopped while it was answering this message. Send it again if you still need an answer."
-      : "No worker was there to answer this message in time. Send it again if you still need an answer.";
+/** Questions of a turn that nobody waits for any more. */
+async function dropQuestions(ctx: MutationCtx, turn: Id<"turns">): Promise<void> {
+  const questions = await ctx.db
+    .query("permissionQuestions")
+    .withIndex("by_turn", (q) => q.eq("turn", turn))
+    .take(MAX_QUESTIONS);
+  for (const question of questions) await ctx.db.delete(question._id);
+}
+
+/** The turn, if this epoch of the worker is running it. */
+export async function runningTurn(
+  ctx: QueryCtx,
+  worker: Doc<"workers">,
+  id: Id<"turns">,
+): Promise<Doc<"turns"> | null> {
+  const turn = await ctx.db.get(id);
+  if (turn === null || turn.worker !== worker._id) throw refuse("not_found", "This turn does not exist.");
+  return turn.state === "claimed" && turn.epoch === worker.epoch ? turn : null;
+}
+
+/** A turn that a restart cut off or made stale, or whose worker has been `gone` for long. */
+export async function expireTurn(
+  ctx: MutationCtx,
+  turn: Doc<"turns">,
+  worker: Doc<"workers"> | "gone",
+): Promise<void> {
+  const message = `${whyExpired(turn, worker)} Send it again if you still need an answer.`;
   await endTurn(ctx, turn, { state: "expired", error: { code: "expired", message } });
+}
+
+function whyExpired(turn: Doc<"turns">, worker: Doc<"workers"> | "gone"): string {
+  const begun = turn.state === "claimed";
+  if (worker === "gone") {
+    return begun
+      ? "The worker went away while it was answering this message."
+      : "No worker was there to answer this message.";
+  }
+  if (!begun) return "The worker was started anew while this message was waiting.";
+  return turn.epoch === worker.epoch
+    ? "The worker could not store its answer to this message."
+    : "The worker was started anew while it was answering this message.";
 }
 
 /** Puts the session's row into the queue, moves it or takes it out, whichever its turns call for. */

@@ -40,6 +40,7 @@ pub fn render(status: &Status, build: Build, started: UnixMillis) -> String {
     ours.register("phase", "Where the worker is in its life", Phases(status.phase()));
     turns(ours, status);
     sessions(ours, status);
+    sync(ours.sub_registry_with_prefix("sync"), status);
     server(ours.sub_registry_with_prefix("opencode"), status);
     let mut text = String::new();
     encode(&mut text, &registry).expect("a string can be written to");
@@ -52,6 +53,16 @@ fn turns(registry: &mut Registry, status: &Status) {
     counter("turns_completed", "Turns that ended with a whole reply", status.turns_completed.load(Relaxed));
     counter("turns_failed", "Turns that ended without a whole reply", status.turns_failed.load(Relaxed));
     counter("turns_expired", "Stale turns that were expired", status.turns_expired.load(Relaxed));
+    counter(
+        "permissions_allowed",
+        "Permission questions answered with yes",
+        status.permissions_allowed.load(Relaxed),
+    );
+    counter(
+        "permissions_refused",
+        "Permission questions answered with no",
+        status.permissions_refused.load(Relaxed),
+    );
     gauge(registry, "turns_running", "Turns being run", status.turns_running.load(Relaxed) as u64);
 }
 
@@ -60,6 +71,16 @@ fn sessions(registry: &mut Registry, status: &Status) {
     registry.register("sessions_created", "OpenCode sessions that were created", created);
     let cached = status.sessions_cached.load(Relaxed) as u64;
     gauge(registry, "sessions_cached", "OpenCode sessions that are remembered", cached);
+}
+
+fn sync(registry: &mut Registry, status: &Status) {
+    let counts = &status.sync;
+    let mut counter = |name, help, value| registry.register(name, help, ConstCounter::<u64>::new(value));
+    let help = "Chats that were made for sessions found in OpenCode";
+    counter("created", help, counts.created.load(Relaxed));
+    counter("renamed", "Titles that OpenCode changed", counts.renamed.load(Relaxed));
+    counter("deleted", "Chats whose session was deleted in OpenCode", counts.deleted.load(Relaxed));
+    counter("errors", "Steps of the synchronisation that failed", counts.errors.load(Relaxed));
 }
 
 fn server(registry: &mut Registry, status: &Status) {
@@ -139,6 +160,12 @@ mod tests {
         # HELP worker_turns_expired Stale turns that were expired.
         # TYPE worker_turns_expired counter
         worker_turns_expired_total 0
+        # HELP worker_permissions_allowed Permission questions answered with yes.
+        # TYPE worker_permissions_allowed counter
+        worker_permissions_allowed_total 0
+        # HELP worker_permissions_refused Permission questions answered with no.
+        # TYPE worker_permissions_refused counter
+        worker_permissions_refused_total 0
         # HELP worker_turns_running Turns being run.
         # TYPE worker_turns_running gauge
         worker_turns_running 2

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{
     AdminAddress, AdminAddressError, Config, ConvexUrl, LifecycleSettings, OpencodeSettings, SessionSettings,
-    Settings, Token, TokenError, TurnSettings, UrlError,
+    Settings, SyncSettings, Token, TokenError, TurnSettings, UrlError,
 };
 
 /// The largest config or token file that is read (bytes).
@@ -27,6 +27,7 @@ struct ConfigFile {
     admin: Option<AdminAddress>,
     turns: TurnSettings,
     sessions: SessionSettings,
+    sync: SyncSettings,
     opencode: OpencodeSettings,
     lifecycle: LifecycleSettings,
 }
@@ -145,6 +146,7 @@ impl Merged {
             admin: raw.admin,
             turns: raw.turns,
             sessions: raw.sessions,
+            sync: raw.sync,
             opencode: raw.opencode,
             lifecycle: raw.lifecycle,
         };
@@ -238,6 +240,8 @@ fn validate(settings: &Settings) -> Result<(), ConfigError> {
     within("sessions.creates_per_second", sessions.creates_per_second, 1..=1_000, "1 to 1,000")?;
     within("sessions.create_attempts", sessions.create_attempts, 1..=100, "1 to 100")?;
     within("opencode.start_attempts", settings.opencode.start_attempts, 1..=100, "1 to 100")?;
+    within("sync.batch", settings.sync.batch, 1..=100, "1 to 100")?;
+    within("sync.page", settings.sync.page, 1..=100, "1 to 100")?;
     // The backend takes a worker for lost after 30 s; OpenCode's stream beats every 10 s.
     let lasts = |key, found: Duration, range: std::ops::RangeInclusive<u64>, allowed| {
         if range.contains(&found.as_secs()) {
@@ -247,7 +251,10 @@ fn validate(settings: &Settings) -> Result<(), ConfigError> {
         }
     };
     lasts("lifecycle.heartbeat", settings.lifecycle.heartbeat, 1..=10, "1s to 10s")?;
-    lasts("opencode.event_silence", settings.opencode.event_silence, 11..=3_600, "11s to 1h")
+    lasts("sync.scrub_interval", settings.sync.scrub_interval, 1..=86_400, "1s to 1day")?;
+    lasts("sync.rescan", settings.sync.rescan, 60..=31_536_000, "1m to 1year")?;
+    lasts("opencode.event_silence", settings.opencode.event_silence, 11..=3_600, "11s to 1h")?;
+    lasts("opencode.permission_timeout", settings.opencode.permission_timeout, 1..=3_600, "1s to 1h")
 }
 
 #[cfg(test)]

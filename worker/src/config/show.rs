@@ -100,6 +100,8 @@ mod tests {
         opencode.binary = "opencode"                     # default
         opencode.event_silence = "25s"                   # default
         opencode.idle_stop = "10m"                       # default
+        opencode.permission_timeout = "2m"               # default
+        opencode.permissions = "deny"                    # default
         opencode.request_timeout = "30s"                 # default
         opencode.start_attempts = 3                      # default
         opencode.startup_timeout = "30s"                 # default

@@ -30,6 +30,11 @@ pub enum UrlError {
         /// The text.
         text: String,
     },
+    /// A user or a password stands before the host. The text is not repeated: it may hold a secret.
+    #[error(
+        "the URL holds a user or a password before its `@`; give the deployment's URL alone, without them"
+    )]
+    Credentials,
     /// Neither `https` nor `http`.
     #[error("`{text}` begins neither with `https://` nor, for a loopback address, with `http://`")]
     Scheme {
@@ -49,6 +54,9 @@ impl FromStr for ConvexUrl {
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
         let text = text.trim();
+        if text.contains('@') {
+            return Err(UrlError::Credentials);
+        }
         let malformed = || UrlError::Malformed { text: text.to_owned() };
         let uri: Uri = text.parse().map_err(|_| malformed())?;
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(malformed)?;
@@ -85,6 +93,14 @@ mod tests {
         check("https://happy-animal-123.convex.cloud", Ok(("happy-animal-123.convex.cloud", 443, true)));
         check("http://127.0.0.1:3210/", Ok(("127.0.0.1", 3210, false)));
         check("http://[::1]:3210", Ok(("::1", 3210, false)));
+    }
+
+    #[test]
+    fn credentials_in_the_url_are_refused_and_not_repeated() {
+        for text in ["https://user:pa55@a.b", "https://pa55@a.b", "user:pa55@a.b", "https://a.b/@pa55"] {
+            let error = text.parse::<ConvexUrl>().unwrap_err();
+            assert!(error == UrlError::Credentials && !error.to_string().contains("pa55"), "{text}: {error}");
+        }
     }
 
     #[test]

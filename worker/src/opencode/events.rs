@@ -47,10 +47,15 @@ pub enum EventKind {
     SessionCreated(Session),
     /// A session's title, model or time changed.
     SessionUpdated(Session),
-    /// A session was deleted.
-    SessionDeleted,
+    /// A session was deleted; this is how it was.
+    SessionDeleted(Session),
     /// A tool wants to be allowed something; the turn waits for the answer.
     PermissionAsked(PermissionAsked),
+    /// A permission question was answered, by us or by somebody else.
+    PermissionReplied {
+        /// Names the question (`per…`).
+        id: String,
+    },
     /// The model asks a person something; the turn waits for the answer.
     QuestionAsked {
         /// Names the question (`que…`).
@@ -142,6 +147,12 @@ struct Id {
 }
 
 #[derive(Deserialize)]
+struct RequestId {
+    #[serde(rename = "requestID")]
+    id: String,
+}
+
+#[derive(Deserialize)]
 struct RawDelta<'a> {
     #[serde(rename = "sessionID")]
     session: OpencodeSessionId,
@@ -187,9 +198,10 @@ fn parse_properties(kind: &str, text: &str) -> Result<Event, serde_json::Error> 
         }
         "session.created" => session(text, EventKind::SessionCreated),
         "session.updated" => session(text, EventKind::SessionUpdated),
-        "session.deleted" => session(text, |_| EventKind::SessionDeleted),
+        "session.deleted" => session(text, EventKind::SessionDeleted),
         "session.idle" => of_session(text, |_: Nothing| EventKind::Idle),
         "permission.asked" => of_session(text, EventKind::PermissionAsked),
+        "permission.replied" => of_session(text, |RequestId { id }| EventKind::PermissionReplied { id }),
         "question.asked" => of_session(text, |Id { id }| EventKind::QuestionAsked { id }),
         "server.connected" => event(None, EventKind::Connected),
         "server.heartbeat" => event(None, EventKind::Heartbeat),

@@ -11,7 +11,10 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
+    error::ApiError,
+    events::PermissionAsked,
     http::Client,
+    questions,
     registry::{EventReceiver, Registry},
     types::OpencodeSessionId,
 };
@@ -58,6 +61,11 @@ impl Lease {
         self.generation.registry.subscribe(session)
     }
 
+    /// The open permission questions of a session whose events are received, and of its children.
+    pub async fn questions(&self, session: &OpencodeSessionId) -> Result<Vec<PermissionAsked>, ApiError> {
+        questions::of_session(&self.generation.client, &self.generation.registry, session).await
+    }
+
     /// Counts the starts of the server, from 1.
     pub fn generation(&self) -> u64 {
         self.generation.number
@@ -73,6 +81,27 @@ impl fmt::Debug for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.generation.users.send_modify(|users| *users -= 1);
+    }
+}
+
+/// Whoever uses the server while it runs anyway: it neither starts one nor keeps one from being stopped.
+pub struct Onlooker(watch::Receiver<Option<Arc<Generation>>>);
+
+impl Onlooker {
+    pub(crate) fn new(current: watch::Receiver<Option<Arc<Generation>>>) -> Self {
+        Self(current)
+    }
+
+    /// The client of the server that runs, if one does. Its calls fail when that server ends.
+    pub fn client(&mut self) -> Option<Client> {
+        self.0.borrow_and_update().as_ref().map(|generation| generation.client.clone())
+    }
+
+    /// Resolves when a server began to run or ended since the last [`Onlooker::client`]. Safe to cancel.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use super::{
     connection::{Connector, Tasks},
     error::{ApiError, snippet},
     types::{
-        Health, Message, ModelRef, OpencodeSessionId, PermissionReply, Providers, Session, Statuses, check_id,
+        Health, Message, ModelRef, OpencodeSessionId, PendingPermission, PermissionReply, Providers, Session,
+        Statuses, check_id,
     },
 };
 use crate::env::{Address, Env};
@@ -150,6 +151,20 @@ impl Client {
         self.json(Call::get("list the sessions", format!("/session?limit={limit}"))).await
     }
 
+    /// A page of the sessions that are no children and were used at `since` or later (Unix ms), last used first: at
+    /// most `limit`, and only those used before `cursor`. Archived ones are among them. The plain list has no pages.
+    pub async fn changed_sessions(
+        &self,
+        since: u64,
+        cursor: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Session>, ApiError> {
+        let cursor = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+        let path =
+            format!("/experimental/session?roots=true&archived=true&start={since}&limit={limit}{cursor}");
+        self.json(Call::get("list the changed sessions", path)).await
+    }
+
     /// One session; [`ApiError::NotFound`] if OpenCode does not have it.
     pub async fn session(&self, id: &OpencodeSessionId) -> Result<Session, ApiError> {
         self.json(Call::get("read the session", format!("/session/{id}"))).await
@@ -201,6 +216,11 @@ impl Client {
     pub async fn models(&self) -> Result<Vec<ModelRef>, ApiError> {
         let call = Call { secret: true, ..Call::get("list the models", "/config/providers") };
         self.json::<Providers>(call).await.map(Providers::into_models)
+    }
+
+    /// The permission questions of all sessions that nobody has answered yet.
+    pub async fn permissions(&self) -> Result<Vec<PendingPermission>, ApiError> {
+        self.json(Call::get("list the permission questions", "/permission")).await
     }
 
     /// Answers a permission question (`per…`, from [`EventKind::PermissionAsked`](super::EventKind::PermissionAsked)).

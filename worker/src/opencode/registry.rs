@@ -136,6 +136,17 @@ impl Registry {
         }
     }
 
+    /// The session with a receiver that this one is, or works for, as far as events have shown.
+    pub(crate) fn root_of(&self, session: &OpencodeSessionId) -> Option<OpencodeSessionId> {
+        let state = self.state();
+        if state.has_receiver(session) { Some(session.clone()) } else { state.children.get(session).cloned() }
+    }
+
+    /// Remembers a child that no event has shown.
+    pub(crate) fn adopt(&self, child: &OpencodeSessionId, root: &OpencodeSessionId) {
+        self.state().adopt(child, root);
+    }
+
     fn remove(&self, key: &Key) {
         let mut state = self.state();
         state.receivers.remove(key);
@@ -176,8 +187,12 @@ impl State {
         let (EventKind::SessionCreated(info) | EventKind::SessionUpdated(info)) = &event.kind else { return };
         let Some(parent) = &info.parent else { return };
         let root = self.children.get(parent).unwrap_or(parent).clone();
-        if self.children.len() < MAX_CHILDREN && self.has_receiver(&root) && !self.has_receiver(&info.id) {
-            self.children.insert(info.id.clone(), root);
+        self.adopt(&info.id, &root);
+    }
+
+    fn adopt(&mut self, child: &OpencodeSessionId, root: &OpencodeSessionId) {
+        if self.children.len() < MAX_CHILDREN && self.has_receiver(root) && !self.has_receiver(child) {
+            self.children.insert(child.clone(), root.clone());
         }
     }
 }
@@ -197,7 +212,8 @@ impl Tap {
     /// Offers an event, if it is of the tap's kinds.
     pub(crate) fn offer(&mut self, event: &Event) {
         use EventKind::{SessionCreated, SessionDeleted, SessionUpdated};
-        if matches!(event.kind, SessionCreated(_) | SessionUpdated(_) | SessionDeleted) && self.catch_up() {
+        if matches!(event.kind, SessionCreated(_) | SessionUpdated(_) | SessionDeleted(_)) && self.catch_up()
+        {
             self.send(TapEvent::Session(event.clone()));
         }
     }

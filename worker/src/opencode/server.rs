@@ -8,7 +8,7 @@ use std::{future::pending, mem, path::PathBuf, pin::Pin, sync::Arc, time::Durati
 
 use futures_util::future::BoxFuture;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::AbortHandle,
     time::{Sleep, sleep, timeout},
 };
@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use self::start::{Running, Start, StartFailure, seed};
 use super::{
-    generation::{Generation, Lease, ServerStats},
+    generation::{Generation, Lease, Onlooker, ServerStats},
     registry::TapEvent,
     supervisor::{Action, Input, Refusal, Supervisor, backoff},
 };
@@ -53,6 +53,7 @@ pub enum ServerError {
 #[derive(Clone)]
 pub struct Server {
     commands: mpsc::Sender<Command>,
+    current: watch::Receiver<Option<Arc<Generation>>>,
     _owner: Arc<Owned>,
 }
 
@@ -83,20 +84,21 @@ impl Server {
         tap: Option<mpsc::Sender<TapEvent>>,
     ) -> Self {
         let (commands, receiver) = mpsc::channel(COMMAND_QUEUE);
+        let (current, follow) = watch::channel(None);
         let owner = Owner {
             supervisor: Supervisor::new(u32::try_from(settings.start_attempts).unwrap_or(u32::MAX)),
             start: Arc::new(Start { env: env.clone(), directory, settings, stats, tap }),
             commands: receiver,
             waiting: Vec::new(),
             work: Work::Nothing,
-            current: None,
+            current,
             timer: None,
             starts: 0,
             grace: IDLE_STOP_GRACE,
             done: Vec::new(),
         };
         let task = env.spawn(owner.run());
-        Self { commands, _owner: Arc::new(Owned(task.abort_handle())) }
+        Self { commands, current: follow, _owner: Arc::new(Owned(task.abort_handle())) }
     }
 
     /// The running server; starts it if none runs. All who wait share one start. Waits while a stopping server ends
@@ -105,6 +107,11 @@ impl Server {
         let (granted, answer) = oneshot::channel();
         self.commands.send(Command::Acquire(granted)).await.map_err(|_| ServerError::Closed)?;
         answer.await.unwrap_or(Err(ServerError::Closed))
+    }
+
+    /// Follows which server runs, without a part in whether one does.
+    pub fn look_on(&self) -> Onlooker {
+        Onlooker::new(self.current.clone())
     }
 
     /// Ends the server for good: it may take `grace` to end by itself. Returns when the process is gone.
@@ -123,7 +130,8 @@ struct Owner<E: Env> {
     /// Bounded by the turns that run: each waits for at most one lease.
     waiting: Vec<Granted>,
     work: Work<E::Server>,
-    current: Option<Arc<Generation>>,
+    /// The generation that was handed out, for those who wait for a lease and for those who look on.
+    current: watch::Sender<Option<Arc<Generation>>>,
     timer: Option<Pin<Box<Sleep>>>,
     starts: u64,
     grace: Duration,
@@ -252,7 +260,7 @@ impl<E: Env> Owner<E> {
             // Who gave up meanwhile drops the lease at once.
             let _ = waiter.send(Ok(Lease::new(generation.clone())));
         }
-        self.current = Some(generation);
+        self.current.send_replace(Some(generation));
     }
 
     fn refuse(&mut self, refusal: &Refusal) {
@@ -269,7 +277,7 @@ impl<E: Env> Owner<E> {
 
     fn lose(&mut self, reason: &str) {
         self.start.stats.runs(0);
-        if let Some(generation) = self.current.take() {
+        if let Some(generation) = self.current.send_replace(None) {
             generation.lose(reason);
         }
     }

@@ -203,6 +203,17 @@ pub enum PermissionReply {
     Reject,
 }
 
+/// A permission question that waits for its answer, as `/permission` lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct PendingPermission {
+    /// The session whose tool asks; perhaps a child of the one that was prompted.
+    #[serde(rename = "sessionID")]
+    pub session: OpencodeSessionId,
+    /// The question.
+    #[serde(flatten)]
+    pub asked: super::events::PermissionAsked,
+}
+
 /// `/config/providers`, of which only identifiers are kept: the answer also holds the providers' keys in clear text.
 #[derive(Deserialize)]
 pub(crate) struct Providers {

@@ -51,6 +51,45 @@ async fn a_worker_that_never_reached_convex_stops_within_seconds() {
     assert!(begun.elapsed() < Duration::from_secs(3610), "{:?}", begun.elapsed());
 }
 
+#[test]
+fn a_recovery_pause_grows_to_its_cap_and_never_beyond() {
+    let env = TestEnv::new();
+    for cap in [1, 3, 30].map(Duration::from_secs) {
+        for attempt in 0..40 {
+            let pause = recovery_pause(&env, cap, attempt);
+            assert!(pause <= cap, "attempt {attempt} waits {pause:?}, more than {cap:?}");
+            assert!(attempt < 10 || pause >= cap / 2, "attempt {attempt} waits {pause:?} of {cap:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_waits_for_approval_asks_again_when_its_subscription_is_silent() {
+    let (mut worker, _connection) = worker();
+    worker.apply(Event::Start);
+    let actions = worker.apply(Event::Registered { epoch: 1.0, approval: Approval::Pending });
+    actions.into_iter().for_each(|action| worker.perform(action));
+    let begun = Instant::now();
+    for polls in 1..=3 {
+        let input = worker.next_input().await;
+        assert!(matches!(input, Input::ApprovalSilent));
+        assert_eq!(begun.elapsed(), APPROVAL_POLL * polls);
+        worker.handle(input);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_to_connect_starts_opencode_once_and_publishes_its_models() {
+    let (mut worker, _connection) = worker();
+    let window = |at| Input::Window(Window { connect_requested_at: Some(at), ..Window::default() });
+    worker.handle(window(1.0));
+    worker.handle(window(1.0));
+    assert_eq!(worker.calls.len(), 1, "a window that shows the request again");
+    assert!(worker.models_published);
+    worker.handle(window(2.0));
+    assert_eq!(worker.calls.len(), 2);
+}
+
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "boom")]
 async fn a_panic_of_a_turn_ends_the_worker_instead_of_keeping_the_turns_place() {

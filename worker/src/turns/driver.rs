@@ -13,19 +13,25 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     failure::{Failure, Reason},
+    permissions,
     state::{Action, Ending, Event, Turn},
 };
 use crate::{
     backoff::exponential,
     config::Settings,
-    convex::{Backend, Claim, ReadySession, api::Written},
+    convex::{
+        Backend, Claim, ReadySession,
+        api::{AnswerWatch, Written},
+    },
     env::Env,
     error::CallError,
     opencode::{
-        ApiError, EventReceiver, Lease, ModelRef, OpencodeSessionId, PermissionReply, Server, prompt_id,
+        ApiError, EventReceiver, Lease, ModelRef, OpencodeSessionId, PermissionAsked, PermissionReply,
+        Server, prompt_id,
     },
     session::{cache::SessionCache, creator::Gate},
     stream::Reply,
+    sync::Sync,
     telemetry::{Status, count},
 };
 
@@ -49,6 +55,8 @@ pub struct Shared<E> {
     pub gate: Gate,
     /// Which OpenCode sessions are known. Never held across an await.
     pub cache: Mutex<SessionCache>,
+    /// To be told which sessions are ours.
+    pub sync: Sync,
     /// What the outside sees.
     pub status: Arc<Status>,
 }
@@ -85,6 +93,9 @@ pub async fn run<E: Env>(shared: &Shared<E>, row: &ReadySession, control: &Contr
     };
     count(&shared.status.turns_claimed);
     let linked = opencode_session_id.and_then(|id| OpencodeSessionId::new(&id).ok());
+    if let Some(id) = &linked {
+        shared.sync.linked(id, title.as_deref().unwrap_or_default());
+    }
     let known = shared.cache().get(&row.session).cloned();
     let driver = Driver { shared, row, control, reply: Reply::new(&shared.settings.turns) };
     match Box::pin(driver.drive(content, model, title.unwrap_or_default(), known.or(linked))).await {
@@ -168,7 +179,7 @@ impl<E: Env> Driver<'_, E> {
             let events = lease.events(&id);
             let prompt = prompt_id::new(&self.shared.env);
             let started = Instant::now();
-            let turn = Turn::new(prompt.clone(), &self.shared.settings.turns, Duration::ZERO);
+            let turn = Turn::new(prompt.clone(), &self.shared.settings, Duration::ZERO);
             match lease.client().prompt_async(&id, &prompt, content, model).await {
                 Err(error) if error.is_not_found() && may_be_missing => {
                     tracing::info!(session = %self.row.session, opencode = %id, "OpenCode lost the session");
@@ -192,6 +203,7 @@ impl<E: Env> Driver<'_, E> {
         let attempts = self.shared.settings.sessions.create_attempts.max(1);
         let backoff = exponential(&self.shared.env, CREATE_BACKOFF_MIN, CREATE_BACKOFF_MAX)
             .with_max_times(attempts - 1);
+        let creation = self.shared.sync.creating();
         let attempt = || async {
             let _permit = self.shared.gate.enter().await;
             lease.client().create_session(title, model).await
@@ -201,6 +213,7 @@ impl<E: Env> Driver<'_, E> {
             Ok(Ok(session)) => {
                 count(&self.shared.status.sessions_created);
                 self.shared.backend.session_ready(&self.row.session, session.id.as_str()).await?;
+                creation.linked(&session.id, title);
                 Ok(Ok(session.id))
             }
             Ok(Err(error)) => Ok(Err(Failure::create(&error))),
@@ -230,7 +243,14 @@ impl<E: Env> Driver<'_, E> {
         let Prompted { lease, session, mut events, mut turn, started } = prompted;
         let mut calls: FuturesUnordered<Call<'_>> = FuturesUnordered::new();
         let (mut cancelled, mut stopped) = (false, false);
+        // Open only while a person is being asked.
+        let mut answers: Option<AnswerWatch> = None;
         loop {
+            if !turn.waits_for_a_person() {
+                answers = None;
+            } else if answers.is_none() {
+                answers = Some(self.shared.backend.watch_answers(&self.row.turn));
+            }
             let deadline = turn.deadline();
             let wake = tokio::time::sleep_until(started + deadline.unwrap_or_default());
             let event = tokio::select! {
@@ -239,6 +259,14 @@ impl<E: Env> Driver<'_, E> {
                     None => continue,
                 },
                 event = events.recv() => Event::Opencode(event),
+                answer = next_answer(&mut answers) => match answer {
+                    Err(error) if error.concerns_worker() => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(%error, "the answers to permission questions cannot be seen");
+                        Event::NoAnswers
+                    }
+                    Ok(answer) => Event::Decided { id: answer.request, allow: answer.allow },
+                },
                 () = wake, if deadline.is_some() => Event::Tick,
                 () = self.control.cancel.cancelled(), if !cancelled => {
                     cancelled = true;
@@ -285,20 +313,62 @@ impl<E: Env> Driver<'_, E> {
                 }
                 Action::Reread => {
                     let messages = lease.client().messages(session, REREAD).await;
-                    Some(Event::Reread(messages.map_err(|error| error.to_string())))
+                    Some(match messages {
+                        // No event told of it: a gap, or another OpenCode process on the same disk.
+                        Err(error) if error.is_not_found() => Event::Deleted,
+                        messages => Event::Reread(messages.map_err(|error| error.to_string())),
+                    })
                 }
                 Action::Abort => {
                     report("abort", lease.client().abort(session).await);
                     None
                 }
-                Action::RejectPermission(id) => {
-                    let reply = PermissionReply::Reject;
-                    report("reject a permission", lease.client().reply_permission(&id, reply).await);
-                    None
+                Action::ListQuestions => {
+                    let questions = lease.questions(session).await;
+                    Some(Event::Asking(questions.map_err(|error| error.to_string())))
                 }
+                Action::Permission(action) => self.permit(lease, action).await?,
                 Action::End(_) => None,
             })
         })
+    }
+
+    async fn permit(&self, lease: &Lease, action: permissions::Action) -> Result<Option<Event>, CallError> {
+        let (status, backend) = (&self.shared.status, &self.shared.backend);
+        match action {
+            permissions::Action::Reply { id, reply } => {
+                let refused = reply == PermissionReply::Reject;
+                count(if refused { &status.permissions_refused } else { &status.permissions_allowed });
+                match lease.client().reply_permission(&id, reply).await {
+                    // Somebody else was faster, or this is the answer's second copy.
+                    Err(error) if error.is_not_found() => {}
+                    result => report("answer a permission question", result),
+                }
+            }
+            permissions::Action::Relay(asked) => return self.relay(asked).await,
+            permissions::Action::Withdraw { id } => {
+                match backend.withdraw_permission(&self.row.turn, &id).await {
+                    Err(error) if error.concerns_worker() => return Err(error),
+                    Err(error) => tracing::warn!(%error, "a permission question cannot be withdrawn"),
+                    Ok(()) => {}
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Shows a question to the person who owns the session.
+    async fn relay(&self, asked: PermissionAsked) -> Result<Option<Event>, CallError> {
+        let timeout = self.shared.settings.opencode.permission_timeout;
+        match self.shared.backend.ask_permission(&self.row.turn, &asked, timeout).await {
+            Ok(Written::Written) => Ok(None),
+            Ok(Written::Ended) => Ok(Some(Event::NotRelayed { id: asked.id })),
+            Err(error) if error.concerns_worker() => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "a permission question cannot be shown to anybody");
+                Ok(Some(Event::NotRelayed { id: asked.id }))
+            }
+        }
     }
 
     /// Stores what is left and ends the turn.
@@ -336,6 +406,14 @@ impl<E: Env> Driver<'_, E> {
                 tracing::debug!(turn = %self.row.turn, "ended by somebody else");
             }
         }
+    }
+}
+
+/// The next answer of a person, or never.
+async fn next_answer(answers: &mut Option<AnswerWatch>) -> Result<crate::convex::api::Answer, CallError> {
+    match answers {
+        Some(answers) => answers.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -95,9 +95,14 @@ impl Failure {
         Self::new("no_reply", "OpenCode took the message but gave no complete reply. Send it again.")
     }
 
-    pub(super) fn permission_refused() -> Self {
-        let message = "The model wanted to do something that needs a permission, and nobody here can give it. Allow it in \
-                       OpenCode's configuration, or ask for something else.";
+    pub(super) fn stopped_after_tools() -> Self {
+        let message = "OpenCode stopped after using tools and said nothing more. What it wrote before is kept; send another message to let it go on.";
+        Self::new("stopped_after_tools", message)
+    }
+
+    /// `why` is a whole sentence but for its full stop.
+    pub(super) fn permission_refused(why: &str) -> Self {
+        let message = format!("{why}. Send the message again if it can be done otherwise.");
         Self::new("permission_refused", message)
     }
 

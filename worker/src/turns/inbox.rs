@@ -115,7 +115,11 @@ mod tests {
     }
 
     fn window(rows: &[(&str, &str)]) -> Window {
-        Window { ready: rows.iter().map(|(s, t)| row(s, t)).collect(), cancelled: vec![] }
+        Window {
+            ready: rows.iter().map(|(s, t)| row(s, t)).collect(),
+            cancelled: vec![],
+            ..Window::default()
+        }
     }
 
     #[test]
@@ -148,7 +152,8 @@ mod tests {
     fn a_running_turn_is_cancelled_once() {
         let mut inbox = Inbox::new(2);
         inbox.window_changed(window(&[("a", "1")]));
-        let cancelled = Window { ready: vec![], cancelled: vec!["1".into(), "other".into()] };
+        let cancelled =
+            Window { ready: vec![], cancelled: vec!["1".into(), "other".into()], ..Window::default() };
         assert_eq!(inbox.window_changed(cancelled.clone()), [Action::Cancel("1".into())]);
         assert_eq!(inbox.window_changed(cancelled), []);
     }
@@ -173,7 +178,7 @@ mod tests {
                     first => {
                         running.extend(first);
                         let ready = rows.iter().map(|(s, t)| row(&s.to_string(), &format!("{s}-{t}"))).collect();
-                        inbox.window_changed(Window { ready, cancelled: vec![] })
+                        inbox.window_changed(Window { ready, cancelled: vec![], ..Window::default() })
                     }
                 };
                 for action in actions {

@@ -8,11 +8,17 @@
 use std::time::Duration;
 
 use crate::{
-    config::TurnSettings,
+    config::Settings,
     convex::api::Written,
-    opencode::{EventKind, Message, MessageInfo, Part, PartKind, RemoteError, Role, SessionEvent, Status},
+    opencode::{
+        EventKind, Message, MessageInfo, Part, PartKind, PermissionAsked, RemoteError, Role, SessionEvent,
+        Status,
+    },
     stream::{Chunk, Reply},
-    turns::failure::{Failure, Reason},
+    turns::{
+        failure::{Failure, Reason},
+        permissions::{self, Questions},
+    },
 };
 
 /// A prompt that shows no effect for this long is looked after, and so is a reply that is complete while the
@@ -22,6 +28,9 @@ const OVERDUE: Duration = Duration::from_secs(15);
 const SETTLE: Duration = Duration::from_secs(2);
 /// How long an abort may take.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A turn that is silent for this long may wait for an answer to a question that nobody heard: the open questions are
+/// looked at, again and again.
+const QUIET: Duration = Duration::from_secs(30);
 /// Re-reads without a result after which a turn fails.
 const MAX_REREADS: u32 = 5;
 
@@ -30,8 +39,26 @@ const MAX_REREADS: u32 = 5;
 pub enum Event {
     /// The server's event stream said something.
     Opencode(SessionEvent),
+    /// OpenCode does not know the session any more.
+    Deleted,
     /// The session's newest messages, or why they cannot be had.
     Reread(Result<Vec<Message>, String>),
+    /// The session's open permission questions, or why they cannot be had.
+    Asking(Result<Vec<PermissionAsked>, String>),
+    /// A person has answered a permission question.
+    Decided {
+        /// Names the question.
+        id: String,
+        /// What they said.
+        allow: bool,
+    },
+    /// A permission question cannot be shown to anybody.
+    NotRelayed {
+        /// Names the question.
+        id: String,
+    },
+    /// Nobody's answers can be seen.
+    NoAnswers,
     /// The chunk that was being written is stored, or the turn had ended meanwhile.
     Written(Written),
     /// The moment that [`Turn::deadline`] named has come.
@@ -51,8 +78,10 @@ pub enum Action {
     Reread,
     /// Ask OpenCode to stop.
     Abort,
-    /// Refuse a permission that the turn asks for.
-    RejectPermission(String),
+    /// Look which permission questions of the session are open.
+    ListQuestions,
+    /// Do something about a permission question.
+    Permission(permissions::Action),
     /// The turn is over. No event is taken any more.
     End(Ending),
 }
@@ -85,14 +114,19 @@ pub struct Turn {
     /// This turn's assistant messages, in order (one per step).
     answers: Vec<Answer>,
     error: Option<RemoteError>,
-    /// Whether a permission was asked for, which is always refused.
-    refused: bool,
     phase: Phase,
     rereading: bool,
     /// Whether the messages were read again since the session became idle.
     confirmed: bool,
     rereads: u32,
     last_sign: Duration,
+    questions: Questions,
+    /// The open questions are being looked at.
+    looking: bool,
+    /// When they were looked at last.
+    looked: Duration,
+    /// The end without a last step was checked: a re-read confirms it or shows what follows.
+    settled: bool,
 }
 
 /// `Err`: the turn is over, like this.
@@ -114,25 +148,35 @@ enum Phase {
 struct Answer {
     id: String,
     completed: bool,
+    /// It is complete, and a further step should follow: it called tools.
+    has_successor: bool,
     error: Option<RemoteError>,
 }
 
 impl Turn {
     /// A turn whose prompt, with the message id `prompt`, is about to be sent at `now`.
-    pub fn new(prompt: String, settings: &TurnSettings, now: Duration) -> Self {
+    pub fn new(prompt: String, settings: &Settings, now: Duration) -> Self {
         Self {
             prompt,
-            idle_timeout: settings.idle_timeout,
-            reply: Reply::new(settings),
+            idle_timeout: settings.turns.idle_timeout,
+            reply: Reply::new(&settings.turns),
             answers: Vec::new(),
             error: None,
-            refused: false,
             phase: Phase::Prompted,
             rereading: false,
             confirmed: false,
             rereads: 0,
             last_sign: now,
+            questions: Questions::new(&settings.opencode),
+            looking: false,
+            looked: now,
+            settled: false,
         }
+    }
+
+    /// A person is being asked for a permission, so their answers must be watched.
+    pub fn waits_for_a_person(&self) -> bool {
+        self.questions.are_open()
     }
 
     /// When [`Event::Tick`] is due, if nothing else happens before.
@@ -148,9 +192,15 @@ impl Turn {
             _ if self.rereading => None,
             Phase::Prompted => Some(self.last_sign + OVERDUE),
             Phase::Working if self.is_answered() => Some(self.last_sign + OVERDUE),
-            Phase::Working => Some(self.last_sign + self.idle_timeout),
+            Phase::Working => self.questions.until().or(Some(self.next_look())),
             Phase::Idle(since) => Some(since + SETTLE),
         }
+    }
+
+    /// When a silent turn's questions are looked at next, or the turn is given up.
+    fn next_look(&self) -> Duration {
+        let gives_up = self.last_sign + self.idle_timeout;
+        if self.looking { gives_up } else { gives_up.min(self.last_sign.max(self.looked) + QUIET) }
     }
 
     /// Takes in an event at `now` (a duration since any fixed point; it never goes back).
@@ -161,7 +211,15 @@ impl Turn {
             Event::Opencode(SessionEvent::Child(event)) => self.child(event.kind, now, &mut actions),
             Event::Opencode(SessionEvent::Gap) => self.gap(&mut actions),
             Event::Opencode(SessionEvent::ServerLost { reason }) => Err(Failure::server_lost(&reason).into()),
+            Event::Deleted => Err(Failure::session_deleted().into()),
             Event::Reread(messages) => self.reread(messages, now, &mut actions),
+            Event::Asking(questions) => self.asking(questions, now, &mut actions),
+            Event::Decided { id, allow } => {
+                self.last_sign = now;
+                permit(self.questions.decided(&id, allow), &mut actions)
+            }
+            Event::NotRelayed { id } => permit(self.questions.unreachable(&id), &mut actions),
+            Event::NoAnswers => permit(self.questions.all_unreachable(), &mut actions),
             Event::Written(written) => self.written(written, now, &mut actions),
             Event::Tick => self.tick(now, &mut actions),
             Event::Cancel => self.abort(Reason::Cancelled, now, &mut actions),
@@ -190,12 +248,10 @@ impl Turn {
                 self.works();
                 self.error = Some(error);
             }
-            EventKind::PermissionAsked(asked) => {
-                self.refused = true;
-                actions.push(Action::RejectPermission(asked.id));
-            }
+            EventKind::PermissionAsked(asked) => return self.asked(asked, now, actions),
+            EventKind::PermissionReplied { id } => return permit(self.questions.settled(&id), actions),
             EventKind::QuestionAsked { .. } => return self.abort(Reason::Asked, now, actions),
-            EventKind::SessionDeleted => {
+            EventKind::SessionDeleted(_) => {
                 return Err(Failure::session_deleted().into());
             }
             _ => {}
@@ -206,9 +262,9 @@ impl Turn {
     /// A session that a tool of this turn started: it shows life, and its questions hold up the turn.
     fn child(&mut self, kind: EventKind, now: Duration, actions: &mut Vec<Action>) -> Step {
         match kind {
-            EventKind::PermissionAsked(_) | EventKind::QuestionAsked { .. } => {
-                self.opencode(kind, now, actions)
-            }
+            EventKind::PermissionAsked(_)
+            | EventKind::PermissionReplied { .. }
+            | EventKind::QuestionAsked { .. } => self.opencode(kind, now, actions),
             _ => {
                 self.last_sign = now;
                 Ok(())
@@ -221,10 +277,15 @@ impl Turn {
             return;
         }
         self.works();
-        // A step that called tools is followed by another one.
-        let is_last_step = info.finish.as_deref() != Some("tool-calls");
-        let completed = info.completed.is_some() && is_last_step;
-        let answer = Answer { id: info.id, completed, error: info.error };
+        // A step that called tools is followed by another one, unless a refusal or a tool ended the turn.
+        let called_tools = info.finish.as_deref() == Some("tool-calls");
+        let has_ended = info.completed.is_some();
+        let answer = Answer {
+            id: info.id,
+            completed: has_ended && !called_tools,
+            has_successor: has_ended && called_tools,
+            error: info.error,
+        };
         // Ids ascend with time. After a gap a later step may be seen before an earlier one is read.
         match self.answers.binary_search_by(|known| known.id.cmp(&answer.id)) {
             Ok(known) => self.answers[known] = answer,
@@ -248,6 +309,38 @@ impl Turn {
         Ok(())
     }
 
+    fn asked(&mut self, asked: PermissionAsked, now: Duration, actions: &mut Vec<Action>) -> Step {
+        self.works();
+        match self.phase {
+            Phase::Aborting(..) => permit([self.questions.asked_too_late(asked)], actions),
+            _ => permit(self.questions.asked(asked, now), actions),
+        }
+    }
+
+    fn asking(
+        &mut self,
+        questions: Result<Vec<PermissionAsked>, String>,
+        now: Duration,
+        actions: &mut Vec<Action>,
+    ) -> Step {
+        self.looking = false;
+        self.looked = now;
+        match questions {
+            Ok(questions) => questions.into_iter().try_for_each(|asked| self.asked(asked, now, actions)),
+            Err(reason) => {
+                tracing::warn!(%reason, "the open permission questions cannot be read");
+                Ok(())
+            }
+        }
+    }
+
+    fn look_for_questions(&mut self, actions: &mut Vec<Action>) {
+        if !self.looking {
+            self.looking = true;
+            actions.push(Action::ListQuestions);
+        }
+    }
+
     fn works(&mut self) {
         if self.phase == Phase::Prompted {
             self.phase = Phase::Working;
@@ -258,7 +351,7 @@ impl Turn {
     fn is_busy(&mut self) {
         if !matches!(self.phase, Phase::Aborting(..)) {
             self.phase = Phase::Working;
-            self.confirmed = false;
+            (self.settled, self.confirmed) = (false, false);
         }
     }
 
@@ -271,6 +364,7 @@ impl Turn {
 
     fn gap(&mut self, actions: &mut Vec<Action>) -> Step {
         self.reply.gap();
+        self.look_for_questions(actions);
         self.ask_again(actions)
     }
 
@@ -324,6 +418,9 @@ impl Turn {
             }
             // The last step is over and events were lost: the idle event may have been among them.
             Phase::Working if self.is_answered() => self.phase = Phase::Idle(now),
+            Phase::Idle(_) if self.settled && self.stopped_after_tools() && !self.reply.is_incomplete() => {
+                return Err(self.questions.failure().unwrap_or_else(Failure::stopped_after_tools).into());
+            }
             Phase::Idle(_) if !self.is_answered() || self.reply.is_incomplete() => {
                 return self.retry_later(now, actions);
             }
@@ -360,6 +457,14 @@ impl Turn {
         match self.phase {
             Phase::Prompted => self.ask_again(actions),
             Phase::Working if self.is_answered() => self.ask_again(actions),
+            Phase::Working if self.questions.are_open() => {
+                self.last_sign = now;
+                permit(self.questions.expire(now), actions)
+            }
+            Phase::Working if now < self.last_sign + self.idle_timeout => {
+                self.look_for_questions(actions);
+                Ok(())
+            }
             Phase::Working => self.abort(Reason::Silent, now, actions),
             Phase::Idle(_) => {
                 self.phase = Phase::Idle(now);
@@ -374,9 +479,10 @@ impl Turn {
         match &self.error {
             _ if self.is_answered() && !self.is_doubtful() => Ok(()),
             Some(error) => Err(Failure::model_error(error).into()),
-            // OpenCode ends a turn where a permission is refused, without a last message.
-            None if self.refused && !self.is_answered() => Err(Failure::permission_refused().into()),
-            None => self.ask_again(actions),
+            None => {
+                self.settled = true;
+                self.ask_again(actions)
+            }
         }
     }
 
@@ -391,6 +497,11 @@ impl Turn {
     /// Whether the last step's message is complete and no further step follows.
     fn is_answered(&self) -> bool {
         self.answers.last().is_some_and(|answer| answer.completed)
+    }
+
+    /// Whether the last step that is known called tools, and its successor never came.
+    fn stopped_after_tools(&self) -> bool {
+        self.answers.last().is_some_and(|answer| answer.has_successor)
     }
 
     /// Ends the turn if everything that its end needs is there. May ask for what is missing.
@@ -429,6 +540,11 @@ impl Turn {
             _ => Failure::of(reason, self.idle_timeout).into(),
         }
     }
+}
+
+fn permit(all: impl IntoIterator<Item = permissions::Action>, actions: &mut Vec<Action>) -> Step {
+    actions.extend(all.into_iter().map(Action::Permission));
+    Ok(())
 }
 
 /// A text part's id, and its text if it is final.

@@ -131,6 +131,115 @@ fn the_cron_marks_a_lost_worker_offline() {
 }
 
 #[test]
+fn all_of_many_workers_that_are_lost_at_once_go_offline() {
+    simulate(|| async {
+        let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        for _ in 0..120 {
+            World::new(convex.clone()).await.worker("workers:markConnected", []).await.unwrap();
+        }
+        let scheduler = convex.clone();
+        let task = tokio::task::spawn_local(async move { scheduler.run_scheduler().await });
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        let online = |worker: &&Value| field(worker, "status") == "online".into();
+        assert_eq!(convex.table("workers").iter().filter(online).count(), 0);
+        task.abort();
+    });
+}
+
+#[test]
+fn an_expired_turn_says_what_became_of_it() {
+    simulate(|| async {
+        let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        let world = World::new(convex).await;
+        let check = |n: usize, expected: &str| {
+            let message = field(&field(&world.convex.table("turns")[n], "error"), "message");
+            assert_eq!(message, format!("{expected} Send it again if you still need an answer.").into());
+        };
+        let expire = async |epoch: f64| {
+            let who = who(&world.machine, Some(epoch));
+            let args = [("who", who), ("limit", 9.0.into()), ("running", Value::Array(vec![]))];
+            world.call("chat:expireStale", object(args), None).await.unwrap();
+        };
+        world.turn().await;
+        expire(1.0).await;
+        world.turn().await;
+        let args = object([("session", world.session.clone()), ("content", "hello".into())]);
+        world.person("chat:sendMessage", args).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.register().await;
+        expire(2.0).await;
+        check(0, "The worker could not store its answer to this message.");
+        check(1, "The worker was started anew while it was answering this message.");
+        check(2, "The worker was started anew while this message was waiting.");
+    });
+}
+
+/// Asks, and says what `permissions:list` shows.
+async fn ask(world: &World, turn: &Value, request: &str) -> Result<Value, CallError> {
+    let patterns = Value::Array(vec!["rm -r build".into()]);
+    let fields = [
+        ("turn", turn.clone()),
+        ("request", request.into()),
+        ("permission", "bash".into()),
+        ("patterns", patterns),
+        ("timeoutMs", 60_000.0.into()),
+    ];
+    world.worker("permissions:ask", fields).await
+}
+
+#[test]
+fn a_permission_question_is_shown_answered_and_gone_with_its_turn() {
+    simulate(|| async {
+        let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        let world = World::new(convex).await;
+        let turn = world.turn().await;
+        for _ in 0..2 {
+            ask(&world, &turn, "per_1").await.unwrap();
+        }
+        ask(&world, &turn, "per_2").await.unwrap();
+        let listed = async |who: &Identity| {
+            let list =
+                world.convex.call(Kind::Query, "permissions:list", object([]), Some(who.clone()), "test");
+            let Value::Array(questions) = list.await.unwrap() else { panic!() };
+            questions
+        };
+        let questions = listed(&world.ada).await;
+        assert_eq!(questions.len(), 2, "asking twice changes nothing");
+        let eve = Identity::new("https://issuer", "eve");
+        assert_eq!(listed(&eve).await, [], "a stranger sees nothing");
+        let answer = || object([("question", field(&questions[0], "_id")), ("allow", true.into())]);
+        assert!(world.call("permissions:answer", answer(), Some(eve)).await.is_err(), "a stranger decides");
+        world.person("permissions:answer", answer()).await;
+        assert_eq!(listed(&world.ada).await.len(), 1);
+        let args = object([("who", who(&world.machine, Some(1.0))), ("turn", turn.clone())]);
+        let answers =
+            world.convex.call(Kind::Query, "permissions:subscribeToAnswers", args, None, "test").await;
+        let expected = object([("request", "per_1".into()), ("allow", true.into())]);
+        assert_eq!(answers.unwrap(), Value::Array(vec![expected]));
+        world
+            .worker("permissions:withdraw", [("turn", turn.clone()), ("request", "per_1".into())])
+            .await
+            .unwrap();
+        world.worker("chat:completeMessage", chunk(&turn, 0.0, "done")).await.unwrap();
+        assert!(world.convex.table("permissionQuestions").is_empty());
+    });
+}
+
+#[test]
+fn a_turn_has_sixteen_open_permission_questions_at_most() {
+    simulate(|| async {
+        let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        let world = World::new(convex).await;
+        let turn = world.turn().await;
+        for n in 0..16 {
+            ask(&world, &turn, &format!("per_{n}")).await.unwrap();
+        }
+        let Err(CallError::Failed(failure)) = ask(&world, &turn, "per_16").await else { panic!() };
+        assert_eq!(field(&failure.data.unwrap(), "code"), "too_many_questions".into());
+    });
+}
+
+#[test]
 fn a_worker_that_was_taken_for_lost_is_online_again_with_its_next_heartbeat() {
     simulate(|| async {
         let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());

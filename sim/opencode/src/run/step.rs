@@ -172,6 +172,8 @@ impl<'a> Step<'a> {
             }
             if is_text {
                 self.plan.text.push_str(&delta);
+                let (message, bytes) = (self.plan.user.id.as_str(), delta.len());
+                self.server.machine.observe(&Observation::Said { session: self.session, message, bytes });
             }
             pause(self.plan.reply.pace).await;
         }

@@ -17,7 +17,7 @@ use super::palette::{AXIS, Colour, GRID, INK};
 
 /// A plot is drawn for wide and for narrow screens, so that its texts can be read on both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size {
+pub(in crate::report) struct Size {
     /// The CSS class that shows it where it fits.
     class: &'static str,
     width: u32,
@@ -28,12 +28,12 @@ pub(super) struct Size {
 }
 
 /// The sizes in which plots are drawn.
-pub(super) const SIZES: [Size; 2] = [
+pub(in crate::report) const SIZES: [Size; 2] = [
     Size { class: "wide", width: 928, left: 84, labels: 10 },
     Size { class: "narrow", width: 420, left: 68, labels: 5 },
 ];
 /// The height of a plot of values.
-pub(super) const HEIGHT: u32 = 184;
+pub(in crate::report) const HEIGHT: u32 = 184;
 /// Room for the texts under a plot.
 const BELOW: u32 = 26;
 /// Room above and beside a plot, in which half a text fits.
@@ -43,7 +43,7 @@ const RIGHT: u32 = 30;
 
 /// What is drawn, in units of the axes.
 #[derive(Debug, Clone)]
-pub(super) enum Shape {
+pub(in crate::report) enum Shape {
     /// A line through these corners.
     Line(Colour, Vec<(f64, f64)>),
     /// The area under a line through these corners.
@@ -57,10 +57,10 @@ pub(super) enum Shape {
 }
 
 /// Writes a value at an axis. An empty text leaves a place without one.
-pub(super) type Label<'a> = &'a dyn Fn(&f64) -> String;
+pub(in crate::report) type Label<'a> = &'a dyn Fn(&f64) -> String;
 
 /// What stands beside a plot.
-pub(super) enum Beside<'a> {
+pub(in crate::report) enum Beside<'a> {
     /// Values.
     Values(Label<'a>),
     /// Names of rows from the top, each 1 high.
@@ -68,21 +68,21 @@ pub(super) enum Beside<'a> {
 }
 
 /// A plot to draw.
-pub(super) struct Chart<'a> {
+pub(in crate::report) struct Chart<'a> {
     /// What is seen, for those who do not see it.
-    pub(super) alt: &'a str,
+    pub(in crate::report) alt: &'a str,
     /// In pixels, texts included.
-    pub(super) height: u32,
+    pub(in crate::report) height: u32,
     /// The right end; the left is 0.
-    pub(super) right: f64,
+    pub(in crate::report) right: f64,
     /// The upper end; the lower is 0.
-    pub(super) top: f64,
+    pub(in crate::report) top: f64,
     /// Texts under the plot.
-    pub(super) below: Label<'a>,
+    pub(in crate::report) below: Label<'a>,
     /// Texts beside the plot.
-    pub(super) beside: Beside<'a>,
+    pub(in crate::report) beside: Beside<'a>,
     /// What to draw, the lowest first.
-    pub(super) shapes: &'a [Shape],
+    pub(in crate::report) shapes: &'a [Shape],
 }
 
 type Canvas<'b> = DrawingArea<SVGBackend<'b>, Shift>;
@@ -91,7 +91,7 @@ type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 impl Chart<'_> {
     /// The plot as an SVG element.
-    pub(super) fn svg(&self, size: Size) -> Markup {
+    pub(in crate::report) fn svg(&self, size: Size) -> Markup {
         let mut drawn = String::new();
         let canvas = SVGBackend::with_string(&mut drawn, (size.width, self.height)).into_drawing_area();
         self.draw(&canvas, size).expect("drawing into memory");

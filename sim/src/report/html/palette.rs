@@ -7,7 +7,7 @@ use plotters::style::RGBColor;
 
 /// A colour in light and in dark surroundings, and how a line in it is dashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Colour {
+pub(in crate::report) struct Colour {
     light: u32,
     dark: u32,
     dashes: Option<&'static str>,
@@ -22,25 +22,25 @@ const fn dashed(light: u32, dark: u32, dashes: &'static str) -> Colour {
 }
 
 /// Texts at axes.
-pub(super) const INK: Colour = colour(0x57606A, 0x9DA7B3);
+pub(in crate::report) const INK: Colour = colour(0x57606A, 0x9DA7B3);
 /// Axes.
-pub(super) const AXIS: Colour = colour(0x8C959F, 0x6E7681);
+pub(in crate::report) const AXIS: Colour = colour(0x8C959F, 0x6E7681);
 /// Lines of the grid.
-pub(super) const GRID: Colour = colour(0xE1E4E8, 0x2D333B);
+pub(in crate::report) const GRID: Colour = colour(0xE1E4E8, 0x2D333B);
 /// Kills.
-pub(super) const KILL: Colour = colour(0xCF222E, 0xFF7B72);
+pub(in crate::report) const KILL: Colour = colour(0xCF222E, 0xFF7B72);
 /// Stops.
-pub(super) const STOP: Colour = dashed(0x9A6700, 0xE3B341, "6 3");
+pub(in crate::report) const STOP: Colour = dashed(0x9A6700, 0xE3B341, "6 3");
 /// The border between phases.
-pub(super) const PHASE: Colour = dashed(0x6E7781, 0x8B949E, "1 4");
+pub(in crate::report) const PHASE: Colour = dashed(0x6E7781, 0x8B949E, "1 4");
 /// The first violation.
-pub(super) const BREACH: Colour = colour(0xB30086, 0xFF6BD6);
+pub(in crate::report) const BREACH: Colour = colour(0xB30086, 0xFF6BD6);
 /// Limits.
-pub(super) const LIMIT: Colour = dashed(0xD1242F, 0xFF8A80, "8 4");
+pub(in crate::report) const LIMIT: Colour = dashed(0xD1242F, 0xFF8A80, "8 4");
 /// What is left over.
-pub(super) const REST: Colour = colour(0x949CA5, 0x76808B);
+pub(in crate::report) const REST: Colour = colour(0x949CA5, 0x76808B);
 /// Lines; a plot with more of them begins again.
-pub(super) const LINES: [Colour; 7] = [
+pub(in crate::report) const LINES: [Colour; 7] = [
     colour(0x0B62C4, 0x58A6FF),
     colour(0xC25B00, 0xFFA657),
     colour(0x1A7F37, 0x56D364),
@@ -53,30 +53,30 @@ pub(super) const LINES: [Colour; 7] = [
 const MEANINGS: [Colour; 9] = [INK, AXIS, GRID, KILL, STOP, PHASE, BREACH, LIMIT, REST];
 
 /// The colour of the line with this number.
-pub(super) fn line(number: usize) -> Colour {
+pub(in crate::report) fn line(number: usize) -> Colour {
     LINES[number % LINES.len()]
 }
 
 impl Colour {
     /// As plots are drawn.
-    pub(super) fn drawn(self) -> RGBColor {
+    pub(in crate::report) fn drawn(self) -> RGBColor {
         let [_, red, green, blue] = self.light.to_be_bytes();
         RGBColor(red, green, blue)
     }
 
     /// The CSS variable that holds it.
-    pub(super) fn variable(self) -> String {
+    pub(in crate::report) fn variable(self) -> String {
         format!("var(--c{:06X})", self.light)
     }
 
     /// Whether lines in it are dashed.
-    pub(super) fn is_dashed(self) -> bool {
+    pub(in crate::report) fn is_dashed(self) -> bool {
         self.dashes.is_some()
     }
 }
 
 /// The part of the style sheet that knows the colours.
-pub(super) fn style_sheet() -> String {
+pub(in crate::report) fn style_sheet() -> String {
     let (mut light, mut dark, mut rules) = (String::new(), String::new(), String::new());
     for Colour { light: from, dark: to, dashes } in MEANINGS.into_iter().chain(LINES) {
         let _ = write!(light, "--c{from:06X}:#{from:06X};");

@@ -25,6 +25,7 @@ enum Unit {
     Bytes,
     Count,
     PerSecond,
+    Percent,
 }
 
 impl Unit {
@@ -36,6 +37,7 @@ impl Unit {
             Self::Bytes => (KIB, " KiB"),
             Self::Count => (1.0, ""),
             Self::PerSecond => (1.0, "/s"),
+            Self::Percent => (1.0, "%"),
         }
     }
 
@@ -97,7 +99,24 @@ pub(super) fn over_time(report: &Report, axis: &Axis) -> Markup {
         },
         calls(timeline),
     ];
-    html! { @for plot in &plots { (plot.figure(axis)) } }
+    let processes = report.load.is_some().then(|| processes(timeline));
+    // Heap and cache are not seen from outside.
+    let unseen = if report.load.is_some() { 2 } else { 0 };
+    html! { @for plot in processes.iter().flatten().chain(plots.iter().skip(unseen)) { (plot.figure(axis)) } }
+}
+
+/// The workers' processes, in real time.
+fn processes(timeline: &Timeline) -> [OverTime; 2] {
+    [
+        OverTime {
+            note: "Of the worker's process, as the kernel shows it.".into(),
+            ..OverTime::of(timeline, Measure::Resident, "Resident memory", Unit::Bytes)
+        },
+        OverTime {
+            note: "Of the worker's process, in percent of one processor.".into(),
+            ..OverTime::of(timeline, Measure::Processor, "Processor time", Unit::Percent)
+        },
+    ]
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown on a few hundred pixels")]

@@ -2,10 +2,14 @@
 
 use maud::{Markup, html};
 
-use crate::report::{Report, text};
+use crate::{
+    load::figures::LoadFigures,
+    marks::MARKS,
+    report::{Report, text},
+};
 
 /// A table in a box that scrolls by itself on narrow screens. The first column names the row.
-fn table<const N: usize>(name: &str, head: [&str; N], rows: &[[String; N]]) -> Markup {
+pub(in crate::report) fn table<const N: usize>(name: &str, head: [&str; N], rows: &[[String; N]]) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label=(name) {
             table {
@@ -21,7 +25,7 @@ fn table<const N: usize>(name: &str, head: [&str; N], rows: &[[String; N]]) -> M
 }
 
 /// A table of names and what is to say about them.
-pub(super) fn words<K: AsRef<str>>(name: &str, rows: &[(K, String)]) -> Markup {
+pub(in crate::report) fn words<K: AsRef<str>>(name: &str, rows: &[(K, String)]) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label=(name) {
             table.words {
@@ -29,6 +33,12 @@ pub(super) fn words<K: AsRef<str>>(name: &str, rows: &[(K, String)]) -> Markup {
             }
         }
     }
+}
+
+/// Two workers side by side.
+pub(super) fn against(load: &LoadFigures) -> Markup {
+    let rows = load.against.iter().map(|(name, ours, theirs)| [name, ours, theirs].map(String::clone));
+    table("Beside another worker", ["figure", "ours", "theirs"], &rows.collect::<Vec<_>>())
 }
 
 /// What each oracle found.
@@ -49,6 +59,19 @@ pub(super) fn oracles(report: &Report) -> Markup {
             }
         }
     }
+}
+
+/// Which states worth reaching were reached, and how often.
+pub(super) fn marks(report: &Report) -> Markup {
+    let rows: Vec<_> = MARKS
+        .iter()
+        .map(|mark| {
+            let count = report.marks.get(mark.id).copied().unwrap_or_default();
+            let required = if report.required_marks.contains(&mark.id) { "yes" } else { "" };
+            [mark.id.to_owned(), mark.about.to_owned(), required.to_owned(), count.to_string()]
+        })
+        .collect();
+    table("Marks", ["mark", "counts when", "required", "reached"], &rows)
 }
 
 /// How turns ended.

@@ -213,7 +213,10 @@ pub(super) fn faults(report: &Report, axis: &Axis) -> Markup {
     }
     shapes.extend(axis.uprights());
     let chart = Chart {
-        alt: &format!("When these faults were in effect: {}; the moments are in the table above", names.join(", ")),
+        alt: &format!(
+            "When these faults were in effect: {}; the moments are in the table above",
+            names.join(", ")
+        ),
         height: AROUND + ROW * rows,
         right: axis.end(),
         top: f64::from(rows.max(1)),
@@ -271,11 +274,8 @@ mod tests {
             at,
             what: what(number, Kind::Partition, Name::from("worker-1")),
         };
-        let marks = [
-            mark(1, Moment::FaultBegan, 0),
-            mark(2, Moment::FaultBegan, 1),
-            mark(3, Moment::FaultEnded, 0),
-        ];
+        let marks =
+            [mark(1, Moment::FaultBegan, 0), mark(2, Moment::FaultBegan, 1), mark(3, Moment::FaultEnded, 0)];
         assert_eq!(spans(&marks, 9)[&Kind::Partition], [[1, 3], [2, 9]]);
     }
 }

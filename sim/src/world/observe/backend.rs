@@ -84,13 +84,20 @@ struct Worker {
 impl Backend {
     fn observe(&mut self, observation: &Observation<'_>) {
         match observation {
-            Observation::Executed { replayed: true, .. } => {}
-            Observation::Executed { caller, path, outcome, usage, attempts, rerun, .. } => {
+            Observation::Received { .. } => {}
+            Observation::Executed { replayed: true, caller, path, .. } => {
+                self.record(Event::Replayed {
+                    function: self.recorder.name(path),
+                    caller: self.caller(caller),
+                });
+            }
+            Observation::Executed { caller, path, args, outcome, usage, attempts, rerun, .. } => {
                 let function = self.recorder.name(path);
                 let error = match outcome {
                     Outcome::Ok => None,
                     Outcome::ConvexError(text) | Outcome::Error(text) => Some(self.recorder.name(text)),
                 };
+                let (identity, epoch) = self.credentials(args);
                 let is_ready = error.is_none() && *path == "workers:markConnected";
                 self.record(Event::Executed {
                     function,
@@ -101,6 +108,8 @@ impl Backend {
                     bytes_written: usage.bytes_written as u64,
                     attempts: u64::from(*attempts),
                     rerun: *rerun,
+                    identity,
+                    epoch,
                     error,
                 });
                 if is_ready {
@@ -108,8 +117,12 @@ impl Backend {
                 }
             }
             Observation::Committed { writes, .. } => self.committed(writes),
-            Observation::Connected { .. } => self.record(Event::Connected),
-            Observation::Disconnected { .. } => self.record(Event::Disconnected),
+            Observation::Connected { caller, .. } => {
+                self.record(Event::Connected { client: self.recorder.name(caller) });
+            }
+            Observation::Disconnected { caller, .. } => {
+                self.record(Event::Disconnected { client: self.recorder.name(caller) });
+            }
         }
     }
 
@@ -124,6 +137,21 @@ impl Backend {
             "scheduler" | "cron" => Caller::Scheduler,
             _ => Caller::Unknown,
         }
+    }
+
+    /// The worker and the epoch that the argument `who` names, if there is one.
+    fn credentials(&self, args: &Value) -> (Option<Name>, Option<u64>) {
+        let Value::Object(args) = args else { return (None, None) };
+        let Some(Value::Object(who)) = args.get("who") else { return (None, None) };
+        let identity = match who.get("workerId") {
+            Some(Value::String(id)) => Some(self.recorder.name(&id.replace("worker_", WORKER))),
+            _ => None,
+        };
+        let epoch = match who.get("epoch") {
+            Some(Value::Float64(epoch)) => Some(*epoch as u64),
+            _ => None,
+        };
+        (identity, epoch)
     }
 
     fn ready(&self, caller: &str) {

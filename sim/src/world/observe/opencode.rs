@@ -48,7 +48,7 @@ fn event(recorder: &Recorder, observation: &Observation<'_>) -> Option<Event> {
         Observation::EventStreamOpened { .. } => Event::EventStreamOpened,
         Observation::EventStreamClosed { .. } => Event::EventStreamClosed,
         Observation::ModelsListed => Event::ModelsListed,
-        Observation::Refused { .. } => return None,
+        Observation::Said { .. } | Observation::Refused { .. } => return None,
     })
 }
 

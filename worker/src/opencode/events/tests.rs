@@ -79,7 +79,12 @@ fn sessions_come_with_their_titles() {
         session("ses_1"),
         |k| matches!(k, EventKind::SessionUpdated(s) if titled(s)),
     );
-    check("session.deleted", &properties, session("ses_1"), |k| *k == EventKind::SessionDeleted);
+    check(
+        "session.deleted",
+        &properties,
+        session("ses_1"),
+        |k| matches!(k, EventKind::SessionDeleted(s) if titled(s)),
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::opencode::types::Status;
+use crate::opencode::types::{Session, SessionTime, Status};
 
 fn id(text: &str) -> OpencodeSessionId {
     OpencodeSessionId::new(text).unwrap()
@@ -81,19 +81,25 @@ async fn a_child_session_s_questions_reach_the_turn_that_made_it() {
     assert!(registry.state().children.is_empty(), "no child outlives its listener");
 }
 
+fn deleted(session: &str) -> Event {
+    let time = SessionTime { created: 0, updated: 0 };
+    let info = Session { id: id(session), title: String::new(), parent: None, time };
+    event(session, EventKind::SessionDeleted(info))
+}
+
 #[test]
 fn the_tap_turns_what_does_not_fit_into_one_gap() {
     let (sender, mut tapped) = mpsc::channel(2);
     let mut tap = Tap::new(Some(sender));
     tap.gap();
     tap.offer(&event("ses_1", EventKind::Idle));
-    tap.offer(&event("ses_1", EventKind::SessionDeleted));
-    tap.offer(&event("ses_2", EventKind::SessionDeleted));
-    tap.offer(&event("ses_3", EventKind::SessionDeleted));
+    tap.offer(&deleted("ses_1"));
+    tap.offer(&deleted("ses_2"));
+    tap.offer(&deleted("ses_3"));
     assert_eq!(tapped.try_recv().unwrap(), TapEvent::Gap);
-    assert_eq!(tapped.try_recv().unwrap(), TapEvent::Session(event("ses_1", EventKind::SessionDeleted)));
-    tap.offer(&event("ses_4", EventKind::SessionDeleted));
+    assert_eq!(tapped.try_recv().unwrap(), TapEvent::Session(deleted("ses_1")));
+    tap.offer(&deleted("ses_4"));
     assert_eq!(tapped.try_recv().unwrap(), TapEvent::Gap);
-    assert_eq!(tapped.try_recv().unwrap(), TapEvent::Session(event("ses_4", EventKind::SessionDeleted)));
+    assert_eq!(tapped.try_recv().unwrap(), TapEvent::Session(deleted("ses_4")));
     assert!(tapped.try_recv().is_err());
 }

@@ -74,7 +74,7 @@ struct Test {
 
 impl Test {
     fn new() -> Self {
-        Self { turn: Turn::new(PROMPT.into(), &TurnSettings::default(), Duration::ZERO), now: 0 }
+        Self { turn: Turn::new(PROMPT.into(), &Settings::default(), Duration::ZERO), now: 0 }
     }
 
     fn after(events: impl IntoIterator<Item = Event>) -> Self {
@@ -90,6 +90,13 @@ impl Test {
         self.turn.apply(event, Duration::from_millis(self.now))
     }
 
+    /// A gap after which no question is found to be open.
+    fn gap(&mut self) {
+        let actions = self.send(Event::Opencode(SessionEvent::Gap));
+        assert_eq!(actions, [Action::ListQuestions, Action::Reread]);
+        assert_eq!(self.send(Event::Asking(Ok(vec![]))), []);
+    }
+
     /// Lets time pass until the turn's own deadline.
     fn wait(&mut self) -> Vec<Action> {
         let deadline = self.turn.deadline().expect("the turn waits for nothing");
@@ -102,6 +109,11 @@ impl Test {
         assert!(last);
         chunk.text
     }
+}
+
+fn rejected(id: &str) -> Action {
+    let reply = crate::opencode::PermissionReply::Reject;
+    Action::Permission(permissions::Action::Reply { id: id.into(), reply })
 }
 
 fn failed(actions: &[Action]) -> &'static str {
@@ -174,7 +186,7 @@ fn a_prompt_whose_events_were_lost_is_found_and_its_reply_completed() {
 #[test]
 fn after_a_gap_the_reread_and_the_parts_end_supply_what_was_missed() {
     let mut test = Test::after([busy(), answer(false), part("", false), delta("one ")]);
-    assert_eq!(test.send(Event::Opencode(SessionEvent::Gap)), [Action::Reread]);
+    test.gap();
     test.send(delta("four"));
     let live = Message { info: info(false, None), parts: vec![text_part("", false)] };
     assert_eq!(test.send(Event::Reread(Ok(vec![user_message(), live]))), []);
@@ -216,7 +228,8 @@ fn a_lost_idle_event_does_not_leave_the_turn_waiting_for_ever() {
 fn a_silent_session_is_aborted_and_the_turn_failed() {
     let mut test = Test::after([busy(), answer(false)]);
     let mut actions = test.wait();
-    while actions.is_empty() {
+    while actions == [Action::ListQuestions] {
+        test.send(Event::Asking(Ok(vec![])));
         actions = test.wait();
     }
     assert_eq!(actions, [Action::Abort]);
@@ -257,25 +270,99 @@ fn a_crash_of_the_server_fails_the_turn_at_once() {
     assert_eq!(failed(&test.send(Event::Opencode(lost))), "opencode_lost");
 }
 
+fn asked(id: &str) -> PermissionAsked {
+    PermissionAsked { id: id.into(), permission: "bash".into(), patterns: vec![] }
+}
+
 #[test]
 fn a_permission_question_is_refused_so_that_it_never_hangs_a_turn() {
     let mut test = Test::after([busy()]);
-    let asked = crate::opencode::events::PermissionAsked {
-        id: "per_1".into(),
-        permission: "bash".into(),
-        patterns: vec![],
-    };
-    assert_eq!(
-        test.send(event(EventKind::PermissionAsked(asked))),
-        [Action::RejectPermission("per_1".into())]
-    );
+    assert_eq!(test.send(event(EventKind::PermissionAsked(asked("per_1")))), [rejected("per_1")]);
+}
+
+#[test]
+fn a_question_that_a_gap_hid_is_found_and_answered() {
+    let mut test = Test::after([busy(), answer(false)]);
+    test.send(Event::Opencode(SessionEvent::Gap));
+    assert_eq!(test.send(Event::Asking(Ok(vec![asked("per_1")]))), [rejected("per_1")]);
+}
+
+#[test]
+fn a_silent_turn_looks_for_questions_long_before_it_is_given_up() {
+    let mut test = Test::after([busy(), answer(false)]);
+    assert_eq!(test.wait(), [Action::ListQuestions]);
+    assert!(test.now < 31_000, "it looked after {} ms", test.now);
+    assert_eq!(test.send(Event::Asking(Err("503".into()))), []);
+    assert_eq!(test.wait(), [Action::ListQuestions]);
+    assert_eq!(test.send(Event::Asking(Ok(vec![]))), []);
+    while test.wait() == [Action::ListQuestions] {
+        test.send(Event::Asking(Ok(vec![])));
+    }
+    let idle_timeout = u64::try_from(Settings::default().turns.idle_timeout.as_millis()).unwrap();
+    assert!((idle_timeout..idle_timeout + 10).contains(&test.now), "it was given up after {} ms", test.now);
+}
+
+#[test]
+fn a_turn_that_waits_for_a_person_is_not_silent() {
+    let mut settings = Settings::default();
+    settings.opencode.permissions = crate::config::PermissionPolicy::Relay;
+    settings.opencode.permission_timeout = Duration::from_secs(3_000);
+    let mut test = Test { turn: Turn::new(PROMPT.into(), &settings, Duration::ZERO), now: 0 };
+    test.send(busy());
+    let relayed = test.send(event(EventKind::PermissionAsked(asked("per_1"))));
+    assert_eq!(relayed, [Action::Permission(permissions::Action::Relay(asked("per_1")))]);
+    let withdraw = Action::Permission(permissions::Action::Withdraw { id: "per_1".into() });
+    assert_eq!(test.wait(), [rejected("per_1"), withdraw]);
+    assert!(test.now > 3_000_000, "it was refused after {} ms", test.now);
+    assert!(!test.turn.waits_for_a_person());
+    assert_eq!(test.wait(), [Action::ListQuestions], "the silence begins anew");
+}
+
+/// A turn whose last step called tools, and after which nothing comes.
+fn stops_after_tools(mut test: Test) -> &'static str {
+    let last = || step(ANSWER, true, Some("tool-calls"));
+    test.send(event(EventKind::Message(last())));
+    assert_eq!(test.send(idle()), []);
+    assert_eq!(test.wait(), [Action::Reread]);
+    let messages = vec![user_message(), Message { info: last(), parts: vec![] }];
+    failed(&test.send(Event::Reread(Ok(messages))))
+}
+
+#[test]
+fn a_turn_that_stops_after_its_tools_says_so() {
+    assert_eq!(stops_after_tools(Test::after([busy()])), "stopped_after_tools");
+}
+
+#[test]
+fn a_turn_that_stops_because_of_a_refusal_says_so() {
+    let mut test = Test::after([busy()]);
+    test.send(event(EventKind::PermissionAsked(asked("per_1"))));
+    assert_eq!(stops_after_tools(test), "permission_refused");
+}
+
+#[test]
+fn a_step_after_the_tools_that_comes_late_is_waited_for() {
+    let mut test = Test::after([busy()]);
+    test.send(event(EventKind::Message(step(ANSWER, true, Some("tool-calls")))));
+    test.send(idle());
+    assert_eq!(test.wait(), [Action::Reread]);
+    test.send(busy());
+    let messages =
+        vec![user_message(), Message { info: step(ANSWER, true, Some("tool-calls")), parts: vec![] }];
+    assert_eq!(test.send(Event::Reread(Ok(messages))), []);
+    test.send(event(EventKind::Message(step("msg_3", true, Some("stop")))));
+    assert_eq!(test.send(idle()), [COMPLETED]);
 }
 
 #[test]
 fn a_turn_that_ends_where_a_permission_was_refused_says_so() {
     let mut test = Test::after([busy()]);
     let (id, permission, patterns) = ("per_1".into(), "bash".into(), vec![]);
-    test.send(event(EventKind::PermissionAsked(crate::opencode::events::PermissionAsked { id, permission, patterns })));
+    test.send(event(EventKind::PermissionAsked(crate::opencode::events::PermissionAsked {
+        id,
+        permission,
+        patterns,
+    })));
     test.send(event(EventKind::Message(step(ANSWER, true, Some("tool-calls")))));
     assert_eq!(test.send(idle()), []);
     assert_eq!(failed(&test.wait()), "permission_refused");
@@ -334,7 +421,7 @@ fn text_of_step(message: &str, id: &str, text: &str, ended: bool) -> Part {
 #[test]
 fn a_step_that_a_gap_hid_keeps_its_place_before_the_one_that_was_seen() {
     let mut test = Test::after([busy()]);
-    assert_eq!(test.send(Event::Opencode(SessionEvent::Gap)), [Action::Reread]);
+    test.gap();
     test.send(event(EventKind::Message(step("msg_3", false, None))));
     test.send(event(EventKind::Part(text_of_step("msg_3", "prt_2", "", false))));
     let delta = crate::opencode::events::Delta {
@@ -370,7 +457,7 @@ fn a_step_that_a_gap_hid_keeps_its_place_before_the_one_that_was_seen() {
 #[test]
 fn a_part_that_came_and_went_while_the_messages_were_read_again_is_not_lost() {
     let mut test = Test::after([busy()]);
-    test.send(Event::Opencode(SessionEvent::Gap));
+    test.gap();
     // Its message was made during the gap, so it belongs to nobody yet; the answer is older than the part.
     test.send(part("all", true));
     let older = Message { info: info(false, None), parts: vec![] };
@@ -386,7 +473,7 @@ fn a_part_that_came_and_went_while_the_messages_were_read_again_is_not_lost() {
 fn a_turn_outlives_any_number_of_gaps_as_long_as_something_comes_between_them() {
     let mut test = Test::after([busy(), answer(false), part("", false)]);
     for _ in 0..20 {
-        assert_eq!(test.send(Event::Opencode(SessionEvent::Gap)), [Action::Reread]);
+        test.gap();
         let live = Message { info: info(false, None), parts: vec![text_part("", false)] };
         assert_eq!(test.send(Event::Reread(Ok(vec![user_message(), live]))), []);
         test.send(busy());
@@ -396,7 +483,7 @@ fn a_turn_outlives_any_number_of_gaps_as_long_as_something_comes_between_them() 
 #[test]
 fn messages_that_cannot_be_read_at_the_end_are_asked_for_again_after_a_pause() {
     let mut test = Test::after([busy(), answer(false), part("", false)]);
-    test.send(Event::Opencode(SessionEvent::Gap));
+    test.gap();
     let live = Message { info: info(false, None), parts: vec![text_part("", false)] };
     test.send(Event::Reread(Ok(vec![user_message(), live])));
     test.send(answer(true));

@@ -1,0 +1,123 @@
+//! Runs in real time: the worker's binary as a process of its own, both fakes on loopback, the same people, the same
+//! facts, the same oracles where they can be seen from outside.
+//!
+//! ```text
+//! run        phases, restarts, looks at the processes
+//! fakes      the fake Convex with the people, and the fake OpenCode: a thread each
+//! stub       the executable that the worker starts instead of OpenCode; opencode gives it a server
+//! process    a worker's process: signals, /proc
+//! probe      what the worker itself adds to a write; ledger, gauge, meter: what else is measured
+//! scale      the scenario's moments in real time
+//! ```
+//!
+//! Open loop: people send when it is time, however late the answers are, and latencies count from that moment.
+
+mod fakes;
+pub mod figures;
+pub mod gauge;
+pub mod ledger;
+mod meter;
+mod opencode;
+pub mod probe;
+pub mod process;
+mod run;
+mod scale;
+pub mod stub;
+
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use crate::{
+    oracles::Ceilings,
+    report::Report,
+    world::{Order, RunError, progress::Progress},
+};
+
+/// Resident memory that a worker may take when idle, and ever (design: numbers to beat).
+pub const CEILINGS: Ceilings = Ceilings { idle: 16 << 20, peak: 48 << 20 };
+/// The name of a worker's executable, looked for beside this one.
+const WORKER: &str = "worker";
+
+/// What to run in real time.
+#[derive(Debug, Clone)]
+pub struct LoadOrder {
+    /// Scenario, seed, trace and replay, as for a simulation.
+    pub order: Order,
+    /// The worker's program and arguments. It is told the rest by its environment: `CONVEX_URL`, `WORKER_TOKEN`,
+    /// `WORKER_DIRECTORY`, `WORKER_OPENCODE` and `WORKER_CONFIG`, as ours reads them.
+    pub command: Vec<OsString>,
+    /// How many times as fast as in the scenario people, restarts and models are. The worker's own times stay.
+    pub time_scale: f64,
+    /// People and restarts end after this time (real), however long the scenario is.
+    pub limit: Option<Duration>,
+    /// How long a function of the backend takes besides its own work.
+    pub execution: Duration,
+    /// How much memory a worker's process may take.
+    pub ceilings: Ceilings,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// As in simulation.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A place for worker and OpenCode cannot be set up.
+    #[error("cannot set up a place for worker and OpenCode: {0}")]
+    Place(#[from] io::Error),
+    /// The worker cannot be started.
+    #[error("cannot start the worker `{command}`: {source}")]
+    Start {
+        /// Its program.
+        command: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The worker's settings cannot be written down.
+    #[error("cannot write the worker's config: {0}")]
+    Config(#[from] toml::ser::Error),
+}
+
+/// There is no worker to run.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "there is no worker at `{}`; build it with `cargo build {profile}-p worker -p sim`, or name one with --worker",
+    path.display()
+)]
+pub struct NoWorker {
+    path: PathBuf,
+    profile: &'static str,
+}
+
+/// The worker to run: the one at `given`, otherwise the one beside this executable.
+///
+/// # Errors
+/// If there is no file.
+pub fn find_worker(given: Option<&Path>) -> Result<PathBuf, NoWorker> {
+    let beside = || std::env::current_exe().unwrap_or_default().with_file_name(WORKER);
+    let path = given.map_or_else(beside, Path::to_owned);
+    let is_release = !cfg!(debug_assertions);
+    let profile = if is_release { "--release " } else { "" };
+    match path.canonicalize() {
+        Ok(path) if path.is_file() => Ok(path),
+        _ => Err(NoWorker { path, profile }),
+    }
+}
+
+/// Runs `order` on a thread of its own, which the worker processes do not outlive, and hands the report to `done`.
+///
+/// # Panics
+/// If the system refuses another thread.
+pub fn start<F>(order: LoadOrder, progress: Arc<Progress>, done: F) -> JoinHandle<()>
+where
+    F: FnOnce(Result<Report, LoadError>) + Send + 'static,
+{
+    let run = move || done(run::run(&order, &progress));
+    std::thread::Builder::new().name("load".into()).spawn(run).expect("the system refuses another thread")
+}

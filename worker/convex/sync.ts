@@ -1,0 +1,198 @@
+/**
+ * What a worker tells of the sessions that OpenCode has: made there, renamed there, deleted there.
+ *
+ * A session goes by its OpenCode id, and there is at most one for each: all of this may be said twice. OpenCode's
+ * title wins, because OpenCode is where it can be changed. A deletion in OpenCode keeps the chat and its history: the
+ * session loses its link, is marked, and gets a new OpenCode session with its next message.
+ */
+import { v } from "convex/values";
+import type { Doc, Id } from "./_generated/dataModel.js";
+import { mutation, query, type MutationCtx, type QueryCtx } from "./_generated/server.js";
+import { credentials, refuse, requireWorker } from "./lib/auth.js";
+
+/** Changes that one call makes, and sessions that one call shows: each reads one document or two. */
+const MAX_CHANGES = 100;
+/** The longest title that is kept (characters); the worker cuts longer ones. */
+const MAX_TITLE = 500;
+
+const titled = v.object({ opencodeSessionId: v.string(), title: v.string() });
+
+// ── Writing ──────────────────────────────────────────────────────────────────
+
+/**
+ * Makes a batch of changes: `SyncPlan` as the worker computed it. Returns how many of each changed something.
+ * `syncedUntil` (OpenCode's clock, ms) is stored with them if it is given.
+ */
+export const applyPlan = mutation({
+  args: {
+    who: credentials,
+    newSessions: v.array(titled),
+    nameUpdates: v.array(titled),
+    deletions: v.array(v.string()),
+    syncedUntil: v.optional(v.number()),
+  },
+  handler: async (ctx, { who, newSessions, nameUpdates, deletions, syncedUntil }) => {
+    const worker = await requireWorker(ctx, who);
+    const changes = newSessions.length + nameUpdates.length + deletions.length;
+    if (changes > MAX_CHANGES) throw refuse("too_many", `A batch has at most ${MAX_CHANGES} changes, not ${changes}.`);
+    const result = { created: 0, renamed: 0, deleted: 0 };
+    for (const { opencodeSessionId, title } of newSessions) {
+      const { outcome } = await adopt(ctx, worker, opencodeSessionId, title);
+      if (outcome !== "same") result[outcome] += 1;
+    }
+    for (const { opencodeSessionId, title } of nameUpdates) {
+      if (await rename(ctx, worker, opencodeSessionId, title)) result.renamed += 1;
+    }
+    for (const opencodeSessionId of deletions) {
+      if (await unlink(ctx, worker, opencodeSessionId)) result.deleted += 1;
+    }
+    if (syncedUntil !== undefined) await setLastSync(ctx, worker._id, syncedUntil);
+    return result;
+  },
+});
+
+/** A session that was made in OpenCode. Returns the session that is linked with it, which may have been there. */
+export const createSyncedSession = mutation({
+  args: { who: credentials, opencodeSessionId: v.string(), title: v.string() },
+  handler: async (ctx, { who, opencodeSessionId, title }) => {
+    const worker = await requireWorker(ctx, who);
+    return (await adopt(ctx, worker, opencodeSessionId, title)).session;
+  },
+});
+
+/** A session was renamed in OpenCode. Returns whether that changed anything. */
+export const updateSessionName = mutation({
+  args: { who: credentials, opencodeSessionId: v.string(), title: v.string() },
+  handler: async (ctx, { who, opencodeSessionId, title }) =>
+    await rename(ctx, await requireWorker(ctx, who), opencodeSessionId, title),
+});
+
+/** A session was deleted in OpenCode. Returns whether that changed anything. */
+export const markSessionDeletedInOpencode = mutation({
+  args: { who: credentials, opencodeSessionId: v.string() },
+  handler: async (ctx, { who, opencodeSessionId }) =>
+    await unlink(ctx, await requireWorker(ctx, who), opencodeSessionId),
+});
+
+/** Everything that OpenCode changed up to this moment (its clock, ms) is here. Never goes back. */
+export const updateLastSyncTimestamp = mutation({
+  args: { who: credentials, timestamp: v.number() },
+  handler: async (ctx, { who, timestamp }) => {
+    const worker = await requireWorker(ctx, who);
+    await setLastSync(ctx, worker._id, timestamp);
+  },
+});
+
+// ── Reading ──────────────────────────────────────────────────────────────────
+
+/** See `updateLastSyncTimestamp`; null if nothing was ever synced. */
+export const getLastSyncTimestamp = query({
+  args: { who: credentials },
+  handler: async (ctx, { who }) => {
+    const worker = await requireWorker(ctx, who);
+    return (await syncState(ctx, worker._id))?.syncedUntil ?? null;
+  },
+});
+
+/** Those of the given sessions that are linked, with their titles. */
+export const linkedSessions = query({
+  args: { who: credentials, opencodeSessionIds: v.array(v.string()) },
+  handler: async (ctx, { who, opencodeSessionIds }) => {
+    const worker = await requireWorker(ctx, who);
+    const found = [];
+    for (const id of opencodeSessionIds.slice(0, MAX_CHANGES)) {
+      const session = await linked(ctx, worker._id, id);
+      if (session !== null) found.push({ opencodeSessionId: id, title: session.title ?? "" });
+    }
+    return found;
+  },
+});
+
+/** A page of all linked sessions, in the order of their OpenCode ids: those after `after`. */
+export const pageOfLinkedSessions = query({
+  args: { who: credentials, after: v.string(), limit: v.number() },
+  handler: async (ctx, { who, after, limit }) => {
+    const worker = await requireWorker(ctx, who);
+    const count = Math.min(Math.max(1, limit), MAX_CHANGES);
+    const page = await ctx.db
+      .query("sessions")
+      .withIndex("by_worker_and_opencode_id", (q) => q.eq("worker", worker._id).gt("opencodeSessionId", after))
+      .take(count);
+    return {
+      sessions: page.map(({ opencodeSessionId, title }) => ({ opencodeSessionId, title: title ?? "" })),
+      isDone: page.length < count,
+    };
+  },
+});
+
+// ── Shared ───────────────────────────────────────────────────────────────────
+
+async function adopt(
+  ctx: MutationCtx,
+  worker: Doc<"workers">,
+  opencodeSessionId: string,
+  title: string,
+): Promise<{ session: Id<"sessions">; outcome: "created" | "renamed" | "same" }> {
+  const known = await linked(ctx, worker._id, opencodeSessionId);
+  if (known !== null) {
+    const outcome = (await retitle(ctx, known, title)) ? "renamed" : "same";
+    return { session: known._id, outcome };
+  }
+  const session = await ctx.db.insert("sessions", {
+    worker: worker._id,
+    ownerId: worker.ownerId,
+    title: cut(title),
+    state: "active",
+    opencodeSessionId,
+  });
+  return { session, outcome: "created" };
+}
+
+async function rename(
+  ctx: MutationCtx,
+  worker: Doc<"workers">,
+  opencodeSessionId: string,
+  title: string,
+): Promise<boolean> {
+  const session = await linked(ctx, worker._id, opencodeSessionId);
+  return session !== null && (await retitle(ctx, session, title));
+}
+
+async function retitle(ctx: MutationCtx, session: Doc<"sessions">, title: string): Promise<boolean> {
+  if ((session.title ?? "") === cut(title)) return false;
+  await ctx.db.patch(session._id, { title: cut(title) });
+  return true;
+}
+
+async function unlink(ctx: MutationCtx, worker: Doc<"workers">, opencodeSessionId: string): Promise<boolean> {
+  const session = await linked(ctx, worker._id, opencodeSessionId);
+  if (session === null) return false;
+  await ctx.db.patch(session._id, { opencodeSessionId: undefined, deletedInOpencode: true });
+  return true;
+}
+
+function linked(ctx: QueryCtx, worker: Id<"workers">, opencodeSessionId: string): Promise<Doc<"sessions"> | null> {
+  return ctx.db
+    .query("sessions")
+    .withIndex("by_worker_and_opencode_id", (q) =>
+      q.eq("worker", worker).eq("opencodeSessionId", opencodeSessionId),
+    )
+    .first();
+}
+
+function syncState(ctx: QueryCtx, worker: Id<"workers">): Promise<Doc<"syncStates"> | null> {
+  return ctx.db
+    .query("syncStates")
+    .withIndex("by_worker", (q) => q.eq("worker", worker))
+    .unique();
+}
+
+async function setLastSync(ctx: MutationCtx, worker: Id<"workers">, syncedUntil: number): Promise<void> {
+  const row = await syncState(ctx, worker);
+  if (row === null) await ctx.db.insert("syncStates", { worker, syncedUntil });
+  else if (row.syncedUntil < syncedUntil) await ctx.db.patch(row._id, { syncedUntil });
+}
+
+function cut(title: string): string {
+  return title.slice(0, MAX_TITLE);
+}

@@ -1,0 +1,128 @@
+//! Carries out one [`Step`]: reads both sides, writes to Convex.
+
+use super::{
+    Shared,
+    plan::{InConvex, InOpencode, SyncResult, fingerprint},
+    state::{Batch, Page, Stamp},
+};
+use crate::{
+    convex::{Backend, api::Linked},
+    error::CallError,
+    opencode::{ApiError, Client, OpencodeSessionId},
+};
+
+/// Why a step was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StepError {
+    #[error(transparent)]
+    Convex(#[from] CallError),
+    #[error(transparent)]
+    Opencode(#[from] ApiError),
+}
+
+/// Makes a batch of changes in Convex: one call.
+pub(super) async fn apply(shared: &Shared, backend: &Backend, batch: &Batch) -> Result<(), StepError> {
+    let done = backend.apply_plan(&batch.plan, batch.synced_until).await?;
+    let result = SyncResult {
+        created: done.created as u64,
+        renamed: done.renamed as u64,
+        deleted: done.deleted as u64,
+        errors: 0,
+    };
+    tracing::debug!(?result, "synced");
+    shared.status.sync.add(result);
+    let now = shared.now();
+    shared.change(|state| state.applied(batch, now));
+    Ok(())
+}
+
+/// Compares a page of OpenCode's sessions with Convex. Asks Convex only for those of which nothing is known.
+pub(super) async fn list(
+    shared: &Shared,
+    backend: &Backend,
+    client: &Client,
+    page: Page,
+) -> Result<(), StepError> {
+    let stamp = shared.look(|state| state.stamp());
+    let sessions = client.changed_sessions(page.since, page.cursor, page.limit).await?;
+    let times = sessions.iter().map(|session| session.time.updated);
+    let (length, newest, oldest) = (sessions.len(), times.clone().max(), times.min());
+    let roots = sessions.into_iter().filter(|session| session.parent.is_none());
+    let changed = shared.look(|state| {
+        let differs = |id: &OpencodeSessionId, opencode: &InOpencode| state.known(id) != opencode.agreed();
+        let seen = roots.map(|session| (session.id, InOpencode::titled(&session.title)));
+        seen.filter(|(id, opencode)| differs(id, opencode)).collect::<Vec<_>>()
+    });
+    let linked = linked_among(shared, backend, &changed).await?;
+    let now = shared.now();
+    shared.change(|state| {
+        for (id, opencode) in changed {
+            let convex = match state.known(&id) {
+                InConvex::Unknown => in_convex(&linked, &id),
+                known => known,
+            };
+            state.compare(&id, opencode, convex, stamp, now);
+        }
+        state.listed(page, length, newest, oldest, now);
+    });
+    Ok(())
+}
+
+/// What Convex has of those of which nothing is known; it is not called if there are none.
+async fn linked_among(
+    shared: &Shared,
+    backend: &Backend,
+    sessions: &[(OpencodeSessionId, InOpencode)],
+) -> Result<Vec<Linked>, CallError> {
+    let unknown: Vec<_> = shared.look(|state| {
+        let ids = sessions.iter().map(|(id, _)| id);
+        ids.filter(|id| state.known(id) == InConvex::Unknown).map(ToString::to_string).collect()
+    });
+    let mut linked = Vec::new();
+    for some in unknown.chunks(MAX_ASKED) {
+        linked.extend(backend.linked_sessions(some.to_vec()).await?);
+    }
+    Ok(linked)
+}
+
+/// So many sessions the backend tells of in one call.
+const MAX_ASKED: usize = 100;
+
+fn in_convex(linked: &[Linked], id: &OpencodeSessionId) -> InConvex {
+    let found = linked.iter().find(|linked| linked.opencode_session_id == id.as_str());
+    found.map_or(InConvex::Absent, |linked| InConvex::Titled(fingerprint(&linked.title)))
+}
+
+/// Compares a page of Convex's sessions with OpenCode, one by one: by their ids alone they cannot be listed there.
+pub(super) async fn scrub(
+    shared: &Shared,
+    backend: &Backend,
+    client: &Client,
+    after: String,
+) -> Result<(), StepError> {
+    let page = backend.page_of_linked_sessions(&after, shared.settings.page).await?;
+    for Linked { opencode_session_id, title } in &page.sessions {
+        // Nothing that OpenCode would not know, and nothing that could change a path.
+        let Ok(id) = OpencodeSessionId::new(opencode_session_id) else { continue };
+        let stamp = shared.look(|state| state.stamp());
+        let opencode = read(client, &id).await?;
+        compare(shared, &id, opencode, InConvex::Titled(fingerprint(title)), stamp);
+    }
+    let last = page.sessions.into_iter().last().filter(|_| !page.is_done);
+    let now = shared.now();
+    shared.change(|state| state.scrubbed(last.map(|last| last.opencode_session_id), now));
+    Ok(())
+}
+
+async fn read(client: &Client, id: &OpencodeSessionId) -> Result<InOpencode, ApiError> {
+    match client.session(id).await {
+        Ok(session) => Ok(InOpencode::titled(&session.title)),
+        Err(error) if error.is_not_found() => Ok(InOpencode::Gone),
+        Err(error) => Err(error),
+    }
+}
+
+fn compare(shared: &Shared, id: &OpencodeSessionId, opencode: InOpencode, convex: InConvex, stamp: Stamp) {
+    let now = shared.now();
+    shared.change(|state| state.compare(id, opencode, convex, stamp, now));
+}

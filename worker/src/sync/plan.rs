@@ -1,0 +1,114 @@
+//! What has to change in Convex so that it has the sessions that OpenCode has. Pure.
+//!
+//! Rules, also for conflicts:
+//! - A session goes by its OpenCode id. One that Convex lacks is linked to a new chat, never made anew in OpenCode.
+//! - OpenCode's title wins, whatever Convex has: OpenCode is the one place where a title can be changed after the chat
+//!   was started.
+//! - A deletion in OpenCode does not delete the chat: it is marked and loses its link, and its next message makes a new
+//!   OpenCode session. A turn that was running there fails with `session_deleted`.
+//! - A child session (of a tool that starts agents) is no chat; it never comes here.
+
+use crate::opencode::OpencodeSessionId;
+
+/// The longest title that is kept (characters).
+pub const MAX_TITLE: usize = 300;
+
+/// What OpenCode says of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InOpencode {
+    /// It exists, with this title (at most [`MAX_TITLE`] characters).
+    Titled(String),
+    /// It was deleted.
+    Gone,
+}
+
+impl InOpencode {
+    /// It exists, with this title, which is cut if it is too long.
+    pub fn titled(title: &str) -> Self {
+        Self::Titled(title.chars().take(MAX_TITLE).collect())
+    }
+
+    /// How Convex stands once it agrees.
+    pub fn agreed(&self) -> InConvex {
+        match self {
+            Self::Titled(title) => InConvex::Titled(fingerprint(title)),
+            Self::Gone => InConvex::Absent,
+        }
+    }
+}
+
+/// What is known of a session in Convex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InConvex {
+    /// Nothing.
+    Unknown,
+    /// No chat is linked with it.
+    Absent,
+    /// One is, and its title has this [`fingerprint`].
+    Titled(u64),
+}
+
+/// A session and its title.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its OpenCode id.
+    pub id: OpencodeSessionId,
+    /// Its title.
+    pub title: String,
+}
+
+/// What has to change in Convex. All of it may be done twice.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SyncPlan {
+    /// Sessions whose title changed.
+    pub name_updates: Vec<Named>,
+    /// Sessions that OpenCode does not have any more.
+    pub deletions: Vec<OpencodeSessionId>,
+    /// Sessions that Convex may not have yet.
+    pub new_sessions: Vec<Named>,
+}
+
+/// What became of a plan.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SyncResult {
+    /// Chats that were made.
+    pub created: u64,
+    /// Titles that were changed.
+    pub renamed: u64,
+    /// Chats that lost their OpenCode session.
+    pub deleted: u64,
+    /// Calls that failed.
+    pub errors: u64,
+}
+
+/// Compares what both sides have, session by session. A session may come once.
+pub fn plan<'a>(
+    sessions: impl IntoIterator<Item = (&'a OpencodeSessionId, &'a InOpencode, InConvex)>,
+) -> SyncPlan {
+    let mut plan = SyncPlan::default();
+    for (id, opencode, convex) in sessions {
+        if opencode.agreed() == convex {
+            continue;
+        }
+        let id = id.clone();
+        match (opencode, convex) {
+            (InOpencode::Gone, _) => plan.deletions.push(id),
+            (InOpencode::Titled(title), InConvex::Titled(_)) => {
+                plan.name_updates.push(Named { id, title: title.clone() });
+            }
+            (InOpencode::Titled(title), InConvex::Absent | InConvex::Unknown) => {
+                plan.new_sessions.push(Named { id, title: title.clone() });
+            }
+        }
+    }
+    plan
+}
+
+/// 64 bits of a text (FNV-1a), the same in every process.
+pub fn fingerprint(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests;
