@@ -4,7 +4,7 @@ use std::{cell::Cell, path::Path, rc::Rc, time::Duration};
 
 use convex::Value;
 use sim::{
-    convex::{Convex, Identity, Kind, Options, SyncOptions, sources},
+    convex::{Convex, Identity, Kind, Options, NoFaults, SyncOptions, sources},
     report::Report,
 };
 use tokio::runtime;
@@ -122,13 +122,21 @@ impl Backend {
         (0..mix.turns).zip(sessions).for_each(|(_, session)| self.turn(session, mix));
     }
 
+    /// What the worker's subscription runs, with nothing to show.
+    ///
+    /// # Panics
+    /// If the call fails.
+    #[must_use]
+    pub fn window(&self) -> Value {
+        let who = ("who", self.credentials.clone());
+        self.call(Kind::Query, "chat:subscribeToWorkerMessages", [who, ("limit", 32.0.into())])
+    }
+
     fn turn(&self, session: &Value, mix: Mix) {
         let message = [("session", session.clone()), ("content", "What does this test check?".into())];
         let turn = self.mutate("chat:sendMessage", message);
         let who = || ("who", self.credentials.clone());
-        for _ in 0..mix.windows {
-            self.call(Kind::Query, "chat:subscribeToWorkerMessages", [who(), ("limit", 32.0.into())]);
-        }
+        (0..mix.windows).for_each(|_| drop(self.window()));
         let claimed = self.mutate("chat:claim", [who(), ("turn", turn.clone())]);
         assert_eq!(field(&claimed, "status"), "claimed".into());
         for sequence in 0..mix.chunks {

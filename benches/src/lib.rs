@@ -3,3 +3,6 @@
 pub mod floor;
 pub mod functions;
 pub mod main_job;
+pub mod reply;
+pub mod store;
+pub mod wire;

@@ -1,9 +1,11 @@
 //! The command line: what may be asked, and what the exit code says.
 
 mod compare;
+mod costs;
 mod determinism;
 mod gate;
 mod kept;
+mod limits;
 mod list;
 mod load;
 mod merge;
@@ -61,12 +63,16 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Prints what changed between two runs.
     Compare(compare::CompareArgs),
+    /// Measures what the worker costs: start, heap, calls (docs/costs.md).
+    Costs(costs::CostsArgs),
     /// Prints the JSON schema of scenario files, for editors and other programs.
     Schema,
     /// Serves both fakes on loopback in real time, to try a worker by hand.
     Serve(serve::ServeArgs),
     /// Runs a scenario in real time: the worker's binary as a process, both fakes on loopback.
     Load(load::LoadArgs),
+    /// Raises the load on the worker's binary in steps until something gives way, and says what.
+    Limits(limits::LimitsArgs),
     /// Stands in for the `opencode` executable of `sim load`, whose socket is named first.
     #[command(hide = true)]
     OpencodeUnderLoad {
@@ -209,9 +215,11 @@ pub fn main() -> ExitCode {
         Some(Command::Shrink(args)) => shrink::shrink(&args),
         Some(Command::Replay(args)) => replay::replay(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
+        Some(Command::Costs(args)) => costs::costs(&args),
         Some(Command::Schema) => schema::schema(),
         Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::Load(args)) => load::load(&args),
+        Some(Command::Limits(args)) => limits::limits(&args),
         Some(Command::OpencodeUnderLoad { socket, arguments }) => load::stand_in(&socket, &arguments),
         Some(Command::Opencode(command)) => opencode::opencode(&command),
         None if sweep::is_one(&cli.run) => sweep::sweep(&cli.run),

@@ -1,6 +1,7 @@
 //! Who lives in the simulated world: the backend with the people, and for each worker its machine.
 
 pub mod backend;
+pub mod direct;
 pub mod env;
 pub mod freeze;
 pub mod launcher;
@@ -29,6 +30,7 @@ use crate::{
     world::{Order, RunError, observe, recorder::Recorder},
 };
 use backend::Backend;
+use direct::Direct;
 use env::unix_millis;
 use launcher::Launcher;
 use users::{Answers, People};
@@ -57,27 +59,33 @@ pub fn populate(
     let Order { scenario, seed, .. } = order;
     let program = program(scenario.kind);
     let backend = Backend::load(order, recorder, active)?;
-    let mut people = Vec::new();
+    let (mut people, mut direct) = (Vec::new(), Vec::new());
     let (mut machines, mut opencodes) = (Vec::new(), Vec::new());
     for index in 0..scenario.workers {
         let host = recorder.name(&format!("opencode-{}", index + 1));
         let machine = machine(order, index, recorder, &host, active);
         let plan = Plan::draw(scenario, *seed, index);
         let sessions = backend.seed(index, scenario, &plan, &machine);
+        direct.push(Direct::new(plan.direct.clone(), machine.clone()));
         let answers = Answers::of(scenario, *seed);
         people.push(People::new(backend.clone(), recorder.clone(), plan, sessions, answers));
         machines.push((host, machine.clone()));
         opencodes.push(machine);
     }
     let convex = backend.convex().clone();
-    settle_backend(sim, backend, Rc::new(people));
+    settle_backend(sim, backend, Rc::new(people), Rc::new(direct));
     let settle = |(index, machine)| settle_worker(sim, order, recorder, program, index, machine);
     let workers = machines.into_iter().enumerate().map(settle).collect();
     Ok(Settled { convex, workers, opencodes })
 }
 
-fn settle_backend(sim: &mut Sim<'static>, backend: Backend, people: Rc<Vec<People>>) {
-    sim.host(backend::HOST, move || backend.clone().run(Rc::clone(&people)));
+fn settle_backend(
+    sim: &mut Sim<'static>,
+    backend: Backend,
+    people: Rc<Vec<People>>,
+    direct: Rc<Vec<Direct>>,
+) {
+    sim.host(backend::HOST, move || backend.clone().run(Rc::clone(&people), Rc::clone(&direct)));
 }
 
 /// A worker's machine is two hosts: its own and its OpenCode's.

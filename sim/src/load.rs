@@ -7,7 +7,7 @@
 //! stub       the executable that the worker starts instead of OpenCode; opencode gives it a server
 //! process    a worker's process: signals, /proc
 //! probe      what the worker itself adds to a write; ledger, gauge, meter: what else is measured
-//! scale      the scenario's moments in real time
+//! scale      the scenario's moments in real time; steps: a load that rises until something gives way
 //! ```
 //!
 //! Open loop: people send when it is time, however late the answers are, and latencies count from that moment.
@@ -15,6 +15,7 @@
 mod fakes;
 pub mod figures;
 pub mod gauge;
+pub mod goals;
 pub mod ledger;
 mod meter;
 mod opencode;
@@ -22,6 +23,7 @@ pub mod probe;
 pub mod process;
 mod run;
 mod scale;
+pub mod steps;
 pub mod stub;
 
 use std::{
@@ -33,6 +35,7 @@ use std::{
     time::Duration,
 };
 
+use self::steps::Rising;
 use crate::{
     oracles::Ceilings,
     report::Report,
@@ -60,6 +63,8 @@ pub struct LoadOrder {
     pub execution: Duration,
     /// How much memory a worker's process may take.
     pub ceilings: Ceilings,
+    /// People send what this says instead of what the scenario says.
+    pub rising: Option<Rising>,
 }
 
 /// Why there is no report.

@@ -114,11 +114,31 @@ fn facts(trace: &Path) -> Vec<Value> {
 }
 
 #[test]
+fn what_happens_in_opencode_reaches_the_chats() {
+    passes("sync.toml");
+}
+
+#[test]
+fn a_day_of_idling_passes() {
+    passes("idle-day.toml");
+}
+
+#[test]
 fn the_predecessor_is_convicted_of_what_it_did_and_of_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let trace = directory.path().join("trace.jsonl");
     let report = run("legacy-255.toml", Some(trace.clone()));
-    let expected = ["answered", "bounded-reads", "fencing", "lazy", "memory", "stale", "throttle"];
+    let expected = [
+        "answered",
+        "bounded-reads",
+        "converges",
+        "fencing",
+        "lazy",
+        "memory",
+        "stale",
+        "sync-cost",
+        "throttle",
+    ];
     assert_eq!(fired(&report), BTreeSet::from(expected));
 
     // The figures of the incident: 255 sessions restored, 90 lists of models in one round, 3 old messages run again.

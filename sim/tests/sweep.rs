@@ -234,6 +234,18 @@ fn three_shards_put_together_are_the_sweep() {
 }
 
 #[test]
+fn a_state_that_must_be_reached_and_is_not_fails_the_sweep_as_a_whole() {
+    let place = Place::with(&format!("required_marks = ['zombie-write-refused']\n{SCENARIO}"));
+    let (out, _) = place.check(&["some.toml", "--seeds", "2"], 14);
+    assert!(out.contains("FAILED: no run reached zombie-write-refused"), "{out}");
+    for shard in ["1/2", "2/2"] {
+        place.check(&["some.toml", "--seeds", "2", "--shard", shard, "--quiet"], 0);
+    }
+    let shards = ["reports/sweep-some-shard-1-of-2.json", "reports/sweep-some-shard-2-of-2.json"];
+    place.check(&["merge", shards[0], shards[1], "--quiet"], 14);
+}
+
+#[test]
 fn an_empty_shard_passes() {
     let place = Place::with(SCENARIO);
     let (out, _) = place.check(&["some.toml", "--seeds", "1", "--shard", "5/5"], 0);

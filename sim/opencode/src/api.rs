@@ -60,6 +60,7 @@ async fn dispatch(server: &Rc<Inner>, call: &Call) -> Answer {
         ("GET", "/event") => Ok(answer::events(server.event_stream(call.is_for(server.directory())))),
         ("GET", "/config/providers") => providers::list(server),
         ("GET", "/session") => session::list(server, call),
+        ("GET", "/experimental/session") => session::list_pages(server, call),
         ("POST", "/session") => session::create(server, call).await,
         ("GET", "/session/status") => session::status(server),
         ("GET", "/session/{sessionID}") => session::get(server, call),

@@ -8,7 +8,7 @@
 //! replayed by the tests.
 //!
 //! # Modelled
-//! `/global/health`, `/event`, `/session` (list, create, get, patch, delete, children), `/session/status`,
+//! `/global/health`, `/event`, `/experimental/session`, `/session` (list, create, get, patch, delete, children), `/session/status`,
 //! `/session/{id}/message` (list with cursors, prompt, one message), `/session/{id}/prompt_async`,
 //! `/session/{id}/abort`, `/permission` (list, both ways to reply), `/question` (always empty),
 //! `/config/providers`, `/doc`. Basic auth; HTML with status 200 for routes that do not exist.
@@ -18,6 +18,7 @@
 //! output (`format`); a `messageID` that is taken; creating a session in another directory; bodies over 8 MiB.
 //!
 //! # Differences that remain
+//! * `/experimental/session` knows the parameters of `/session`, `cursor` and `archived`; `workspace` is ignored.
 //! * The web page is a short one of our own (2,884 bytes in the real one); `/doc` names the version and no paths.
 //! * The first prompt of a process publishes four of the some fifty events about plugins and catalogues.
 //! * The title of a session is made of the prompt's first words, at once; the real one asks the model in parallel.
@@ -41,6 +42,7 @@ use std::{
 };
 
 mod api;
+mod direct;
 mod events;
 mod faults;
 mod ids;
@@ -54,6 +56,7 @@ mod sessions;
 mod tests;
 mod wire;
 
+pub use direct::Way;
 pub use faults::{Faults, NoFaults};
 pub use observation::{Observation, ReplyOutcome};
 pub use script::{
@@ -62,6 +65,7 @@ pub use script::{
 use server::Inner;
 pub use server::Server;
 use sessions::Store;
+use wire::Session;
 pub use wire::{Model, VERSION};
 
 /// The provider's key, which the real server shows in clear to whoever lists providers. It must never travel on.
@@ -162,6 +166,8 @@ struct Machine {
     generations: std::cell::Cell<u64>,
     /// Of servers that run; more than one only while an old process of the owner still lives.
     servers: RefCell<Vec<Weak<Inner>>>,
+    /// The server that was started last.
+    server: RefCell<Weak<Inner>>,
 }
 
 impl Machine {
@@ -171,6 +177,19 @@ impl Machine {
 
     fn observe(&self, observation: &Observation<'_>) {
         (self.options.observer)(observation);
+    }
+
+    /// A session was made or renamed. Children are not told of.
+    fn observe_session(&self, Session { id, title, parent_id, .. }: &Session) {
+        if parent_id.is_none() {
+            self.observe(&Observation::SessionStands { session: id, title });
+        }
+    }
+
+    fn observe_deleted(&self, Session { id, parent_id, .. }: &Session) {
+        if parent_id.is_none() {
+            self.observe(&Observation::SessionDeleted { session: id });
+        }
     }
 }
 
@@ -186,12 +205,15 @@ impl OpenCode {
         assert!(!options.models.is_empty(), "a server without models answers nothing");
         let store = RefCell::new(Store::new(options.seed, options.directory.clone()));
         let (generations, servers) = (std::cell::Cell::new(0), RefCell::default());
-        Self { machine: Rc::new(Machine { options, store, generations, servers }) }
+        let server = RefCell::default();
+        Self { machine: Rc::new(Machine { options, store, generations, servers, server }) }
     }
 
     /// Adds a session that was made before the run, without an event. Returns its id.
     pub fn seed_session(&self, title: &str, created_ms: u64) -> String {
-        self.machine.store.borrow_mut().seed(title, created_ms)
+        let id = self.machine.store.borrow_mut().seed(title, created_ms);
+        self.machine.observe(&Observation::SessionStands { session: &id, title });
+        id
     }
 
     /// Starts a server process; with a password, every request must present it (user `opencode`).
@@ -204,6 +226,7 @@ impl OpenCode {
         let mut servers = self.machine.servers.borrow_mut();
         servers.retain(|server| server.strong_count() > 0);
         servers.push(server.downgrade());
+        self.machine.server.replace(server.downgrade());
         server
     }
 

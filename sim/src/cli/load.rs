@@ -84,7 +84,7 @@ pub(crate) struct OutputArgs {
     markdown: Option<PathBuf>,
     /// Print nothing but errors.
     #[arg(long, short)]
-    quiet: bool,
+    pub(super) quiet: bool,
 }
 
 /// A command line that was taken apart.
@@ -160,6 +160,7 @@ fn order(args: &LoadArgs, scenario: Scenario, seed: Seed, command: Vec<OsString>
         limit: args.limit,
         execution: args.execution.unwrap_or(EXECUTION),
         ceilings: args.worker.ceilings(),
+        rising: None,
     }
 }
 

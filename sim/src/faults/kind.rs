@@ -125,6 +125,24 @@ impl Kind {
         matches!(self, Self::Kill | Self::Stop | Self::RollingRestart | Self::Zombie)
     }
 
+    /// Whether it may keep a worker from speaking with the backend in time.
+    #[must_use]
+    pub fn hampers_backend(self) -> bool {
+        matches!(
+            self,
+            Self::Zombie
+                | Self::MutationLost
+                | Self::MutationUnanswered
+                | Self::MutationUnseen
+                | Self::ConvexConflicts
+                | Self::ConvexClose
+                | Self::ConvexOverload
+                | Self::ConvexAuthError
+                | Self::ConvexRestart
+                | Self::ConvexLargeTransition
+        ) || self.is_of_network()
+    }
+
     /// Whether it happens at one moment and is over then.
     #[must_use]
     pub fn is_momentary(self) -> bool {

@@ -6,7 +6,7 @@ use convex::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
-use super::users::People;
+use super::{direct::Direct, users::People};
 use crate::{
     convex::{Clock, Convex, Observer, Options, SyncOptions, auth::Identity, sources},
     faults::{Active, hooks::OnConvex},
@@ -161,7 +161,7 @@ impl Backend {
     ///
     /// # Errors
     /// If the port is taken.
-    pub async fn run(self, people: Rc<Vec<People>>) -> turmoil::Result {
+    pub async fn run(self, people: Rc<Vec<People>>, direct: Rc<Vec<Direct>>) -> turmoil::Result {
         let listener = Listener::bind(PORT).await?;
         let mut tasks = JoinSet::new();
         let scheduler = self.convex.clone();
@@ -169,6 +169,9 @@ impl Backend {
         for person in people.iter() {
             tasks.spawn_local(person.clone().live());
             tasks.spawn_local(person.clone().answer_questions());
+        }
+        for someone in direct.iter() {
+            tasks.spawn_local(someone.clone().live());
         }
         loop {
             tokio::select! {
@@ -251,11 +254,13 @@ impl<I: FnMut(&str, f64, BTreeMap<String, Value>) -> String> History<'_, I> {
         let mut fields = BTreeMap::from([
             ("worker".to_owned(), worker.into()),
             ("ownerId".to_owned(), owner.clone()),
-            ("title".to_owned(), title.into()),
+            ("title".to_owned(), title.as_str().into()),
             ("state".to_owned(), "active".into()),
         ]);
-        fields.extend(link.map(|link| ("opencodeSessionId".to_owned(), link.into())));
-        (self.insert)("sessions", self.clock, fields)
+        fields.extend(link.as_deref().map(|link| ("opencodeSessionId".to_owned(), link.into())));
+        let session = (self.insert)("sessions", self.clock, fields);
+        self.backend.facts.know_session(&session, worker, link.as_deref(), &title);
+        session
     }
 
     fn old_turn(&mut self, n: u64, session: &str, worker: &str) {

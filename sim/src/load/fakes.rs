@@ -51,6 +51,8 @@ pub(super) struct World {
     pub(super) execution: Duration,
     pub(super) recorder: Recorder,
     pub(super) probe: SharedProbe,
+    /// Ends what people do.
+    pub(super) silence: CancellationToken,
 }
 
 /// The fakes while they run. Dropping it ends them.
@@ -62,6 +64,7 @@ pub(super) struct Fakes {
     /// How busy the backend's thread and OpenCode's are.
     pub(super) gauges: [Arc<Gauge>; 2],
     go: watch::Sender<Option<Duration>>,
+    silence: CancellationToken,
     stop: CancellationToken,
     threads: Vec<JoinHandle<()>>,
     failed: blocking::Receiver<RunError>,
@@ -87,6 +90,7 @@ impl Fakes {
         let attached = machines.iter().map(|(place, _)| Arc::clone(&place.attached)).collect();
         let gauges: [Arc<Gauge>; 2] = Default::default();
         let (seeds, wanted) = mpsc::channel(SEEDS);
+        let silence = world.silence.clone();
         let (order, recorder, probe) = (world.order.clone(), world.recorder.clone(), world.probe.clone());
         let opencode = spawn("opencode", reins.clone(), Arc::clone(&gauges[1]), move |_| {
             Ok(async move {
@@ -109,7 +113,7 @@ impl Fakes {
         })?;
         let threads = vec![opencode, backend];
         let Reins { stop, .. } = reins;
-        let mut fakes = Self { addresses: Vec::new(), attached, gauges, go, stop, threads, failed };
+        let mut fakes = Self { addresses: Vec::new(), attached, gauges, go, silence, stop, threads, failed };
         fakes.addresses = match addresses.recv() {
             Ok(addresses) => addresses,
             Err(_) => return Err(fakes.failure().unwrap_or_else(|| host("the backend ended at once"))),
@@ -120,6 +124,11 @@ impl Fakes {
     /// Lets time begin, at `start` of the wall clock: people act, and connections are answered.
     pub(super) fn go(&self, start: Duration) {
         self.go.send_replace(Some(start));
+    }
+
+    /// People do nothing any more.
+    pub(super) fn silence_people(&self) {
+        self.silence.cancel();
     }
 
     /// Why a fake ended, if one did.
@@ -189,6 +198,7 @@ async fn keep_time(mut go: watch::Receiver<Option<Duration>>) -> std::convert::I
 /// The backend with its history, people and ports.
 struct Deployed {
     backend: Backend,
+    silence: CancellationToken,
     people: Vec<People>,
     listeners: Vec<StdListener>,
     addresses: Vec<SocketAddr>,
@@ -196,7 +206,7 @@ struct Deployed {
 
 impl Deployed {
     fn prepare(world: World, seeds: &mpsc::Sender<SeedSession>) -> Result<Self, RunError> {
-        let World { order, plans, execution, recorder, probe } = world;
+        let World { order, plans, execution, recorder, probe, silence } = world;
         let also = Rc::new(move |observation: &Observation<'_>| probe.convex(observation));
         let surroundings = Surroundings { clock: Rc::new(unix_nanos), execution, also };
         let active = Active::new(order.seed, recorder.clone());
@@ -212,7 +222,7 @@ impl Deployed {
         let listeners = listeners.map_err(|error| RunError::Host(format!("no port: {error}")))?;
         let addresses = listeners.iter().map(StdListener::local_addr).collect::<io::Result<_>>();
         let addresses = addresses.map_err(|error| RunError::Host(format!("no port: {error}")))?;
-        Ok(Self { backend, people, listeners, addresses })
+        Ok(Self { backend, silence, people, listeners, addresses })
     }
 
     async fn run(self, mut go: watch::Receiver<Option<Duration>>) -> io::Result<()> {
@@ -231,13 +241,17 @@ impl Deployed {
             Ok(())
         });
         for person in self.people {
+            let silenced = self.silence.clone().cancelled_owned();
             let answering = person.clone();
             tasks.spawn_local(async move {
                 answering.answer_questions().await;
                 Ok(())
             });
             tasks.spawn_local(async move {
-                person.live().await;
+                tokio::select! {
+                    () = person.live() => {}
+                    () = silenced => {}
+                }
                 Ok(())
             });
         }

@@ -23,6 +23,8 @@ pub struct LoadFigures {
     pub steps: Vec<Step>,
     /// Where a rising load ended, and why; empty if it was none.
     pub knee: String,
+    /// What was aimed at, and what came of it.
+    pub goals: Vec<Goal>,
     /// What the oracles of a simulation see and this run cannot.
     pub unseen: Vec<&'static str>,
     /// Another worker under the same load: a figure, ours, theirs.
@@ -69,6 +71,19 @@ pub struct Reading {
     pub deltas_per_second: f64,
     /// What the worker itself added to a write (see `load/probe.rs`).
     pub added: Latency,
+}
+
+/// Something that was aimed at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Goal {
+    /// What is measured.
+    pub what: String,
+    /// What it should be.
+    pub goal: String,
+    /// What it was.
+    pub measured: String,
+    /// Whether the goal was met; nothing if it was not measured.
+    pub met: Option<bool>,
 }
 
 /// One step of a rising load.

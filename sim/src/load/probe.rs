@@ -34,6 +34,8 @@ pub struct Probe {
     turns_by_prompt: BTreeMap<(Name, String, String), String>,
     replies: BTreeMap<String, Reply>,
     added: Histogram<u64>,
+    /// Of the whole run.
+    added_in_all: Histogram<u64>,
     said: u64,
 }
 
@@ -67,6 +69,7 @@ impl Probe {
             turns_by_prompt: BTreeMap::new(),
             replies: BTreeMap::new(),
             added: histogram(),
+            added_in_all: histogram(),
             said: 0,
         }
     }
@@ -74,6 +77,12 @@ impl Probe {
     /// What was added so far, in µs; counting begins anew.
     pub fn take(&mut self) -> Histogram<u64> {
         std::mem::replace(&mut self.added, histogram())
+    }
+
+    /// What was added in the whole run so far, in µs.
+    #[must_use]
+    pub fn in_all(&self) -> &Histogram<u64> {
+        &self.added_in_all
     }
 
     /// Pieces of replies that were said so far.
@@ -114,7 +123,9 @@ impl Probe {
         let interval = self.interval;
         let Some(reply) = self.replies.get_mut(turn) else { return };
         if let Some(due) = reply.due(bytes, interval, at) {
-            self.added.saturating_record(at.saturating_sub(due));
+            let added = at.saturating_sub(due);
+            self.added.saturating_record(added);
+            self.added_in_all.saturating_record(added);
         }
     }
 

@@ -65,6 +65,11 @@ impl Launch {
         let log = File::options().create(true).append(true).open(&self.log)?;
         let (program, arguments) = self.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut command = Command::new(program);
+        // What whoever runs this has set for a worker of theirs is none of this one's business.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WORKER_"))
+        {
+            command.env_remove(name);
+        }
         command.args(arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env_remove("RUST_LOG").current_dir(&self.directory).process_group(0).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

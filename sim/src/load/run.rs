@@ -6,11 +6,12 @@ use std::{
 };
 
 use tokio::time::{Instant, interval, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     LoadError, LoadOrder,
     fakes::{Fakes, World},
-    figures::LoadFigures,
+    figures::{LoadFigures, Step},
     ledger::SharedLedger,
     meter::Meter,
     opencode::Place,
@@ -23,7 +24,7 @@ use crate::{
     hosts::backend::token,
     marks::Marks,
     oracles::{self, Class, Court},
-    report::{self, Engine, Report, SCHEMA, TraceSummary, Verdict},
+    report::{self, Engine, Latency, Report, SCHEMA, TraceSummary, Verdict},
     scenario::{Plan, Scenario},
     serve::opencode::Installation,
     trace::{Event, Exit, Name, Phase, Trace},
@@ -86,6 +87,9 @@ struct Run<'a> {
     looked: Instant,
     began: Duration,
     meter: Option<Meter>,
+    steps: Vec<Step>,
+    /// Of the step that is being measured.
+    step: Option<Meter>,
 }
 
 /// A worker's machine.
@@ -132,6 +136,7 @@ impl<'a> Run<'a> {
             execution: load.execution,
             recorder: recorder.clone(),
             probe: probe.clone(),
+            silence: CancellationToken::new(),
         };
         let fakes = Fakes::start(world, places)?;
         let machines = installations
@@ -156,6 +161,8 @@ impl<'a> Run<'a> {
             looked,
             began,
             meter: None,
+            steps: Vec::new(),
+            step: None,
         })
     }
 
@@ -205,6 +212,10 @@ impl<'a> Run<'a> {
             }
             self.notice_ends()?;
             self.conduct()?;
+            if self.is_overstrained() {
+                self.fakes.silence_people();
+                break;
+            }
             if self.looked.elapsed() >= LOOK {
                 self.look(progress);
                 if done(self) {
@@ -213,6 +224,35 @@ impl<'a> Run<'a> {
             }
         }
         Ok(Ended::Complete)
+    }
+
+    /// Measures the steps of a rising load; true when one was too much, or all are done.
+    fn is_overstrained(&mut self) -> bool {
+        let Some(rising) = &self.load.rising else { return false };
+        let Some(turns) = rising.turns.get(self.steps.len()).copied() else { return false };
+        let window = rising.window(self.steps.len());
+        let mut ledger = self.ledger.lock();
+        match &self.step {
+            None if elapsed() >= window.from => {
+                ledger.take_most_running();
+                self.step = Some(Meter::begin(ledger.processor_ms(), &self.fakes.gauges, &self.probe));
+            }
+            Some(meter) if elapsed() >= window.to => {
+                let step = Step {
+                    turns,
+                    running: ledger.take_most_running(),
+                    waiting: ledger.waiting(),
+                    rss: ledger.resident(),
+                    reading: meter.read(ledger.processor_ms(), &self.fakes.gauges, &self.probe),
+                };
+                let is_too_much = rising.strain(&step).is_some();
+                self.steps.push(step);
+                self.step = None;
+                return is_too_much || self.steps.len() == rising.turns.len();
+            }
+            _ => {}
+        }
+        false
     }
 
     fn conduct(&mut self) -> Result<(), LoadError> {
@@ -373,6 +413,9 @@ impl<'a> Run<'a> {
             (ledger.processes(), ledger.processor_ms())
         };
         let meter = self.meter.as_ref().expect("a run that has lived was measured");
+        let mut whole = meter.read(processor_ms, &self.fakes.gauges, &self.probe);
+        // The steps of a rising load have taken theirs.
+        whole.added = Latency::of(whole.added.stage, self.probe.lock().in_all());
         let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
         LoadFigures {
             command: words.join(" "),
@@ -380,9 +423,13 @@ impl<'a> Run<'a> {
             execution_ms: execution.as_secs_f64() * 1000.0,
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             workers,
-            whole: meter.read(processor_ms, &self.fakes.gauges, &self.probe),
-            steps: Vec::new(),
-            knee: String::new(),
+            whole,
+            steps: self.steps.clone(),
+            knee: self.load.rising.as_ref().map_or(String::new(), |rising| {
+                let max_concurrent = self.load.order.scenario.settings.turns.max_concurrent;
+                rising.knee(&self.steps, max_concurrent)
+            }),
+            goals: Vec::new(),
             unseen: UNSEEN.to_vec(),
             against: Vec::new(),
         }
@@ -469,7 +516,14 @@ fn recorder(load: &LoadOrder) -> Result<Recorder, LoadError> {
 /// What the people of each worker do; their messages are expected at their times.
 fn plans(load: &LoadOrder, end: Duration, recorder: &Recorder) -> Vec<Plan> {
     let Order { scenario, seed, .. } = &load.order;
-    let plan = |worker| scale::plan(Plan::draw(scenario, *seed, worker), load.time_scale, end);
+    let draw = |worker| {
+        let drawn = Plan::draw(scenario, *seed, worker);
+        match &load.rising {
+            Some(rising) => Plan { messages: rising.messages(), ..drawn },
+            None => drawn,
+        }
+    };
+    let plan = |worker| scale::plan(draw(worker), load.time_scale, end);
     let plans: Vec<_> = (0..scenario.workers).map(plan).collect();
     for message in plans.iter().flat_map(|plan| &plan.messages) {
         let text = recorder.name(&message.text);

@@ -34,6 +34,9 @@ fn host_of(event: &Event) -> &'static str {
         | Event::Prompted { .. }
         | Event::ReplyEnded { .. }
         | Event::EventStreamOpened
+        | Event::OpencodeSessionIs { .. }
+        | Event::OpencodeSessionDeleted { .. }
+        | Event::SessionsListed { .. }
         | Event::EventStreamClosed
         | Event::ModelsListed => "opencode-1",
         Event::WorkerStarted { .. } | Event::Heap { .. } | Event::Cache { .. } => "worker-1",

@@ -122,6 +122,10 @@ fn real_time(load: &LoadFigures) -> Markup {
                 h3 { "Rising load" }
                 (tables::table("Rising load", load::STEP_HEAD, &load::steps(&load.steps)))
             }
+            @if !load.goals.is_empty() {
+                h3 { "Goals" }
+                (tables::table("Goals", load::GOAL_HEAD, &load::goals(&load.goals)))
+            }
             @if !load.against.is_empty() {
                 h3 { "Beside another worker" }
                 (tables::against(load))

@@ -1,7 +1,7 @@
 //! What a run in real time measured, as rows for text and page, and two workers side by side.
 
 use super::{Latency, Report, text};
-use crate::load::figures::{LoadFigures, ProcessFigures, Reading, Step};
+use crate::load::figures::{Goal, LoadFigures, ProcessFigures, Reading, Step};
 
 /// The head of the table of [`steps`].
 pub(super) const STEP_HEAD: [&str; 9] = [
@@ -98,6 +98,23 @@ pub(super) fn steps(steps: &[Step]) -> Vec<[String; 9]> {
     steps.iter().map(row).collect()
 }
 
+/// Goals, row by row.
+pub(super) fn goals(goals: &[Goal]) -> Vec<[String; 4]> {
+    let met = |met| match met {
+        Some(true) => "met",
+        Some(false) => "MISSED",
+        None => "not measured",
+    };
+    let row = |goal: &Goal| {
+        let Goal { what, goal: aim, measured, met: is_met } = goal.clone();
+        [what, aim, measured, met(is_met).to_owned()]
+    };
+    goals.iter().map(row).collect()
+}
+
+/// The head of the table of [`goals`].
+pub(super) const GOAL_HEAD: [&str; 4] = ["goal", "aimed at", "measured", ""];
+
 impl Report {
     /// Puts the figures of another worker under the same load beside these.
     pub fn compare_load(&mut self, other: &Self) {
@@ -162,6 +179,7 @@ mod tests {
             whole: reading,
             steps: vec![step],
             knee: "none up to 10 turns".into(),
+            goals: Vec::new(),
             unseen: vec!["the heap"],
             against: Vec::new(),
         }

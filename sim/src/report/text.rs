@@ -160,6 +160,9 @@ fn real_time(load: &LoadFigures) -> String {
     if !load.steps.is_empty() {
         let _ = write!(text, "\n\n{}", table(load::STEP_HEAD, load::steps(&load.steps)));
     }
+    if !load.goals.is_empty() {
+        let _ = write!(text, "\n\n{}", left(load::GOAL_HEAD, load::goals(&load.goals)));
+    }
     if !load.against.is_empty() {
         let rows = load.against.iter().map(|(name, ours, theirs)| [name, ours, theirs].map(String::clone));
         let _ = write!(text, "\n\n{}", left(["beside another worker", "ours", "theirs"], rows));
@@ -252,5 +255,28 @@ pub(super) fn size(bytes: u64) -> String {
         0..10_000 => format!("{bytes} B"),
         10_000..10_000_000 => format!("{:.1} KiB", bytes as f64 / 1024.0),
         _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::testing, *};
+
+    #[test]
+    fn a_run_says_first_what_it_will_be() {
+        let options =
+            [("duration", "40s".to_owned()), ("restarts", "kill worker-1 at 10s for 2s".to_owned())];
+        insta::assert_snapshot!(header("smoke", "everything once", Seed(42), &[Plant::ClaimOff], &options));
+    }
+
+    #[test]
+    fn a_failed_run_ends_with_its_story_and_how_to_see_it_again() {
+        insta::assert_snapshot!(summary(&testing::failed(), false));
+    }
+
+    #[test]
+    fn colours_are_only_where_they_are_asked_for() {
+        let [plain, styled] = [false, true].map(|styled| summary(&testing::failed(), styled));
+        assert!(!plain.contains('\u{1b}') && styled.contains("\u{1b}[1;31mFAIL\u{1b}[0m"), "{styled}");
     }
 }

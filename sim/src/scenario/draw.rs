@@ -23,6 +23,8 @@ pub struct Plan {
     pub messages: Vec<Message>,
     /// Which sessions people end, in order of time.
     pub ends: Vec<EndSession>,
+    /// What somebody does in OpenCode itself, in order of time.
+    pub direct: Vec<DirectUse>,
 }
 
 /// A message that a person sends.
@@ -34,6 +36,32 @@ pub struct Message {
     pub session: usize,
     /// What; no two messages of a run are equal.
     pub text: String,
+}
+
+/// What somebody does in OpenCode itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Directly {
+    /// Makes a session.
+    Create,
+    /// Renames one.
+    Rename,
+    /// Deletes one.
+    Delete,
+    /// Deletes one that works on a prompt, as soon as one does.
+    DeleteBusy,
+}
+
+/// Something that somebody does in OpenCode itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirectUse {
+    /// When.
+    pub at: Duration,
+    /// What.
+    pub what: Directly,
+    /// Picks the session among those that there are then.
+    pub pick: u64,
+    /// Whether another process does it, of which the server learns nothing.
+    pub behind_the_server: bool,
 }
 
 /// A session that a person ends.
@@ -70,6 +98,7 @@ impl Plan {
             ),
             messages: draw_messages(scenario, worker, sessions, &mut stream("messages")),
             ends: draw_ends(scenario, sessions, &mut stream("ends")),
+            direct: draw_direct(scenario, &mut stream("direct")),
         }
     }
 }
@@ -159,6 +188,28 @@ fn draw_ends(scenario: &Scenario, sessions: usize, random: &mut impl Rng) -> Vec
         .collect();
     ends.sort_by_key(|end| end.at);
     ends
+}
+
+fn draw_direct(scenario: &Scenario, random: &mut impl Rng) -> Vec<DirectUse> {
+    let workload = &scenario.workload;
+    let (from, until) = (workload.from.get_ref().0, scenario.workload_until);
+    let counts = [
+        (Directly::Create, workload.created_in_opencode),
+        (Directly::Rename, workload.renamed_in_opencode),
+        (Directly::Delete, workload.deleted_in_opencode),
+        (Directly::DeleteBusy, workload.deleted_in_mid_turn),
+    ];
+    let mut uses = Vec::new();
+    for (what, count) in counts {
+        uses.extend((0..count).map(|_| DirectUse {
+            at: random.random_range(from..until),
+            what,
+            pick: random.random(),
+            behind_the_server: random.random_bool(workload.behind_the_server.0),
+        }));
+    }
+    uses.sort_by_key(|direct| direct.at);
+    uses
 }
 
 /// A text of about `bytes` bytes that no other message of the run has. Not only ASCII: people write more than that.

@@ -134,6 +134,14 @@ pub enum Event {
     ChunkWritten { turn: Name, sequence: u64, bytes: u64, total: Digest },
     /// A session was linked with its OpenCode session.
     SessionLinked { session: Name, opencode_session: Name },
+    /// A session as it is now: its link and its title.
+    SessionIs {
+        session: Name,
+        worker: Name,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        opencode_session: Option<Name>,
+        title: Name,
+    },
     /// A backend function ran to its end.
     Executed {
         function: Name,
@@ -187,6 +195,12 @@ pub enum Event {
     EventStreamOpened,
     /// An event stream was closed.
     EventStreamClosed,
+    /// A session that is no child is there with this title: made, renamed, or from before the run.
+    OpencodeSessionIs { opencode_session: Name, title: Name },
+    /// A session that is no child was deleted.
+    OpencodeSessionDeleted { opencode_session: Name },
+    /// So many sessions were listed.
+    SessionsListed { count: u64 },
     /// The models were asked for.
     ModelsListed,
 
@@ -253,6 +267,10 @@ impl Event {
             Self::ChunkWritten { turn, .. } => among(&[turn]),
             Self::PersonEnded { session } => among(&[session]),
             Self::SessionLinked { session, opencode_session } => among(&[session, opencode_session]),
+            Self::SessionIs { session, opencode_session: Some(opencode_session), .. } => {
+                among(&[session, opencode_session])
+            }
+            Self::SessionIs { session, .. } => among(&[session]),
             Self::Executed { caller: Caller::Worker(worker), .. }
             | Self::Replayed { caller: Caller::Worker(worker), .. }
             | Self::EpochBegan { worker, .. }
@@ -276,6 +294,8 @@ impl Event {
             Self::Prompted { opencode_session, message, text } => among(&[opencode_session, message, text]),
             Self::ReplyEnded { opencode_session, message, .. } => among(&[opencode_session, message]),
             Self::CreateEnded { opencode_session: Some(opencode_session), .. }
+            | Self::OpencodeSessionIs { opencode_session, .. }
+            | Self::OpencodeSessionDeleted { opencode_session }
             | Self::Aborted { opencode_session } => among(&[opencode_session]),
             Self::Executed { .. }
             | Self::Replayed { .. }
@@ -287,6 +307,7 @@ impl Event {
             | Self::CreateEnded { .. }
             | Self::EventStreamOpened
             | Self::EventStreamClosed
+            | Self::SessionsListed { .. }
             | Self::ModelsListed
             | Self::PhaseBegan { .. } => false,
         }

@@ -25,8 +25,10 @@ use crate::{
     trace::{Event, Name, Phase, Trace},
 };
 
-/// Time between two measurements of the workers.
+/// Time between two measurements of the workers, unless the run is so long that there would be too many.
 const MEASURE: Duration = Duration::from_millis(100);
+/// So many measurements are enough.
+const MEASUREMENTS: u32 = 50_000;
 /// How long workers may take to end when the run is over.
 const CLOSING: Duration = Duration::from_secs(60);
 /// Steps between two updates of the state line.
@@ -155,7 +157,8 @@ impl World {
             if self.steps.is_multiple_of(SHOW) {
                 self.show(progress);
             }
-            if self.sim.elapsed() >= self.measured + MEASURE {
+            if self.sim.elapsed() >= self.measured + MEASURE.max(self.order.scenario.duration / MEASUREMENTS)
+            {
                 self.measure();
                 if done(self) {
                     break;

@@ -281,6 +281,7 @@ impl Inner {
             store.update(session, |session| session.title = title)
         };
         if let Some(titled) = titled {
+            self.machine.observe_session(&titled);
             self.emit_session("session.updated", &titled);
         }
     }

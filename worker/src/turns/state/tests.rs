@@ -518,3 +518,12 @@ fn the_late_end_of_an_aborted_turn_does_not_fail_the_next_one() {
     test.send(answer(true));
     assert_eq!(test.send(idle()), [COMPLETED]);
 }
+
+#[test]
+fn a_session_that_opencode_does_not_have_any_more_ends_the_turn_with_advice() {
+    let mut test = Test::after([busy(), answer(false)]);
+    let actions = test.send(Event::Deleted);
+    let [Action::End(Ending::Failed(failure))] = &*actions else { panic!("{actions:?}") };
+    assert_eq!(failure.code, "session_deleted");
+    assert!(failure.message.contains("Send the message again"), "{}", failure.message);
+}

@@ -1,0 +1,127 @@
+//! One reply as OpenCode sends it: the data of every event, in the order that was measured, and what the worker's turn
+//! does with them.
+
+use std::time::Duration;
+
+use worker::{
+    config::Settings,
+    convex::api::Written,
+    opencode::{SessionEvent, events},
+    stream::Chunk,
+    turns::state::{Action, Ending, Event, Turn},
+};
+
+/// The id that the prompt carries.
+const PROMPT: &str = "msg_0000000000000000000000prompt";
+const SESSION: &str = "ses_0000000000000000000000bench";
+const ANSWER: &str = "msg_0000000000000000000001answer";
+const PART: &str = "prt_0000000000000000000000000part";
+/// Between two deltas.
+const PACE: Duration = Duration::from_millis(50);
+
+/// A reply in as many deltas as asked for.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The data of its events, in order.
+    pub events: Vec<String>,
+    /// Its pieces.
+    pub deltas: Vec<String>,
+    /// Its text.
+    pub text: String,
+}
+
+impl Reply {
+    /// A reply in `count` deltas of about 16 bytes.
+    #[must_use]
+    pub fn new(count: usize) -> Self {
+        let deltas: Vec<_> = (0..count).map(|n| format!("{n}: some words, ")).collect();
+        let text = deltas.concat();
+        let mut events = vec![status("busy"), message(""), part("", "")];
+        events.extend(deltas.iter().map(|delta| self::delta(delta)));
+        events.extend([
+            part(&text, r#","end":2"#),
+            message(r#","completed":3"#),
+            status("idle"),
+            event("session.idle", &format!(r#""sessionID":"{SESSION}""#)),
+        ]);
+        Self { events, deltas, text }
+    }
+}
+
+fn event(kind: &str, properties: &str) -> String {
+    format!(r#"{{"id":"evt_0000000000000000000000bench","type":"{kind}","properties":{{{properties}}}}}"#)
+}
+
+fn status(status: &str) -> String {
+    event("session.status", &format!(r#""sessionID":"{SESSION}","status":{{"type":"{status}"}}"#))
+}
+
+fn message(completed: &str) -> String {
+    let finish = if completed.is_empty() { "" } else { r#","finish":"stop""# };
+    let info = format!(
+        r#""id":"{ANSWER}","sessionID":"{SESSION}","role":"assistant","parentID":"{PROMPT}","time":{{"created":1{completed}}}{finish}"#
+    );
+    event("message.updated", &format!(r#""sessionID":"{SESSION}","info":{{{info}}}"#))
+}
+
+fn part(text: &str, end: &str) -> String {
+    let part = format!(
+        r#""id":"{PART}","sessionID":"{SESSION}","messageID":"{ANSWER}","type":"text","text":"{text}","time":{{"start":1{end}}}"#
+    );
+    event("message.part.updated", &format!(r#""sessionID":"{SESSION}","part":{{{part}}},"time":1"#))
+}
+
+fn delta(delta: &str) -> String {
+    let properties = format!(
+        r#""sessionID":"{SESSION}","messageID":"{ANSWER}","partID":"{PART}","field":"text","delta":"{delta}""#
+    );
+    event("message.part.delta", &properties)
+}
+
+/// Runs a turn through all events of its reply; every chunk is stored at once. Returns the chunks, the last included.
+///
+/// # Panics
+/// If the turn does not complete with exactly the reply.
+#[must_use]
+pub fn whole_turn(reply: &Reply, settings: &Settings) -> Vec<Chunk> {
+    let mut turn = Turn::new(PROMPT.to_owned(), settings, Duration::ZERO);
+    let (mut chunks, mut now) = (Vec::new(), Duration::ZERO);
+    let mut waiting = Vec::new();
+    for data in &reply.events {
+        now += PACE;
+        let event = events::parse(data).expect("an event of OpenCode's");
+        waiting.push(Event::Opencode(SessionEvent::Event(event)));
+        while let Some(event) = waiting.pop() {
+            for action in turn.apply(event, now) {
+                match action {
+                    Action::Write(chunk) => {
+                        chunks.push(chunk);
+                        waiting.push(Event::Written(Written::Written));
+                    }
+                    Action::End(ending) => {
+                        assert_eq!(ending, Ending::Completed);
+                        chunks.push(turn.reply.finish(now).0);
+                        return chunks;
+                    }
+                    other => unreachable!("nothing in this reply asks for {other:?}"),
+                }
+            }
+        }
+    }
+    unreachable!("a reply ends its turn")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_ends_with_exactly_its_reply() {
+        let reply = Reply::new(200);
+        let chunks = whole_turn(&reply, &Settings::default());
+        let text: String = chunks.iter().map(|chunk| &*chunk.text).collect();
+        assert_eq!(text, reply.text);
+        // 200 deltas, 50 ms apart, collected for 250 ms each.
+        assert!((30..=45).contains(&chunks.len()), "{}", chunks.len());
+    }
+}
