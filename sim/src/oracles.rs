@@ -19,7 +19,7 @@ mod resident;
 mod stale;
 mod sync_cost;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod throttle;
 
 use std::{collections::BTreeMap, time::Duration};
