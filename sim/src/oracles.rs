@@ -60,6 +60,7 @@ pub fn from_outside(scenario: &Scenario, spread: Duration, ceilings: Ceilings) -
         Box::new(chunks::Chunks::default()),
         Box::new(lazy::Lazy::default()),
         Box::new(bounded_reads::BoundedReads::new(limits)),
+        Box::new(fencing::Fencing::default()),
     ]
 }
 

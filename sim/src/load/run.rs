@@ -49,10 +49,11 @@ const MOURNING: Duration = Duration::from_secs(2);
 /// By how much requests may bunch on loopback, on a machine with other work: the throttle's window is shorter by it.
 const SPREAD: Duration = Duration::from_millis(100);
 /// What the oracles of a simulation see and this run cannot.
-const UNSEEN: [&str; 3] = [
+const UNSEEN: [&str; 4] = [
     "the worker's heap (resident memory stands for it)",
     "the sessions that the worker remembers",
     "what the worker says of its own state",
+    "fairness and the distance of heartbeats (their bounds are those of simulated time)",
 ];
 
 /// Runs `order` on this thread.
@@ -302,6 +303,7 @@ impl<'a> Run<'a> {
             let command = machine.launch.command.first().map(|word| word.to_string_lossy().into_owned());
             LoadError::Start { command: command.unwrap_or_default(), source }
         })?;
+        self.ledger.lock().spawned(&machine.name, now());
         machine.running = Some(Running { worker, asked: false });
         Ok(())
     }

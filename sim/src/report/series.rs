@@ -372,9 +372,9 @@ mod tests {
             files: 9,
         };
         let killed = Event::Killed { worker: name("w") };
-        let line = timeline(350_000, [(0, process(10)), (100_000, process(60)), (300_000, killed)]);
-        check(&line, Measure::Processor, &[0, 50, 50, 0]);
-        check(&line, Measure::Resident, &[7, 7, 7, 7]);
+        let line = timeline(450_000, [(0, process(10)), (100_000, process(60)), (300_000, killed)]);
+        check(&line, Measure::Processor, &[0, 50, 50, 50, 0]);
+        check(&line, Measure::Resident, &[7, 7, 7, 7, 0]);
     }
 
     #[test]
