@@ -37,24 +37,32 @@ pub(crate) struct Suite {
     pub(crate) record: Record,
 }
 
-/// The types in a value, as text; different elements of a list once each.
-fn shape(value: &Json) -> String {
-    match value {
-        Json::Null => "null".into(),
-        Json::Bool(_) => "bool".into(),
-        Json::Number(_) => "number".into(),
-        Json::String(_) => "string".into(),
+/// The fields of a value with their types, as `a.b[].c: string`; the elements of a list count together.
+fn shape(value: &Json) -> BTreeSet<String> {
+    let mut fields = BTreeSet::new();
+    collect("", value, &mut fields);
+    fields
+}
+
+fn collect(path: &str, value: &Json, fields: &mut BTreeSet<String>) {
+    let kind = match value {
+        Json::Null => "null",
+        Json::Bool(_) => "bool",
+        Json::Number(_) => "number",
+        Json::String(_) => "string",
         Json::Array(items) => {
-            let shapes: BTreeSet<_> = items.iter().map(shape).collect();
-            format!("[{}]", shapes.into_iter().collect::<Vec<_>>().join(" | "))
+            items.iter().for_each(|item| collect(&format!("{path}[]"), item, fields));
+            "list"
         }
-        Json::Object(fields) => {
-            let name = |key: &str| if key.starts_with("ses_") { "ses_…".into() } else { key.to_owned() };
-            let fields: BTreeSet<_> =
-                fields.iter().map(|(key, value)| format!("{}: {}", name(key), shape(value))).collect();
-            format!("{{{}}}", fields.into_iter().collect::<Vec<_>>().join(", "))
+        Json::Object(inside) => {
+            for (key, value) in inside {
+                let key = if key.starts_with("ses_") { "ses_…" } else { key };
+                collect(&format!("{path}.{key}"), value, fields);
+            }
+            "object"
         }
-    }
+    };
+    fields.insert(format!("{}: {kind}", path.trim_start_matches('.')));
 }
 
 /// What an event says, without what differs from run to run.
@@ -95,6 +103,21 @@ fn session_of(event: &Json) -> Option<&str> {
     places.into_iter().find_map(Json::as_str)
 }
 
+/// The real server sums up, asks for permission and answers at the same time, so only the order within each is certain:
+/// it differs from run to run how they interleave.
+fn streams(order: Vec<String>) -> BTreeMap<&'static str, Vec<String>> {
+    let mut streams = BTreeMap::<_, Vec<_>>::new();
+    for label in order {
+        let name = match label.as_str() {
+            "session.updated" | "session.diff" | "message.updated user" => "summaries",
+            label if label.starts_with("permission.") => "permissions",
+            _ => "events",
+        };
+        streams.entry(name).or_default().push(label);
+    }
+    streams
+}
+
 impl Suite {
     pub(crate) async fn new(address: SocketAddr) -> Self {
         let response = send(address, request("GET", "/event", None)).await;
@@ -128,11 +151,11 @@ impl Suite {
         }
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&bytes).unwrap_or(Json::Null);
-        lines.push(match (bytes.is_empty(), &body) {
-            (true, _) => "nothing".into(),
-            (false, Json::Null) => "no JSON".into(),
-            (false, body) => shape(body),
-        });
+        match (bytes.is_empty(), &body) {
+            (true, _) => lines.push("nothing".into()),
+            (false, Json::Null) => lines.push("no JSON".into()),
+            (false, body) => lines.extend(shape(body)),
+        }
         self.note(step, lines);
         body
     }
@@ -145,7 +168,13 @@ impl Suite {
     /// Prompts, and keeps the events until the session has been idle for a while. `at` is told each event's label.
     pub(crate) async fn turn(&mut self, step: &str, text: &str, at: impl AsyncFn(&str, &Json)) -> String {
         let session = self.session(&format!("{step}: session")).await;
-        while self.events.try_recv().is_ok() {}
+        let created =
+            |event: &Json| event["type"] == "session.created" && session_of(event) == Some(&session);
+        while !timeout(PATIENCE, self.events.recv())
+            .await
+            .expect("it is told")
+            .is_some_and(|event| created(&event))
+        {}
         let body = json!({ "parts": [{ "type": "text", "text": text }] }).to_string();
         self.ask(
             &format!("{step}: prompt_async"),
@@ -162,7 +191,7 @@ impl Suite {
             }
             let label = label(&event);
             at(&label, &event).await;
-            shapes.entry(label.clone()).or_default().insert(shape(&event["properties"]));
+            shapes.entry(label.clone()).or_default().extend(shape(&event["properties"]));
             // How many deltas one read of the model's stream makes is a matter of timing.
             if label != "message.part.delta" || order.last() != Some(&label) {
                 order.push(label.clone());
@@ -170,7 +199,9 @@ impl Suite {
             wait = if label == "session.idle" || wait == SETTLE { SETTLE } else { PATIENCE };
         }
         assert_eq!(wait, SETTLE, "{step}: no end in {order:#?}");
-        self.note(&format!("{step}: order of events"), order);
+        for (name, stream) in streams(order) {
+            self.note(&format!("{step}: order of {name}"), stream);
+        }
         for (label, shapes) in shapes {
             self.note(&format!("{step}: {label}"), shapes.into_iter().collect());
         }
