@@ -4,7 +4,7 @@ use std::{cell::Cell, path::Path, rc::Rc, time::Duration};
 
 use convex::Value;
 use sim::{
-    convex::{Convex, Identity, Kind, Options, NoFaults, SyncOptions, sources},
+    convex::{Convex, Identity, Kind, NoFaults, Options, SyncOptions, sources},
     report::Report,
 };
 use tokio::runtime;
