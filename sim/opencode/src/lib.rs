@@ -237,7 +237,11 @@ impl OpenCode {
 
     /// Takes a session from the disk without an event, as another process with the same disk may. A run in it goes on.
     pub fn lose_session(&self, session: &str) -> bool {
-        self.machine.store.borrow_mut().delete(session).is_some()
+        let is_lost = self.machine.store.borrow_mut().delete(session).is_some();
+        if is_lost {
+            self.machine.observe(&Observation::SessionDeleted { session });
+        }
+        is_lost
     }
 
     /// What `opencode models` prints, one `provider/model` each.

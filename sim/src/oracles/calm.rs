@@ -14,9 +14,9 @@ pub(super) struct Calm {
     workers: BTreeMap<Name, Surroundings>,
 }
 
-/// How long a fault is felt after its end (µs): silence is noticed after 30 s, and pauses before another attempt grow
-/// to 15 s, twice that with jitter.
-const AFTERMATH: Micros = 60_000_000;
+/// How long a fault is felt after its end (µs). A stream that lost what the worker sent, while the server's pings still
+/// arrive, is given up by the server alone, after 120 s; then come pauses of up to 15 s, twice that with jitter.
+const AFTERMATH: Micros = 150_000_000;
 
 #[derive(Debug, Default)]
 struct Surroundings {
