@@ -3,7 +3,7 @@
 use std::{cell::Cell, collections::BTreeMap, path::Path, rc::Rc, time::Duration};
 
 use convex::Value;
-use fake_convex::{CallError, Convex, Identity, Kind, Options, SyncOptions, sources};
+use fake_convex::{CallError, Convex, Identity, Kind, NoFaults, Options, SyncOptions, sources};
 use serde_json::{Map, Value as Json, json};
 
 /// A fresh backend, and its clock in milliseconds.
@@ -23,6 +23,7 @@ pub(crate) async fn run(functions: &Path, sequence: &Json, tables: &[String]) ->
         execution_latency: Duration::ZERO,
         sync: SyncOptions::default(),
         observer: Rc::new(|_| ()),
+        faults: Rc::new(NoFaults),
     };
     let convex = Convex::load(&sources::read_directory(functions).unwrap(), options).unwrap();
     let mut backend = Backend { convex, now, cursors: BTreeMap::new() };
