@@ -228,6 +228,10 @@ impl<'a> Run<'a> {
     /// Measures the steps of a rising load; true when one was too much, or all are done.
     fn is_overstrained(&mut self) -> bool {
         let Some(rising) = &self.load.rising else { return false };
+        if self.steps.last().is_some_and(|step| rising.strain(step).is_some()) {
+            // That was the end of the rise; what is open may end.
+            return false;
+        }
         let Some(turns) = rising.turns.get(self.steps.len()).copied() else { return false };
         let window = rising.window(self.steps.len());
         let mut ledger = self.ledger.lock();
