@@ -17,7 +17,7 @@ use ::benches::{
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::{Builder, Runtime};
-use worker::{config::TurnSettings, opencode::events, stream};
+use worker::{config::Settings, opencode::events, stream};
 
 /// As many as the design counts with: 20 a second for 10 seconds.
 const DELTAS: usize = 200;
@@ -53,7 +53,7 @@ fn coalescing(criterion: &mut Criterion) {
 
 /// All deltas, 50 ms apart, each chunk stored at once. Returns how many chunks there were.
 fn coalesce(deltas: &[String]) -> usize {
-    let (mut reply, mut chunks) = (stream::Reply::new(&TurnSettings::default()), 0);
+    let (mut reply, mut chunks) = (stream::Reply::new(&Settings::default().turns), 0);
     reply.begin("prt_1");
     for (number, delta) in (0..).zip(deltas) {
         let now = Duration::from_millis(50 * number);
@@ -68,7 +68,7 @@ fn coalesce(deltas: &[String]) -> usize {
 }
 
 fn turn(criterion: &mut Criterion) {
-    let (reply, settings) = (Reply::new(DELTAS), TurnSettings::default());
+    let (reply, settings) = (Reply::new(DELTAS), Settings::default());
     let mut group = criterion.benchmark_group("turn");
     group.throughput(Throughput::Elements(reply.events.len() as u64));
     group.bench_function("whole", |bencher| bencher.iter(|| reply::whole_turn(&reply, &settings)));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use worker::{
-    config::TurnSettings,
+    config::Settings,
     convex::api::Written,
     opencode::{SessionEvent, events},
     stream::Chunk,
@@ -83,7 +83,7 @@ fn delta(delta: &str) -> String {
 /// # Panics
 /// If the turn does not complete with exactly the reply.
 #[must_use]
-pub fn whole_turn(reply: &Reply, settings: &TurnSettings) -> Vec<Chunk> {
+pub fn whole_turn(reply: &Reply, settings: &Settings) -> Vec<Chunk> {
     let mut turn = Turn::new(PROMPT.to_owned(), settings, Duration::ZERO);
     let (mut chunks, mut now) = (Vec::new(), Duration::ZERO);
     let mut waiting = Vec::new();
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn a_turn_ends_with_exactly_its_reply() {
         let reply = Reply::new(200);
-        let chunks = whole_turn(&reply, &TurnSettings::default());
+        let chunks = whole_turn(&reply, &Settings::default());
         let text: String = chunks.iter().map(|chunk| &*chunk.text).collect();
         assert_eq!(text, reply.text);
         // 200 deltas, 50 ms apart, collected for 250 ms each.

@@ -1,6 +1,7 @@
 //! The command line: what may be asked, and what the exit code says.
 
 mod compare;
+mod costs;
 mod determinism;
 mod gate;
 mod kept;
@@ -62,6 +63,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Prints what changed between two runs.
     Compare(compare::CompareArgs),
+    /// Measures what the worker costs: start, heap, calls (docs/costs.md).
+    Costs(costs::CostsArgs),
     /// Prints the JSON schema of scenario files, for editors and other programs.
     Schema,
     /// Serves both fakes on loopback in real time, to try a worker by hand.
@@ -212,6 +215,7 @@ pub fn main() -> ExitCode {
         Some(Command::Shrink(args)) => shrink::shrink(&args),
         Some(Command::Replay(args)) => replay::replay(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
+        Some(Command::Costs(args)) => costs::costs(&args),
         Some(Command::Schema) => schema::schema(),
         Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::Load(args)) => load::load(&args),

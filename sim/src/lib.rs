@@ -16,6 +16,8 @@
 
 pub mod cli;
 pub mod compare;
+pub mod costs;
+pub mod faults;
 pub mod gate;
 pub mod hosts;
 pub mod legacy;

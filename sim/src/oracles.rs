@@ -8,6 +8,7 @@ mod bounded_reads;
 mod calm;
 mod chunks;
 mod cleanup;
+mod converges;
 mod fairness;
 mod fencing;
 mod lazy;
@@ -16,8 +17,9 @@ mod memory;
 mod no_panic;
 mod resident;
 mod stale;
+mod sync_cost;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod throttle;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -75,7 +77,7 @@ pub struct Pending {
 #[must_use]
 pub fn all(scenario: &Scenario) -> Vec<Box<dyn Oracle>> {
     let limits = &scenario.limits;
-    vec![
+    let mut oracles: Vec<Box<dyn Oracle>> = vec![
         Box::new(memory::Memory::new(limits)),
         Box::new(throttle::Throttle::new(limits, scenario.network_spread())),
         Box::new(stale::Stale::default()),
@@ -83,12 +85,17 @@ pub fn all(scenario: &Scenario) -> Vec<Box<dyn Oracle>> {
         Box::new(chunks::Chunks::default()),
         Box::new(lazy::Lazy::default()),
         Box::new(bounded_reads::BoundedReads::new(limits)),
+        Box::new(sync_cost::SyncCost::new(limits)),
         Box::new(fairness::Fairness::new(scenario)),
         Box::new(fencing::Fencing::default()),
         Box::new(lifecycle::Lifecycle::new(scenario)),
         Box::new(cleanup::Cleanup::default()),
         Box::new(no_panic::NoPanic),
-    ]
+    ];
+    if scenario.settings.sync.enabled {
+        oracles.push(Box::new(converges::Converges::new(limits)));
+    }
+    oracles
 }
 
 /// Which promise was broken.

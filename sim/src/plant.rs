@@ -27,6 +27,10 @@ pub enum Plant {
     ClaimOff,
     /// Chunks are stored without regard to their sequence. Caught by `chunks`.
     SequenceOff,
+    /// Titles that change in OpenCode are not stored. Caught by `converges`.
+    RenamesLost,
+    /// Sessions are synced one by one. Caught by `sync-cost`.
+    BatchOff,
     /// The last part of a reply is not stored. Caught by `answered`.
     TailOff,
     /// A claim reads all turns there are. Caught by `bounded-reads`.
@@ -93,6 +97,7 @@ impl Plant {
                 settings.sessions.creates_per_second = 1_000;
             }
             Self::CacheBoundOff => settings.sessions.cache_capacity = 500,
+            Self::BatchOff => settings.sync.batch = 1,
             Self::ConcurrencyOff => settings.turns.max_concurrent = 1,
             Self::SlowHeart => settings.lifecycle.heartbeat *= 4,
             _ => {}

@@ -28,11 +28,11 @@ const SMALL: &str = "
     deltas = { min = 5, max = 40 }
     first_token = { min = '100ms', max = '400ms' }
     pace = { min = '10ms', max = '40ms' }
-    [[restarts]]
+    [[faults]]
     at = '8s'
     kind = 'kill'
     when = 'in-mid-reply'
-    [[restarts]]
+    [[faults]]
     at = '16s'
     kind = 'stop'
 ";
@@ -87,6 +87,9 @@ const PAIR: &str = "
     [workload]
     turns = 12
 ";
+
+/// Sessions that are made, renamed and deleted in OpenCode itself.
+const DIRECT: &str = include_str!("../../scenarios/sync.toml");
 
 fn run(scenario: &str, plants: &[Plant]) -> Report {
     let order = Order {
@@ -202,4 +205,19 @@ fn a_prompt_without_a_claim_is_seen() {
 #[test]
 fn a_worker_without_a_throttle_is_seen() {
     check(CREATIONS, &[Plant::ThrottleOff], "throttle", "µs at opencode-1, more than 5 per second");
+}
+
+#[test]
+fn titles_that_are_not_stored_do_not_converge() {
+    check(DIRECT, &[Plant::RenamesLost], "converges", ", for more than 40 s of its server's life");
+}
+
+#[test]
+fn a_sync_that_makes_a_call_for_each_session_costs_too_much() {
+    check(
+        DIRECT,
+        &[Plant::BatchOff],
+        "sync-cost",
+        "worker-1 made 1 changes and soon after 1 more, in two calls",
+    );
 }

@@ -23,7 +23,7 @@ sessions = 4
 turns = 6
 [replies]
 deltas = { min = 2, max = 10 }
-[[restarts]]
+[[faults]]
 at = '6s'
 kind = 'kill'
 [limits]
@@ -231,6 +231,18 @@ fn three_shards_put_together_are_the_sweep() {
     assert!(err.contains("shards are missing: 2"), "{err}");
     let (_, err) = place.check(&["merge", "whole/sweep-some.json"], 2);
     assert!(err.contains("is of a whole sweep, not of a shard"), "{err}");
+}
+
+#[test]
+fn a_state_that_must_be_reached_and_is_not_fails_the_sweep_as_a_whole() {
+    let place = Place::with(&format!("required_marks = ['zombie-write-refused']\n{SCENARIO}"));
+    let (out, _) = place.check(&["some.toml", "--seeds", "2"], 14);
+    assert!(out.contains("FAILED: no run reached zombie-write-refused"), "{out}");
+    for shard in ["1/2", "2/2"] {
+        place.check(&["some.toml", "--seeds", "2", "--shard", shard, "--quiet"], 0);
+    }
+    let shards = ["reports/sweep-some-shard-1-of-2.json", "reports/sweep-some-shard-2-of-2.json"];
+    place.check(&["merge", shards[0], shards[1], "--quiet"], 14);
 }
 
 #[test]

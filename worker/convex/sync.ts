@@ -94,21 +94,24 @@ export const getLastSyncTimestamp = query({
   },
 });
 
-/** Those of the given sessions that are linked, with their titles. */
+/**
+ * Those of the given sessions that are linked: their ids, and their titles in the same order. (Two lists of texts take
+ * a client a tenth of the memory that a list of objects does.)
+ */
 export const linkedSessions = query({
   args: { who: credentials, opencodeSessionIds: v.array(v.string()) },
   handler: async (ctx, { who, opencodeSessionIds }) => {
     const worker = await requireWorker(ctx, who);
-    const found = [];
+    const sessions = [];
     for (const id of opencodeSessionIds.slice(0, MAX_CHANGES)) {
       const session = await linked(ctx, worker._id, id);
-      if (session !== null) found.push({ opencodeSessionId: id, title: session.title ?? "" });
+      if (session !== null) sessions.push(session);
     }
-    return found;
+    return columns(sessions);
   },
 });
 
-/** A page of all linked sessions, in the order of their OpenCode ids: those after `after`. */
+/** A page of all linked sessions, in the order of their OpenCode ids: those after `after`. As `linkedSessions`. */
 export const pageOfLinkedSessions = query({
   args: { who: credentials, after: v.string(), limit: v.number() },
   handler: async (ctx, { who, after, limit }) => {
@@ -118,10 +121,7 @@ export const pageOfLinkedSessions = query({
       .query("sessions")
       .withIndex("by_worker_and_opencode_id", (q) => q.eq("worker", worker._id).gt("opencodeSessionId", after))
       .take(count);
-    return {
-      sessions: page.map(({ opencodeSessionId, title }) => ({ opencodeSessionId, title: title ?? "" })),
-      isDone: page.length < count,
-    };
+    return { ...columns(page), isDone: page.length < count };
   },
 });
 
@@ -169,6 +169,13 @@ async function unlink(ctx: MutationCtx, worker: Doc<"workers">, opencodeSessionI
   if (session === null) return false;
   await ctx.db.patch(session._id, { opencodeSessionId: undefined, deletedInOpencode: true });
   return true;
+}
+
+function columns(sessions: Doc<"sessions">[]): { ids: string[]; titles: string[] } {
+  return {
+    ids: sessions.map(({ opencodeSessionId }) => opencodeSessionId ?? ""),
+    titles: sessions.map(({ title }) => title ?? ""),
+  };
 }
 
 function linked(ctx: QueryCtx, worker: Id<"workers">, opencodeSessionId: string): Promise<Doc<"sessions"> | null> {

@@ -13,17 +13,18 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
 
-use self::metrics::Build;
+use self::metrics::{Build, Named};
 use crate::{
     config::AdminAddress,
     env::UnixMillis,
     lifecycle::state::Phase,
+    orchestrator::Roster,
     run::PULSE,
     telemetry::{Status, phase_name},
 };
@@ -51,11 +52,29 @@ pub struct BindError {
     pub source: io::Error,
 }
 
+/// Whose numbers are shown.
+#[derive(Debug, Clone)]
+pub enum Workers {
+    /// The process is one worker.
+    One(Arc<Status>),
+    /// The process runs many.
+    Many(Roster),
+}
+
+impl Workers {
+    fn all(&self) -> Vec<Named> {
+        match self {
+            Self::One(status) => vec![(None, status.clone())],
+            Self::Many(roster) => roster.all().into_iter().map(|(name, s)| (Some(name), s)).collect(),
+        }
+    }
+}
+
 /// What is shown.
 #[derive(Debug, Clone)]
 pub struct View {
-    /// The worker's numbers.
-    pub status: Arc<Status>,
+    /// The workers' numbers.
+    pub workers: Workers,
     /// Which program runs.
     pub build: Build,
     /// When the process began.
@@ -121,30 +140,48 @@ fn answer(view: &View, method: &Method, path: &str) -> Response<Full<Bytes>> {
     }
     match path {
         "/metrics" => {
-            let text = metrics::render(&view.status, view.build, view.started);
+            let text = metrics::render(&view.workers.all(), view.build, view.started);
             reply(StatusCode::OK, metrics::MEDIA_TYPE, text)
         }
-        "/healthz" => health(&view.status),
-        "/readyz" => readiness(view.status.phase()),
+        "/healthz" => each(&view.workers, "alive", health),
+        "/readyz" => each(&view.workers, "ready", readiness),
         _ => reply(StatusCode::NOT_FOUND, "text/plain", "try /metrics, /healthz or /readyz\n".to_owned()),
     }
 }
 
-/// Whether the main loop is alive.
-fn health(status: &Status) -> Response<Full<Bytes>> {
+/// The answer of one worker, or of each of many: good if all are.
+fn each(workers: &Workers, what: &str, ask: fn(&Status) -> (bool, Value)) -> Response<Full<Bytes>> {
+    if let Workers::One(status) = workers {
+        let (good, body) = ask(status);
+        return json_reply(good, &body);
+    }
+    let mut all_good = true;
+    let mut answers = serde_json::Map::new();
+    for (name, status) in workers.all() {
+        let (good, body) = ask(&status);
+        all_good &= good;
+        answers.insert(name.unwrap_or_default(), body);
+    }
+    json_reply(all_good, &json!({ what: all_good, "workers": answers }))
+}
+
+/// Whether the main loop is alive. One that has ended is not dead: it is meant to be down, or is started again.
+fn health(status: &Status) -> (bool, Value) {
     let silence = status.beats().borrow().map(|beat| beat.elapsed());
-    let alive = silence.is_some_and(|silence| silence <= MAX_SILENCE);
+    let is_down = status.phase() == Phase::Stopped;
+    let alive = is_down || silence.is_some_and(|silence| silence <= MAX_SILENCE);
     let silent_ms = silence.map(|silence| u64::try_from(silence.as_millis()).unwrap_or(u64::MAX));
-    json_reply(alive, &json!({ "alive": alive, "silent_ms": silent_ms }))
+    (alive, json!({ "alive": alive, "silent_ms": silent_ms }))
 }
 
 /// Whether the worker takes turns.
-fn readiness(phase: Phase) -> Response<Full<Bytes>> {
+fn readiness(status: &Status) -> (bool, Value) {
+    let phase = status.phase();
     let ready = phase == Phase::Ready;
-    json_reply(ready, &json!({ "ready": ready, "phase": phase_name(phase) }))
+    (ready, json!({ "ready": ready, "phase": phase_name(phase) }))
 }
 
-fn json_reply(good: bool, body: &serde_json::Value) -> Response<Full<Bytes>> {
+fn json_reply(good: bool, body: &Value) -> Response<Full<Bytes>> {
     let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     reply(status, "application/json", format!("{body}\n"))
 }

@@ -1,15 +1,17 @@
 //! Flags and environment of the binary, and its smaller commands.
 
 pub(crate) mod doctor;
+pub(crate) mod fleet;
 pub(crate) mod init;
 pub(crate) mod models;
 pub(crate) mod notify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, CommandFactory, Parser, Subcommand, ValueEnum, parser::ValueSource};
 use worker::config::{
     file::{ConfigError, Merged, Overrides},
+    fleet::Fleet,
     show::Origins,
 };
 
@@ -73,6 +75,9 @@ pub(crate) struct Options {
     /// Config file (TOML); flags and environment win over it.
     #[arg(long, env = "WORKER_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Run many workers from one file: TOML with `[[workers]]`, or the predecessor's workers.json. SIGHUP reads it again.
+    #[arg(long, env = "WORKER_WORKERS", value_name = "FILE", conflicts_with_all = ["config", "token_file"])]
+    pub(crate) workers: Option<PathBuf>,
     /// URL of the Convex deployment.
     #[arg(long, env = "CONVEX_URL", value_name = "URL")]
     convex_url: Option<String>,
@@ -113,15 +118,23 @@ const TOKEN_VARIABLE: &str = "WORKER_TOKEN";
 impl Options {
     /// What they and the file come to.
     pub(crate) fn merge(self) -> Result<Merged, ConfigError> {
-        let overrides = Overrides {
-            convex_url: self.convex_url,
+        Merged::read(self.config.as_deref(), self.overrides())
+    }
+
+    /// What they and a file for many workers come to.
+    pub(crate) fn fleet(&self, file: &Path) -> Result<Fleet, ConfigError> {
+        Fleet::read(file, &self.overrides())
+    }
+
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            convex_url: self.convex_url.clone(),
             token: std::env::var(TOKEN_VARIABLE).ok().map(Into::into),
-            token_file: self.token_file,
-            directory: self.directory,
-            opencode: self.opencode,
-            admin: self.admin,
-        };
-        Merged::read(self.config.as_deref(), overrides)
+            token_file: self.token_file.clone(),
+            directory: self.directory.clone(),
+            opencode: self.opencode.clone(),
+            admin: self.admin.clone(),
+        }
     }
 }
 

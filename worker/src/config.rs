@@ -2,6 +2,7 @@
 
 mod admin;
 pub mod file;
+pub mod fleet;
 pub mod show;
 mod token;
 mod url;
@@ -15,7 +16,7 @@ pub use token::{MIN_SECRET_LENGTH, Token, TokenError, redact};
 pub use url::{ConvexUrl, UrlError};
 
 /// One worker's settings, validated.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The Convex deployment.
     pub convex_url: ConvexUrl,
@@ -119,7 +120,8 @@ pub struct SyncSettings {
     pub coalesce: Duration,
     /// Sessions that are listed or compared at once (1 to 100).
     pub page: usize,
-    /// Time between two pages of the comparison of all sessions, and between two looks at what OpenCode used last.
+    /// Time between two pages of the comparison of all sessions; three times that between two looks at what OpenCode
+    /// used last, which ask the server alone.
     #[serde(with = "humantime_serde")]
     pub scrub_interval: Duration,
     /// All sessions are compared after each gap in the events, and while OpenCode runs again after this time.
@@ -134,7 +136,7 @@ impl Default for SyncSettings {
             batch: 10,
             coalesce: Duration::from_secs(2),
             page: 50,
-            scrub_interval: Duration::from_secs(30),
+            scrub_interval: Duration::from_secs(10),
             rescan: Duration::from_secs(60 * 60),
         }
     }

@@ -11,6 +11,8 @@
 //!      ├─ sync        OpenCode's sessions to Convex: state and plan                (decides)
 //!      └─ opencode    the server, its API, its events
 //! ```
+//!
+//! `orchestrator` runs many of them in one process.
 
 pub mod admin;
 mod backoff;
@@ -20,6 +22,7 @@ pub mod env;
 pub mod error;
 pub mod lifecycle;
 pub mod opencode;
+pub mod orchestrator;
 pub mod run;
 pub mod session;
 pub mod stream;

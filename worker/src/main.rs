@@ -11,14 +11,17 @@ use tracing_subscriber::{
 };
 use worker::{
     Stop,
-    admin::{Admin, BindError, View, metrics::Build},
+    admin::{Admin, BindError, View, Workers, metrics::Build},
     config::{
         Config,
         file::{ConfigError, Merged},
         redact,
         show::show,
     },
-    env::{Env, system::SystemEnv},
+    env::{
+        Env,
+        system::{SystemEnv, end_orphans},
+    },
     lifecycle::state::Exit,
     telemetry::Status,
 };
@@ -40,9 +43,16 @@ fn main() -> ExitCode {
     match command {
         Command::Run(options) => {
             start_logging(format, "info,convex=warn");
+            if let Some(file) = options.workers.clone() {
+                return block_on(cli::fleet::run(options, file));
+            }
             options.merge().and_then(Merged::validate).map_or_else(invalid, run)
         }
         Command::Check { options, print } => {
+            if let Some(file) = options.workers.clone() {
+                let checked = cli::fleet::check(&options, &file, print, &cli::origins(&matches));
+                return checked.map_or_else(invalid, |text| finish(text.trim_end()));
+            }
             let checked = options.merge().and_then(|merged| show(&merged, &cli::origins(&matches)));
             let done = |text: String| if print { text } else { "the config is valid".to_owned() };
             checked.map_or_else(invalid, |text| finish(done(text).trim_end()))
@@ -88,12 +98,14 @@ fn run(config: Config) -> ExitCode {
 async fn serve(config: Config) -> Result<Exit, BindError> {
     let stop = Stop::default();
     let status = Arc::new(Status::default());
-    let view = View { status: status.clone(), build: BUILD, started: SystemEnv.now() };
+    let workers = Workers::One(status.clone());
+    let view = View { workers, build: BUILD, started: SystemEnv.now() };
     // Before anything else starts: a port that is taken is found now or never.
     let admin = match config.settings.admin {
         Some(address) => Some(Admin::bind(address).await?),
         None => None,
     };
+    end_orphans();
     let signals = watch_signals(stop.clone());
     let systemd = cli::notify::keep_informed(status.clone());
     let worker = Box::pin(worker::run(SystemEnv, config, stop, status));

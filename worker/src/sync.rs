@@ -173,18 +173,19 @@ async fn perform(
     step: Step,
 ) -> Result<(), StepError> {
     match (step, client) {
-        (Step::Apply(batch), _) => apply::apply(shared, backend, &batch).await?,
+        (Step::Apply(batch), _) => Box::pin(apply::apply(shared, backend, &batch)).await?,
         (Step::Load, _) => {
-            let moment = backend.last_sync_timestamp().await?;
+            let moment = Box::pin(backend.last_sync_timestamp()).await?;
             shared.look(|state| state.loaded(moment));
         }
         (Step::Save(moment), _) => {
-            backend.update_last_sync_timestamp(moment).await?;
+            Box::pin(backend.update_last_sync_timestamp(moment)).await?;
             let now = shared.now();
             shared.look(|state| state.saved(moment, now));
         }
-        (Step::List(page), Some(client)) => apply::list(shared, backend, &client, page).await?,
-        (Step::Scrub(after), Some(client)) => apply::scrub(shared, backend, &client, after).await?,
+        // Boxed: while it waits, which is nearly always, it holds no room for reading.
+        (Step::List(page), Some(client)) => Box::pin(apply::list(shared, backend, &client, page)).await?,
+        (Step::Scrub(after), Some(client)) => Box::pin(apply::scrub(shared, backend, &client, after)).await?,
         (Step::List(_) | Step::Scrub(_), None) => unreachable!("only a running server is read"),
         (Step::Wait(until), _) => wait(shared, server, until).await,
     }

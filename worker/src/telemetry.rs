@@ -33,6 +33,8 @@ pub struct Status {
     pub permissions_allowed: AtomicU64,
     /// Permission questions that were answered with no since the start.
     pub permissions_refused: AtomicU64,
+    /// Starts after a crash, where many workers run in one process.
+    pub restarts: AtomicU64,
     /// What the sync did since the start.
     pub sync: SyncCounts,
     /// The OpenCode server's own numbers.

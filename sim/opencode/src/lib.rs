@@ -8,7 +8,7 @@
 //! replayed by the tests.
 //!
 //! # Modelled
-//! `/global/health`, `/event`, `/session` (list, create, get, patch, delete, children), `/session/status`,
+//! `/global/health`, `/event`, `/experimental/session`, `/session` (list, create, get, patch, delete, children), `/session/status`,
 //! `/session/{id}/message` (list with cursors, prompt, one message), `/session/{id}/prompt_async`,
 //! `/session/{id}/abort`, `/permission` (list, both ways to reply), `/question` (always empty),
 //! `/config/providers`, `/doc`. Basic auth; HTML with status 200 for routes that do not exist.
@@ -18,6 +18,7 @@
 //! output (`format`); a `messageID` that is taken; creating a session in another directory; bodies over 8 MiB.
 //!
 //! # Differences that remain
+//! * `/experimental/session` knows the parameters of `/session`, `cursor` and `archived`; `workspace` is ignored.
 //! * The web page is a short one of our own (2,884 bytes in the real one); `/doc` names the version and no paths.
 //! * The first prompt of a process publishes four of the some fifty events about plugins and catalogues.
 //! * The title of a session is made of the prompt's first words, at once; the real one asks the model in parallel.
@@ -33,10 +34,17 @@
 //! * Messages are ordered by arrival, also when a prompt brings a `messageID` that sorts elsewhere.
 //! * `before` without `limit`; a reader that is 65,536 events behind is cut off (and reported as refused).
 
-use std::{cell::RefCell, fmt, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    fmt,
+    rc::{Rc, Weak},
+    time::Duration,
+};
 
 mod api;
+mod direct;
 mod events;
+mod faults;
 mod ids;
 mod observation;
 mod permissions;
@@ -48,12 +56,16 @@ mod sessions;
 mod tests;
 mod wire;
 
+pub use direct::Way;
+pub use faults::{Faults, NoFaults};
 pub use observation::{Observation, ReplyOutcome};
 pub use script::{
     Content, MAX_DELTA_BYTES, MAX_DELTAS, Outcome, Prompt, Reply, Script, ToolCall, by_directives,
 };
+use server::Inner;
 pub use server::Server;
 use sessions::Store;
+use wire::Session;
 pub use wire::{Model, VERSION};
 
 /// The provider's key, which the real server shows in clear to whoever lists providers. It must never travel on.
@@ -76,6 +88,8 @@ pub struct Options {
     pub models: Vec<String>,
     /// Told of everything that happens.
     pub observer: Rc<dyn Fn(&Observation<'_>)>,
+    /// Asked what goes wrong.
+    pub faults: Rc<dyn Faults>,
 }
 
 /// What things cost, in the time of the runtime. Zero costs nothing, not even a timer.
@@ -135,6 +149,7 @@ impl Options {
             directory: "/project".into(),
             models: vec!["fake/m1".into(), "fake/m2".into()],
             observer: Rc::new(|_| ()),
+            faults: Rc::new(NoFaults),
         }
     }
 }
@@ -149,6 +164,10 @@ struct Machine {
     options: Options,
     store: RefCell<Store>,
     generations: std::cell::Cell<u64>,
+    /// Of servers that run; more than one only while an old process of the owner still lives.
+    servers: RefCell<Vec<Weak<Inner>>>,
+    /// The server that was started last.
+    server: RefCell<Weak<Inner>>,
 }
 
 impl Machine {
@@ -158,6 +177,19 @@ impl Machine {
 
     fn observe(&self, observation: &Observation<'_>) {
         (self.options.observer)(observation);
+    }
+
+    /// A session was made or renamed. Children are not told of.
+    fn observe_session(&self, Session { id, title, parent_id, .. }: &Session) {
+        if parent_id.is_none() {
+            self.observe(&Observation::SessionStands { session: id, title });
+        }
+    }
+
+    fn observe_deleted(&self, Session { id, parent_id, .. }: &Session) {
+        if parent_id.is_none() {
+            self.observe(&Observation::SessionDeleted { session: id });
+        }
     }
 }
 
@@ -172,12 +204,16 @@ impl OpenCode {
     pub fn new(options: Options) -> Self {
         assert!(!options.models.is_empty(), "a server without models answers nothing");
         let store = RefCell::new(Store::new(options.seed, options.directory.clone()));
-        Self { machine: Rc::new(Machine { options, store, generations: std::cell::Cell::new(0) }) }
+        let (generations, servers) = (std::cell::Cell::new(0), RefCell::default());
+        let server = RefCell::default();
+        Self { machine: Rc::new(Machine { options, store, generations, servers, server }) }
     }
 
     /// Adds a session that was made before the run, without an event. Returns its id.
     pub fn seed_session(&self, title: &str, created_ms: u64) -> String {
-        self.machine.store.borrow_mut().seed(title, created_ms)
+        let id = self.machine.store.borrow_mut().seed(title, created_ms);
+        self.machine.observe(&Observation::SessionStands { session: &id, title });
+        id
     }
 
     /// Starts a server process; with a password, every request must present it (user `opencode`).
@@ -186,7 +222,22 @@ impl OpenCode {
         let generation = self.machine.generations.get() + 1;
         self.machine.generations.set(generation);
         self.machine.observe(&Observation::ServerStarted { generation });
-        Server::new(self.machine.clone(), generation, password)
+        let server = Server::new(self.machine.clone(), generation, password);
+        let mut servers = self.machine.servers.borrow_mut();
+        servers.retain(|server| server.strong_count() > 0);
+        servers.push(server.downgrade());
+        self.machine.server.replace(server.downgrade());
+        server
+    }
+
+    /// Ends all event streams, as a server does that closes them.
+    pub fn cut_event_streams(&self) {
+        self.machine.servers.borrow().iter().filter_map(Weak::upgrade).for_each(|server| server.bus.cut());
+    }
+
+    /// Takes a session from the disk without an event, as another process with the same disk may. A run in it goes on.
+    pub fn lose_session(&self, session: &str) -> bool {
+        self.machine.store.borrow_mut().delete(session).is_some()
     }
 
     /// What `opencode models` prints, one `provider/model` each.

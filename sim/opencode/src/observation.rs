@@ -80,6 +80,23 @@ pub enum Observation<'a> {
         /// Streams open now.
         open: usize,
     },
+    /// A session that is no child is there with this title: it was made, renamed, or there from the beginning.
+    SessionStands {
+        /// The session.
+        session: &'a str,
+        /// Its title.
+        title: &'a str,
+    },
+    /// A session that is no child was deleted.
+    SessionDeleted {
+        /// The session.
+        session: &'a str,
+    },
+    /// Sessions were listed.
+    SessionsListed {
+        /// So many were in the answer.
+        count: usize,
+    },
     /// The list of models was asked for.
     ModelsListed,
     /// A request asked for something that the fake does not model. A run in which this happens proves nothing.

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     fmt,
-    rc::Rc,
+    rc::{Rc, Weak},
     time::Duration,
 };
 
@@ -54,7 +54,8 @@ impl fmt::Debug for Server {
 
 impl Server {
     pub(super) fn new(machine: Rc<Machine>, generation: u64, password: Option<String>) -> Self {
-        let ready_at = Instant::now() + machine.options.latencies.startup;
+        let ready_at =
+            Instant::now() + machine.options.latencies.startup + machine.options.faults.startup_delay();
         let inner = Inner {
             machine,
             generation,
@@ -70,6 +71,10 @@ impl Server {
             stopped: CancellationToken::new(),
         };
         Self { inner: Rc::new(inner) }
+    }
+
+    pub(super) fn downgrade(&self) -> Weak<Inner> {
+        Rc::downgrade(&self.inner)
     }
 
     /// Which start of the machine this is, from 1.

@@ -45,6 +45,17 @@ pub(super) struct Filter {
     pub(super) search: Option<String>,
     /// Leaves children out.
     pub(super) roots: bool,
+    /// Keeps `time.updated < before`: the cursor of `/experimental/session`.
+    pub(super) before: Option<u64>,
+    /// Leaves archived ones out, as `/experimental/session` does unless it is asked for them.
+    pub(super) unarchived: bool,
+}
+
+impl Filter {
+    /// The limit that holds.
+    pub(super) fn limit(&self) -> usize {
+        self.limit.unwrap_or(DEFAULT_LIST_LIMIT)
+    }
 }
 
 const DEFAULT_LIST_LIMIT: usize = 100;
@@ -119,7 +130,7 @@ impl Store {
             .filter(|session| filter.keeps(session))
             .collect();
         found.sort_by_key(|session| Reverse(session.time.updated));
-        found.truncate(filter.limit.unwrap_or(DEFAULT_LIST_LIMIT));
+        found.truncate(filter.limit());
         found
     }
 
@@ -191,7 +202,9 @@ impl Filter {
     fn keeps(&self, session: &Session) -> bool {
         let search = self.search.as_deref().map(|text| text.replace('%', "").to_lowercase());
         self.start.is_none_or(|start| session.time.updated >= start)
+            && self.before.is_none_or(|before| session.time.updated < before)
             && !(self.roots && session.parent_id.is_some())
+            && !(self.unarchived && session.time.archived.is_some())
             && search.is_none_or(|text| session.title.to_lowercase().contains(&text))
     }
 }

@@ -1,6 +1,7 @@
 //! The fake against the recordings of the real server, in process, on a paused clock.
 
 mod crash;
+mod direct;
 mod events;
 mod permission;
 mod prompting;

@@ -61,7 +61,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 /// Runs `order`: says what it is, shows how it goes, and says what came of it.
 pub(super) fn show(order: Order, quiet: bool) -> anyhow::Result<Report> {
     if !quiet {
-        let options = report::options(&order.scenario);
+        let options = report::options(&order.scenario, order.seed);
         let (name, description) = (&order.scenario.name, &order.scenario.description);
         terminal::say(&report::header(name, description, order.seed, &order.plants, &options));
     }
@@ -160,10 +160,13 @@ pub(super) fn state_line(duration: Duration, quiet: bool) -> ProgressBar {
 
 fn draw(bar: &ProgressBar, progress: &Progress) {
     let look = progress.look();
-    let speed = look.simulated.as_secs_f64() / bar.elapsed().as_secs_f64().max(0.001);
+    let seconds = bar.elapsed().as_secs_f64().max(0.001);
+    let speed = look.simulated.as_secs_f64() / seconds;
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let turns = look.turns_ended as f64 / seconds;
     bar.set_position(u64::try_from(look.simulated.as_millis()).unwrap_or(u64::MAX));
     bar.set_message(format!(
-        "{} simulated, {}/{} turns, {} workers up, {speed:.0} s/s",
+        "{} simulated, {}/{} turns, {} workers up, {speed:.0} s/s, {turns:.0} turns/s",
         Time(Duration::from_secs(look.simulated.as_secs())),
         look.turns_ended,
         look.turns_sent,

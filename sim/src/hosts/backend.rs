@@ -6,9 +6,10 @@ use convex::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
-use super::users::People;
+use super::{direct::Direct, users::People};
 use crate::{
     convex::{Clock, Convex, Observer, Options, SyncOptions, auth::Identity, sources},
+    faults::{Active, hooks::OnConvex},
     legacy,
     opencode::OpenCode,
     scenario::{Kind, Plan, Scenario},
@@ -95,8 +96,8 @@ impl Backend {
     ///
     /// # Errors
     /// If they cannot be read or do not load.
-    pub fn load(order: &Order, recorder: &Recorder) -> Result<Self, RunError> {
-        Self::load_into(Surroundings::simulated(), order, recorder)
+    pub fn load(order: &Order, recorder: &Recorder, active: &Active) -> Result<Self, RunError> {
+        Self::load_into(Surroundings::simulated(), order, recorder, active)
     }
 
     /// The same, in other surroundings.
@@ -107,6 +108,7 @@ impl Backend {
         Surroundings { clock, execution, also }: Surroundings,
         order: &Order,
         recorder: &Recorder,
+        active: &Active,
     ) -> Result<Self, RunError> {
         let name = recorder.name(HOST);
         let mut sources = sources::read_directory(Path::new(SOURCES))
@@ -128,6 +130,7 @@ impl Backend {
                 observer.observe(observation);
                 also(observation);
             }),
+            faults: OnConvex::new(active.clone()),
         };
         let convex = Convex::load(&sources, options).map_err(|error| RunError::Backend(error.to_string()))?;
         Ok(Self { convex, facts, name, clock })
@@ -158,7 +161,7 @@ impl Backend {
     ///
     /// # Errors
     /// If the port is taken.
-    pub async fn run(self, people: Rc<Vec<People>>) -> turmoil::Result {
+    pub async fn run(self, people: Rc<Vec<People>>, direct: Rc<Vec<Direct>>) -> turmoil::Result {
         let listener = Listener::bind(PORT).await?;
         let mut tasks = JoinSet::new();
         let scheduler = self.convex.clone();
@@ -166,6 +169,9 @@ impl Backend {
         for person in people.iter() {
             tasks.spawn_local(person.clone().live());
             tasks.spawn_local(person.clone().answer_questions());
+        }
+        for someone in direct.iter() {
+            tasks.spawn_local(someone.clone().live());
         }
         loop {
             tokio::select! {
@@ -248,11 +254,13 @@ impl<I: FnMut(&str, f64, BTreeMap<String, Value>) -> String> History<'_, I> {
         let mut fields = BTreeMap::from([
             ("worker".to_owned(), worker.into()),
             ("ownerId".to_owned(), owner.clone()),
-            ("title".to_owned(), title.into()),
+            ("title".to_owned(), title.as_str().into()),
             ("state".to_owned(), "active".into()),
         ]);
-        fields.extend(link.map(|link| ("opencodeSessionId".to_owned(), link.into())));
-        (self.insert)("sessions", self.clock, fields)
+        fields.extend(link.as_deref().map(|link| ("opencodeSessionId".to_owned(), link.into())));
+        let session = (self.insert)("sessions", self.clock, fields);
+        self.backend.facts.know_session(&session, worker, link.as_deref(), &title);
+        session
     }
 
     fn old_turn(&mut self, n: u64, session: &str, worker: &str) {

@@ -37,6 +37,11 @@ pub(super) fn of(plant: Plant) -> Vec<Edit> {
             ".withIndex(\"by_worker_and_since\", (q) => q.eq(\"worker\", worker._id))",
             ".withIndex(\"by_worker_and_since\", (q) => q.eq(\"worker\", worker._id)).order(\"desc\")",
         )],
+        Plant::RenamesLost => vec![Edit {
+            file: "sync.ts",
+            from: "await ctx.db.patch(session._id, { title: cut(title) });",
+            to: "",
+        }],
         Plant::FenceOff => {
             vec![Edit { file: "lib/auth.ts", from: "if (worker.epoch !== who.epoch) {", to: "if (false) {" }]
         }

@@ -112,6 +112,20 @@ impl ShortNames {
                 let session = self.of("session", session);
                 format!("{session} is linked with {}", self.of("OpenCode session", opencode_session))
             }
+            Event::SessionIs { session, opencode_session, title, .. } => {
+                let session = self.of("session", session);
+                let link = opencode_session.as_ref().map_or_else(
+                    || "no OpenCode session".to_owned(),
+                    |link| self.of("OpenCode session", link),
+                );
+                format!("{session} is called {} and has {link}", quoted(title))
+            }
+            Event::OpencodeSessionIs { opencode_session, title } => {
+                format!("{} is called {}", self.of("OpenCode session", opencode_session), quoted(title))
+            }
+            Event::OpencodeSessionDeleted { opencode_session } => {
+                format!("{} is deleted", self.of("OpenCode session", opencode_session))
+            }
             Event::CreateEnded { opencode_session: Some(opencode_session), in_flight } => {
                 format!(
                     "{} is created, {in_flight} more under way",
@@ -175,6 +189,7 @@ fn plain(event: &Event) -> String {
         Event::CreateStarted { in_flight } => format!("a session is being created, {in_flight} at once"),
         Event::EventStreamOpened => "an event stream is opened".into(),
         Event::EventStreamClosed => "an event stream is closed".into(),
+        Event::SessionsListed { count } => format!("{count} sessions are listed"),
         Event::ModelsListed => "the models are listed".into(),
         Event::WorkerStarted { worker, start } => {
             format!("{worker} starts, for the {} time", ordinal(*start))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::{Rng, seq::SliceRandom};
 
-use super::{Arrival, Ending, Scenario, Spread, Trigger};
+use super::{Arrival, Scenario, Spread};
 use crate::seed::Seed;
 
 /// One worker's world and what happens to it.
@@ -23,6 +23,8 @@ pub struct Plan {
     pub messages: Vec<Message>,
     /// Which sessions people end, in order of time.
     pub ends: Vec<EndSession>,
+    /// What somebody does in OpenCode itself, in order of time.
+    pub direct: Vec<DirectUse>,
 }
 
 /// A message that a person sends.
@@ -36,6 +38,32 @@ pub struct Message {
     pub text: String,
 }
 
+/// What somebody does in OpenCode itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Directly {
+    /// Makes a session.
+    Create,
+    /// Renames one.
+    Rename,
+    /// Deletes one.
+    Delete,
+    /// Deletes one that works on a prompt, as soon as one does.
+    DeleteBusy,
+}
+
+/// Something that somebody does in OpenCode itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirectUse {
+    /// When.
+    pub at: Duration,
+    /// What.
+    pub what: Directly,
+    /// Picks the session among those that there are then.
+    pub pick: u64,
+    /// Whether another process does it, of which the server learns nothing.
+    pub behind_the_server: bool,
+}
+
 /// A session that a person ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EndSession {
@@ -43,21 +71,6 @@ pub struct EndSession {
     pub at: Duration,
     /// The session, by its number.
     pub session: usize,
-}
-
-/// An end of a worker and its start after that.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PlannedRestart {
-    /// Which worker, from 0.
-    pub worker: usize,
-    /// The earliest moment.
-    pub at: Duration,
-    /// How it ends.
-    pub kind: Ending,
-    /// What to wait for.
-    pub when: Trigger,
-    /// How long it stays away.
-    pub down_for: Duration,
 }
 
 impl Plan {
@@ -85,27 +98,8 @@ impl Plan {
             ),
             messages: draw_messages(scenario, worker, sessions, &mut stream("messages")),
             ends: draw_ends(scenario, sessions, &mut stream("ends")),
+            direct: draw_direct(scenario, &mut stream("direct")),
         }
-    }
-}
-
-/// The restarts of a scenario, in order of time.
-pub(super) fn restarts(scenario: &Scenario) -> Vec<PlannedRestart> {
-    let plan = |restart: &super::Restart| PlannedRestart {
-        worker: usize::try_from(*restart.worker.get_ref() - 1).expect("validated"),
-        at: restart.at.get_ref().0,
-        kind: restart.kind,
-        when: restart.when,
-        down_for: restart.down_for.0,
-    };
-    scenario.restarts.iter().map(plan).collect()
-}
-
-impl Scenario {
-    /// The restarts, in order of time.
-    #[must_use]
-    pub fn planned_restarts(&self) -> Vec<PlannedRestart> {
-        restarts(self)
     }
 }
 
@@ -194,6 +188,28 @@ fn draw_ends(scenario: &Scenario, sessions: usize, random: &mut impl Rng) -> Vec
         .collect();
     ends.sort_by_key(|end| end.at);
     ends
+}
+
+fn draw_direct(scenario: &Scenario, random: &mut impl Rng) -> Vec<DirectUse> {
+    let workload = &scenario.workload;
+    let (from, until) = (workload.from.get_ref().0, scenario.workload_until);
+    let counts = [
+        (Directly::Create, workload.created_in_opencode),
+        (Directly::Rename, workload.renamed_in_opencode),
+        (Directly::Delete, workload.deleted_in_opencode),
+        (Directly::DeleteBusy, workload.deleted_in_mid_turn),
+    ];
+    let mut uses = Vec::new();
+    for (what, count) in counts {
+        uses.extend((0..count).map(|_| DirectUse {
+            at: random.random_range(from..until),
+            what,
+            pick: random.random(),
+            behind_the_server: random.random_bool(workload.behind_the_server.0),
+        }));
+    }
+    uses.sort_by_key(|direct| direct.at);
+    uses
 }
 
 /// A text of about `bytes` bytes that no other message of the run has. Not only ASCII: people write more than that.

@@ -8,7 +8,10 @@ use toml::Spanned;
 use worker::config::Settings;
 
 use super::values::{Between, Bytes, Share, Time};
-use crate::seed::Seed;
+use crate::{
+    faults::{Fault, Swarm},
+    seed::Seed,
+};
 
 /// A scenario as it stands in its file: shape checked, sense not yet.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -57,9 +60,12 @@ pub struct Raw {
     /// What the models say.
     #[serde(default)]
     pub replies: Replies,
-    /// Ends and starts of workers.
+    /// What goes wrong.
     #[serde(default)]
-    pub restarts: Vec<Restart>,
+    pub faults: Vec<Fault>,
+    /// What goes wrong besides, drawn anew by each seed.
+    #[serde(default)]
+    pub swarm: Option<Swarm>,
     /// What the oracles enforce.
     #[serde(default)]
     pub limits: Limits,
@@ -179,6 +185,17 @@ pub struct Workload {
     /// Sessions that people end, at moments of the same window.
     #[schemars(with = "u64")]
     pub end_sessions: Spanned<u64>,
+    /// Sessions that somebody makes in OpenCode itself, in the same window.
+    pub created_in_opencode: u64,
+    /// Times that somebody renames a session there.
+    pub renamed_in_opencode: u64,
+    /// Times that somebody deletes a session there.
+    pub deleted_in_opencode: u64,
+    /// Times that somebody deletes a session there that works on a prompt.
+    pub deleted_in_mid_turn: u64,
+    /// How much of this is done by another OpenCode process on the same disk, of which the server learns nothing
+    /// (0 to 1).
+    pub behind_the_server: Share,
     /// Messages in full, sent besides the `turns` that are drawn: how `sim shrink` writes them.
     #[schemars(with = "Vec<Written>")]
     pub messages: Spanned<Vec<Written>>,
@@ -236,6 +253,11 @@ impl Default for Workload {
             spread: Spread::Even,
             message_bytes: Between { min: Bytes(40), max: Bytes(400) },
             end_sessions: unplaced(0),
+            created_in_opencode: 0,
+            renamed_in_opencode: 0,
+            deleted_in_opencode: 0,
+            deleted_in_mid_turn: 0,
+            behind_the_server: Share(0.0),
             permissions: Permissions::default(),
             messages: unplaced(Vec::new()),
         }
@@ -293,48 +315,6 @@ impl Default for Replies {
     }
 }
 
-/// One end of a worker, and its start after that.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Restart {
-    /// Which worker, from 1.
-    #[serde(default = "defaults::first")]
-    #[schemars(with = "u64")]
-    pub worker: Spanned<u64>,
-    /// When; with `when`, the earliest moment.
-    #[schemars(with = "Time")]
-    pub at: Spanned<Time>,
-    /// How it ends.
-    pub kind: Ending,
-    /// What to wait for.
-    #[serde(default)]
-    pub when: Trigger,
-    /// How long it stays away.
-    #[serde(default = "defaults::down_for")]
-    pub down_for: Time,
-}
-
-/// How a worker ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ending {
-    /// At once, as by SIGKILL; its OpenCode server dies with it.
-    Kill,
-    /// As asked, as by SIGTERM.
-    Stop,
-}
-
-/// What a restart waits for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Trigger {
-    /// Its time alone.
-    #[default]
-    Time,
-    /// A reply of which a part is stored and which has not ended.
-    InMidReply,
-}
-
 /// What the oracles enforce.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -361,6 +341,16 @@ pub struct Limits {
     pub start_documents: u64,
     /// The same, for each stale turn expired on the way.
     pub start_documents_per_expired: u64,
+    /// Changes that one call of the sync makes if there are so many.
+    pub sync_batch: u64,
+    /// Sessions that one call of the sync compares, and one list of OpenCode's shows.
+    pub sync_page: u64,
+    /// Calls of the sync that change nothing, for each opening of an event stream.
+    pub sync_wasted_per_gap: u64,
+    /// How long a server may run while its sessions differ from the backend's.
+    pub converge_within: Time,
+    /// All sessions are compared once for each opening of an event stream, and again after this time.
+    pub sync_rescan: Time,
     /// How long a session that is ready may wait while its worker has a place free.
     pub claim_within: Time,
 }
@@ -378,6 +368,11 @@ impl Default for Limits {
             bytes_per_call: Bytes(256 * 1024),
             start_documents: 50,
             start_documents_per_expired: 12,
+            sync_batch: 10,
+            sync_page: 50,
+            sync_wasted_per_gap: 2,
+            converge_within: Time::from_secs(600),
+            sync_rescan: Time::from_secs(3600),
             claim_within: Time::from_secs(2),
         }
     }
@@ -434,9 +429,5 @@ mod defaults {
 
     pub(super) fn first() -> Spanned<u64> {
         unplaced(1)
-    }
-
-    pub(super) fn down_for() -> Time {
-        Time::from_millis(2000)
     }
 }

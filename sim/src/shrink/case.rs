@@ -10,7 +10,11 @@ use crate::{
 };
 
 /// The lists whose items can be left out one by one, by their path.
-pub const LISTS: [&[&str]; 2] = [&["restarts"], &["workload", "messages"]];
+pub const LISTS: [&[&str]; 2] = [&["faults"], &["workload", "messages"]];
+/// The tables that can be left out, each as a whole.
+pub const TABLES: [&str; 1] = ["swarm"];
+/// The keys of an item that say when something happens.
+pub(super) const TIMES: [&str; 3] = ["at", "from", "until"];
 
 /// A failing scenario and the seed it fails with.
 #[derive(Debug, Clone)]
@@ -41,6 +45,7 @@ impl Case {
         table.entry("name").or_insert_with(|| name.into());
         table.insert("seed".into(), seed.to_string().into());
         table.remove("gate");
+        table.remove("required_marks");
         let text = write(&table);
         Ok(Self { scenario: Scenario::parse(name, name, &text)?, table, seed })
     }
@@ -67,11 +72,13 @@ impl Case {
             + stale
             + workload.turns
             + workload.end_sessions.get_ref();
+        let swarm = self.table.get("swarm").and_then(|swarm| swarm.get("faults")).and_then(Value::as_integer);
+        let swarm = swarm.and_then(|faults| u64::try_from(faults).ok()).unwrap_or(0);
         let lists: usize = LISTS.iter().map(|path| self.list(path).len()).sum();
         // Old messages do little, but are not nothing.
         let old = population.old_messages_per_session;
         let seconds = duration.as_millis().div_ceil(1000) as u64;
-        (each + old) * (*workers as u64) + lists as u64 + seconds
+        (each + old) * (*workers as u64) + lists as u64 + swarm + seconds
     }
 
     /// The items of a list; none if it is not there.
@@ -91,6 +98,14 @@ impl Case {
         let text = write(&table);
         let scenario = Scenario::parse("shrunk", &self.scenario.name, &text).ok()?;
         Some(Self { table, scenario, seed: self.seed })
+    }
+
+    /// The case without the table called `part`; none if there is no such table.
+    pub(super) fn without(&self, part: &str) -> Option<Self> {
+        self.table.get(part)?;
+        self.with(|table| {
+            table.remove(part);
+        })
     }
 
     /// The messages that people send, one by one instead of by their number. None if they stand there already.
@@ -159,11 +174,16 @@ fn tidy(table: &mut Table, before: &Scenario) {
     let workers = read(table.get("workers")).unwrap_or(before.workers as u64);
     let duration = table.get("duration").and_then(duration_of).unwrap_or(before.duration);
     for path in LISTS {
-        if let Some(items) = list_mut(table, path) {
-            items.retain(|item| {
-                let worker = read(item.get("worker")).is_none_or(|worker| worker <= workers);
-                worker && item.get("at").and_then(duration_of).is_none_or(|at| at < duration)
-            });
+        let Some(items) = list_mut(table, path) else { continue };
+        items.retain(|item| {
+            let begins = item.get("at").or_else(|| item.get("from")).and_then(duration_of);
+            let worker = read(item.get("worker")).is_none_or(|worker| worker <= workers);
+            worker && begins.is_none_or(|begins| begins < duration)
+        });
+        for item in items.iter_mut().filter_map(Value::as_table_mut) {
+            if item.get("until").and_then(duration_of).is_some_and(|until| until > duration) {
+                item.insert("until".into(), time(duration));
+            }
         }
     }
     let population = table.get("population").and_then(|population| population.get("sessions"));
@@ -241,7 +261,7 @@ mod tests {
         let text = "duration = '1min'\nworkers = 2\n[population]\nsessions = 9\nmissing_in_opencode = 8\n[workload]\nturns = 0\n\
                     [[workload.messages]]\nsession = 7\nat = '5s'\nnumber = 1\nbytes = 40\n\
                     [[workload.messages]]\nsession = 7\nat = '50s'\nnumber = 2\nbytes = 40\n\
-                    [[restarts]]\nworker = 2\nat = '5s'\nkind = 'kill'";
+                    [[faults]]\nworker = 2\nat = '5s'\nkind = 'kill'";
         let case = Case::new(text, "some", Seed(3)).unwrap();
         let small = case.with(|table| {
             set(table, &["workers"], 1.into());

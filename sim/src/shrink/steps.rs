@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{
     Failure,
-    case::{Case, LISTS, duration_of, int, list_mut, millis, set, time},
+    case::{Case, LISTS, TABLES, TIMES, duration_of, int, list_mut, millis, set, time},
 };
 use crate::scenario::Scenario;
 
@@ -20,6 +20,8 @@ pub enum Step {
     WriteMessages,
     /// Cuts off what comes after the failure.
     Cut,
+    /// Leaves out a table.
+    Drop(usize),
     /// Leaves out `length` items of a list, from `start` on.
     LeaveOut {
         /// Which list.
@@ -74,7 +76,14 @@ const NUMBERS: [Number; 9] = [
 pub(super) fn round() -> VecDeque<Step> {
     let lists = (0..LISTS.len()).map(|list| Step::LeaveOut { list, length: usize::MAX, start: 0 });
     let numbers = (0..NUMBERS.len()).map(|number| Step::Lower { number, passes: None });
-    [Step::Cut, Step::WriteMessages].into_iter().chain(lists).chain(numbers).chain([Step::Hasten]).collect()
+    let tables = (0..TABLES.len()).map(Step::Drop);
+    [Step::Cut, Step::WriteMessages]
+        .into_iter()
+        .chain(tables)
+        .chain(lists)
+        .chain(numbers)
+        .chain([Step::Hasten])
+        .collect()
 }
 
 impl Step {
@@ -94,6 +103,7 @@ impl Step {
                 }
                 case.with(|table| set(table, DURATION, time(end)))
             }
+            Self::Drop(part) => case.without(TABLES[part]),
             Self::LeaveOut { list, length, start } => leave_out(case, list, length, start),
             Self::Lower { number, passes } => lower(case, number, passes),
             Self::Hasten => hasten(case),
@@ -103,7 +113,7 @@ impl Step {
     /// How to go on, now that the last proposal was `accepted` or not; `case` is the smallest one now.
     pub(super) fn after(self, accepted: bool, case: &Case) -> Option<Self> {
         match self {
-            Self::WriteMessages | Self::Cut => None,
+            Self::WriteMessages | Self::Cut | Self::Drop(_) => None,
             Self::Hasten => accepted.then_some(self),
             Self::LeaveOut { list, length, start } => {
                 let items = case.list(LISTS[list]).len();
@@ -164,8 +174,10 @@ fn hasten(case: &Case) -> Option<Case> {
         set(table, DURATION, time(duration));
         for path in LISTS {
             for item in list_mut(table, path).into_iter().flatten() {
-                if let Some(at) = item.get("at").and_then(duration_of) {
-                    item.as_table_mut().map(|item| item.insert("at".into(), time(half(at))));
+                for key in TIMES {
+                    if let Some(moment) = item.get(key).and_then(duration_of) {
+                        item.as_table_mut().map(|item| item.insert(key.into(), time(half(moment))));
+                    }
                 }
             }
         }

@@ -222,7 +222,7 @@ impl SweepReport {
     /// The runs with the most of `figure`, at most `count`.
     #[must_use]
     pub fn largest(&self, figure: &str, count: usize) -> Vec<&Run> {
-        let mut runs: Vec<_> = self.runs.iter().collect();
+        let mut runs: Vec<_> = self.runs.iter().filter(|run| run.figures.contains_key(figure)).collect();
         runs.sort_by(|one, other| other.figure(figure).total_cmp(&one.figure(figure)));
         runs.truncate(count);
         runs

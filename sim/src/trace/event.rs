@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Digest, Name};
+use crate::faults::Kind;
 
 /// The states of a turn: `pending → claimed → completed | failed | expired`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -133,6 +134,14 @@ pub enum Event {
     ChunkWritten { turn: Name, sequence: u64, bytes: u64, total: Digest },
     /// A session was linked with its OpenCode session.
     SessionLinked { session: Name, opencode_session: Name },
+    /// A session as it is now: its link and its title.
+    SessionIs {
+        session: Name,
+        worker: Name,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        opencode_session: Option<Name>,
+        title: Name,
+    },
     /// A backend function ran to its end.
     Executed {
         function: Name,
@@ -186,6 +195,12 @@ pub enum Event {
     EventStreamOpened,
     /// An event stream was closed.
     EventStreamClosed,
+    /// A session that is no child is there with this title: made, renamed, or from before the run.
+    OpencodeSessionIs { opencode_session: Name, title: Name },
+    /// A session that is no child was deleted.
+    OpencodeSessionDeleted { opencode_session: Name },
+    /// So many sessions were listed.
+    SessionsListed { count: u64 },
     /// The models were asked for.
     ModelsListed,
 
@@ -211,6 +226,17 @@ pub enum Event {
     Left { worker: Name, bytes: i64, sockets: u64 },
     /// A worker panicked.
     Panicked { worker: Name, message: Name },
+
+    /// An older process of a worker, which had stood still while a newer one started, ended.
+    ZombieExited { worker: Name, start: u64, exit: Exit },
+
+    // ── Faults. `fault` is its number in the plan, `worker` the one that it concerns. ──
+    /// A fault began.
+    FaultBegan { fault: u64, kind: Kind, worker: Name },
+    /// A fault struck one opportunity: a request, a mutation, an event, a session.
+    FaultStruck { fault: u64, kind: Kind, worker: Name },
+    /// A fault was over, or was healed.
+    FaultEnded { fault: u64, kind: Kind, worker: Name },
 
     // ── The run ──
     /// The backend's functions were loaded: the digest of their sources, bugs planted into them included. Nothing that
@@ -241,6 +267,10 @@ impl Event {
             Self::ChunkWritten { turn, .. } => among(&[turn]),
             Self::PersonEnded { session } => among(&[session]),
             Self::SessionLinked { session, opencode_session } => among(&[session, opencode_session]),
+            Self::SessionIs { session, opencode_session: Some(opencode_session), .. } => {
+                among(&[session, opencode_session])
+            }
+            Self::SessionIs { session, .. } => among(&[session]),
             Self::Executed { caller: Caller::Worker(worker), .. }
             | Self::Replayed { caller: Caller::Worker(worker), .. }
             | Self::EpochBegan { worker, .. }
@@ -255,11 +285,17 @@ impl Event {
             | Self::StopAsked { worker }
             | Self::Left { worker, .. }
             | Self::Panicked { worker, .. }
-            | Self::Exited { worker, .. } => among(&[worker]),
+            | Self::Exited { worker, .. }
+            | Self::ZombieExited { worker, .. }
+            | Self::FaultBegan { worker, .. }
+            | Self::FaultStruck { worker, .. }
+            | Self::FaultEnded { worker, .. } => among(&[worker]),
             Self::Connected { client } | Self::Disconnected { client } => among(&[client]),
             Self::Prompted { opencode_session, message, text } => among(&[opencode_session, message, text]),
             Self::ReplyEnded { opencode_session, message, .. } => among(&[opencode_session, message]),
             Self::CreateEnded { opencode_session: Some(opencode_session), .. }
+            | Self::OpencodeSessionIs { opencode_session, .. }
+            | Self::OpencodeSessionDeleted { opencode_session }
             | Self::Aborted { opencode_session } => among(&[opencode_session]),
             Self::Executed { .. }
             | Self::Replayed { .. }
@@ -271,6 +307,7 @@ impl Event {
             | Self::CreateEnded { .. }
             | Self::EventStreamOpened
             | Self::EventStreamClosed
+            | Self::SessionsListed { .. }
             | Self::ModelsListed
             | Self::PhaseBegan { .. } => false,
         }

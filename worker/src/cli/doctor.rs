@@ -50,6 +50,21 @@ pub(crate) async fn examine(options: Options, mut show: impl FnMut(&Finding)) ->
         worst = if is_well { worst } else { finding.code.max(worst) };
         is_well
     };
+    if let Some(file) = options.workers.clone() {
+        let fleet = match options.fleet(&file) {
+            Ok(fleet) => fleet,
+            Err(error) => {
+                note(Finding::config("config", Err(error)));
+                return worst;
+            }
+        };
+        note(Finding::config("config", Ok(file.display().to_string())));
+        for member in &fleet.members {
+            note(Finding::config("worker", Ok(member.name.clone())));
+            examine_one(&member.merged, &mut note).await;
+        }
+        return worst;
+    }
     let file = options.config.clone();
     let merged = match options.merge() {
         Ok(merged) => merged,
@@ -61,11 +76,17 @@ pub(crate) async fn examine(options: Options, mut show: impl FnMut(&Finding)) ->
     let source =
         file.map_or("no file; flags, environment and defaults".to_owned(), |f| f.display().to_string());
     note(Finding::config("config", Ok(source)));
+    examine_one(&merged, &mut note).await;
+    worst
+}
+
+/// What one worker needs, its config file excepted. `note` says whether what was found is well.
+async fn examine_one(merged: &Merged, note: &mut impl FnMut(Finding) -> bool) {
     let identity = merged.token().map(|token| format!("{token:?}"));
     note(Finding::config("token", identity));
     let directory = merged.directory().map(|path| path.display().to_string());
     if note(Finding::config("directory", directory)) {
-        note(Finding::service("opencode", opencode(&merged).await));
+        note(Finding::service("opencode", opencode(merged).await));
     }
     match merged.convex_url() {
         Ok(url) => {
@@ -83,7 +104,6 @@ pub(crate) async fn examine(options: Options, mut show: impl FnMut(&Finding)) ->
             note(Finding::config("convex", Err(error)));
         }
     }
-    worst
 }
 
 /// Starts OpenCode, asks for its version, stops it.

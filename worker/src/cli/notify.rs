@@ -9,6 +9,7 @@ use sd_notify::NotifyState;
 use tokio::time::Instant;
 use worker::{
     lifecycle::state::Phase,
+    orchestrator::Roster,
     run::PULSE,
     telemetry::{Status, phase_name},
 };
@@ -24,6 +25,32 @@ pub(crate) async fn keep_informed(status: Arc<Status>) {
         let mut beats = status.beats();
         while beats.changed().await.is_ok() {
             tell(&news.collect(status.phase(), Instant::now()));
+        }
+    }
+    pending().await
+}
+
+/// Tells systemd how many of many workers are ready, for ever. It is told that the process is ready when all workers
+/// have been started: one that waits for its approval must not hold up the others.
+pub(crate) async fn keep_informed_of_many(roster: Roster) {
+    if std::env::var_os("NOTIFY_SOCKET").is_some() {
+        let watchdog = sd_notify::watchdog_enabled();
+        let pause = watchdog.map_or(PULSE, |limit| (limit / 3).min(PULSE));
+        let mut told = String::new();
+        let mut news = vec!["READY=1".to_owned()];
+        loop {
+            let all = roster.all();
+            let ready = all.values().filter(|status| status.phase() == Phase::Ready).count();
+            let status = format!("STATUS={ready} of {} workers ready", all.len());
+            if status != told {
+                news.push(status.clone());
+                told = status;
+            }
+            if watchdog.is_some() {
+                news.push("WATCHDOG=1".to_owned());
+            }
+            tell(&std::mem::take(&mut news));
+            tokio::time::sleep(pause).await;
         }
     }
     pending().await

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{
     AdminAddress, AdminAddressError, Config, ConvexUrl, LifecycleSettings, OpencodeSettings, SessionSettings,
-    Settings, SyncSettings, Token, TokenError, TurnSettings, UrlError,
+    Settings, SyncSettings, Token, TokenError, TurnSettings, UrlError, fleet::FleetError,
 };
 
 /// The largest config or token file that is read (bytes).
@@ -107,6 +107,9 @@ pub enum ConfigError {
         /// What it may be.
         allowed: &'static str,
     },
+    /// A file for many workers is not valid.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
     /// The directory is not one.
     #[error("`{}` is not a directory that can be entered; create it or set `directory`", path.display())]
     Directory {
@@ -210,7 +213,7 @@ fn parse(path: &Path) -> Result<(ConfigFile, toml::Table), ConfigError> {
     Ok((toml::from_str(&text).map_err(invalid)?, toml::from_str(&text).map_err(invalid)?))
 }
 
-fn read(what: &'static str, path: &Path) -> Result<String, ConfigError> {
+pub(super) fn read(what: &'static str, path: &Path) -> Result<String, ConfigError> {
     let failed = |source| ConfigError::Read { what, path: path.to_owned(), source };
     let found = fs::metadata(path).map_err(failed)?.len();
     if found > MAX_FILE {
@@ -220,7 +223,7 @@ fn read(what: &'static str, path: &Path) -> Result<String, ConfigError> {
 }
 
 /// The bounds that the types do not express.
-fn validate(settings: &Settings) -> Result<(), ConfigError> {
+pub(super) fn validate(settings: &Settings) -> Result<(), ConfigError> {
     let turns = &settings.turns;
     let sessions = &settings.sessions;
     let within = |key, found: usize, range: std::ops::RangeInclusive<usize>, allowed| {

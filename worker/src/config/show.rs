@@ -21,6 +21,7 @@ pub fn show(merged: &Merged, origins: &Origins) -> Result<String, ConfigError> {
     }
     let source = match origins.get("token") {
         Some(variable) => variable.clone(),
+        None if merged.token.is_some() => "file".to_owned(),
         None => "token_file".to_owned(),
     };
     text.push_str(&format!("# the token is {:?}, from {source}\n", config.token));
@@ -109,6 +110,12 @@ mod tests {
         sessions.create_attempts = 4                     # default
         sessions.creates_in_flight = 5                   # default
         sessions.creates_per_second = 5                  # default
+        sync.batch = 10                                  # default
+        sync.coalesce = "2s"                             # default
+        sync.enabled = true                              # default
+        sync.page = 50                                   # default
+        sync.rescan = "1h"                               # default
+        sync.scrub_interval = "10s"                      # default
         turns.accept_unclaimed_within = "0s"             # default
         turns.coalesce_bytes = 4096                      # default
         turns.coalesce_interval = "250ms"                # default

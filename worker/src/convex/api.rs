@@ -114,24 +114,24 @@ pub struct Expired {
     pub is_done: bool,
 }
 
-/// A session that is linked with an OpenCode session.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// Sessions that are linked with OpenCode sessions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Linked {
-    /// The OpenCode session's id.
-    pub opencode_session_id: String,
-    /// The session's title; may be empty.
-    pub title: String,
+    /// The OpenCode sessions' ids; of a page, in their order.
+    pub ids: Vec<String>,
+    /// The sessions' titles, as many; some may be empty.
+    pub titles: Vec<String>,
+    /// Of a page: whether it was the last one.
+    #[serde(default)]
+    pub is_done: bool,
 }
 
-/// What `sync.pageOfLinkedSessions` returns.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LinkedPage {
-    /// In the order of their OpenCode ids.
-    pub sessions: Vec<Linked>,
-    /// Whether it was the last page.
-    pub is_done: bool,
+impl Linked {
+    /// Each id with its title.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.ids.iter().zip(&self.titles).map(|(id, title)| (id.as_str(), title.as_str()))
+    }
 }
 
 /// What `sync.applyPlan` returns: how many changes changed something.
@@ -319,14 +319,14 @@ impl Backend {
     }
 
     /// Those of at most 100 OpenCode sessions that are linked.
-    pub async fn linked_sessions(&self, ids: Vec<String>) -> Result<Vec<Linked>, CallError> {
+    pub async fn linked_sessions(&self, ids: Vec<String>) -> Result<Linked, CallError> {
         const PATH: &str = "sync:linkedSessions";
         let ids = Value::Array(ids.into_iter().map(Value::String).collect());
         read(PATH, self.query(PATH, self.args([("opencodeSessionIds", ids)])).await?)
     }
 
     /// At most `limit` (up to 100) linked sessions whose OpenCode ids come after `after`.
-    pub async fn page_of_linked_sessions(&self, after: &str, limit: usize) -> Result<LinkedPage, CallError> {
+    pub async fn page_of_linked_sessions(&self, after: &str, limit: usize) -> Result<Linked, CallError> {
         const PATH: &str = "sync:pageOfLinkedSessions";
         let args = self.args([("after", after.into()), ("limit", number(limit as u64))]);
         read(PATH, self.query(PATH, args).await?)

@@ -16,6 +16,7 @@ use tokio::{net::TcpStream, task::JoinHandle};
 
 use super::{Address, Env, Launch, LaunchError, UnixMillis};
 
+pub use mark::end_orphans;
 pub use process::SystemServer;
 
 /// The production [`Env`]. Needs a tokio runtime, on a thread that lives as long as the worker: the OpenCode server

@@ -37,7 +37,7 @@ pub enum SessionEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TapEvent {
     /// [`EventKind::SessionCreated`], [`EventKind::SessionUpdated`] or [`EventKind::SessionDeleted`].
-    Session(Event),
+    Session(Box<Event>),
     /// Something may have been missed: a server was started, its stream was interrupted, or the tap was full.
     Gap,
 }
@@ -214,7 +214,7 @@ impl Tap {
         use EventKind::{SessionCreated, SessionDeleted, SessionUpdated};
         if matches!(event.kind, SessionCreated(_) | SessionUpdated(_) | SessionDeleted(_)) && self.catch_up()
         {
-            self.send(TapEvent::Session(event.clone()));
+            self.send(TapEvent::Session(Box::new(event.clone())));
         }
     }
 

@@ -61,6 +61,7 @@ pub(super) async fn list(
                 InConvex::Unknown => in_convex(&linked, &id),
                 known => known,
             };
+            state.remember(&id, convex, stamp);
             state.compare(&id, opencode, convex, stamp, now);
         }
         state.listed(page, length, newest, oldest, now);
@@ -73,14 +74,16 @@ async fn linked_among(
     shared: &Shared,
     backend: &Backend,
     sessions: &[(OpencodeSessionId, InOpencode)],
-) -> Result<Vec<Linked>, CallError> {
+) -> Result<Linked, CallError> {
     let unknown: Vec<_> = shared.look(|state| {
         let ids = sessions.iter().map(|(id, _)| id);
         ids.filter(|id| state.known(id) == InConvex::Unknown).map(ToString::to_string).collect()
     });
-    let mut linked = Vec::new();
+    let mut linked = Linked::default();
     for some in unknown.chunks(MAX_ASKED) {
-        linked.extend(backend.linked_sessions(some.to_vec()).await?);
+        let more = backend.linked_sessions(some.to_vec()).await?;
+        linked.ids.extend(more.ids);
+        linked.titles.extend(more.titles);
     }
     Ok(linked)
 }
@@ -88,9 +91,9 @@ async fn linked_among(
 /// So many sessions the backend tells of in one call.
 const MAX_ASKED: usize = 100;
 
-fn in_convex(linked: &[Linked], id: &OpencodeSessionId) -> InConvex {
-    let found = linked.iter().find(|linked| linked.opencode_session_id == id.as_str());
-    found.map_or(InConvex::Absent, |linked| InConvex::Titled(fingerprint(&linked.title)))
+fn in_convex(linked: &Linked, id: &OpencodeSessionId) -> InConvex {
+    let found = linked.iter().find(|(linked, _)| *linked == id.as_str());
+    found.map_or(InConvex::Absent, |(_, title)| InConvex::Titled(fingerprint(title)))
 }
 
 /// Compares a page of Convex's sessions with OpenCode, one by one: by their ids alone they cannot be listed there.
@@ -101,16 +104,16 @@ pub(super) async fn scrub(
     after: String,
 ) -> Result<(), StepError> {
     let page = backend.page_of_linked_sessions(&after, shared.settings.page).await?;
-    for Linked { opencode_session_id, title } in &page.sessions {
+    for (id, title) in page.iter() {
         // Nothing that OpenCode would not know, and nothing that could change a path.
-        let Ok(id) = OpencodeSessionId::new(opencode_session_id) else { continue };
+        let Ok(id) = OpencodeSessionId::new(id) else { continue };
         let stamp = shared.look(|state| state.stamp());
         let opencode = read(client, &id).await?;
         compare(shared, &id, opencode, InConvex::Titled(fingerprint(title)), stamp);
     }
-    let last = page.sessions.into_iter().last().filter(|_| !page.is_done);
+    let last = page.ids.into_iter().last().filter(|_| !page.is_done);
     let now = shared.now();
-    shared.change(|state| state.scrubbed(last.map(|last| last.opencode_session_id), now));
+    shared.change(|state| state.scrubbed(last, now));
     Ok(())
 }
 

@@ -1,58 +1,60 @@
 //! What Convex is known to have, for the sessions that were seen last: so that what did not change costs no call.
 //!
-//! A table of fixed size. A session has one place, which it shares with others: whoever comes last has it. Forgetting
-//! costs a call that changes nothing.
+//! A table of fixed size. A session may stand in one of its rows only, which it shares with others: the last few of a
+//! row have it. Forgetting costs a call that changes nothing.
 
 use super::plan::{InConvex, fingerprint};
 use crate::opencode::OpencodeSessionId;
 
-/// Places in the table: 16 KiB.
-const PLACES: usize = 512;
+const ROWS: usize = 64;
+const PLACES: usize = 8;
+/// The title of a session that no chat is linked with. No other session is so unlucky but once in 2^64.
+const ABSENT: u64 = 0;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Place {
     /// The fingerprint of the session's id; 0 for nobody's.
     session: u64,
-    title: Option<u64>,
+    /// That of its title.
+    title: u64,
 }
 
-/// See the file's comment.
-#[derive(Debug)]
+/// See the file's comment. 8 KiB, from the first session on.
+#[derive(Debug, Default)]
 pub(super) struct Known {
-    places: Box<[Place]>,
-}
-
-impl Default for Known {
-    fn default() -> Self {
-        Self { places: vec![Place { session: 0, title: None }; PLACES].into() }
-    }
+    /// In each row whoever came last stands first.
+    rows: Vec<[Place; PLACES]>,
 }
 
 impl Known {
     pub(super) fn get(&self, id: &OpencodeSessionId) -> InConvex {
         let session = fingerprint(id.as_str());
-        let place = &self.places[place_of(session)];
-        match place.title {
-            _ if place.session != session => InConvex::Unknown,
-            Some(title) => InConvex::Titled(title),
-            None => InConvex::Absent,
+        let row = self.rows.get(row_of(session)).map_or(&[][..], |row| row);
+        match row.iter().find(|place| place.session == session) {
+            None => InConvex::Unknown,
+            Some(Place { title: ABSENT, .. }) => InConvex::Absent,
+            Some(Place { title, .. }) => InConvex::Titled(*title),
         }
     }
 
     pub(super) fn put(&mut self, id: &OpencodeSessionId, convex: InConvex) {
         let title = match convex {
-            InConvex::Titled(title) => Some(title),
-            InConvex::Absent => None,
+            InConvex::Titled(title) => title,
+            InConvex::Absent => ABSENT,
             InConvex::Unknown => return,
         };
         let session = fingerprint(id.as_str());
-        self.places[place_of(session)] = Place { session, title };
+        self.rows.resize(ROWS, [Place::default(); PLACES]);
+        let row = &mut self.rows[row_of(session)];
+        let place = row.iter().position(|place| place.session == session).unwrap_or(PLACES - 1);
+        row[..=place].rotate_right(1);
+        row[0] = Place { session, title };
     }
 }
 
-fn place_of(session: u64) -> usize {
-    // The remainder is below 512.
-    (session % PLACES as u64) as usize
+fn row_of(session: u64) -> usize {
+    // The remainder is below 64.
+    (session % ROWS as u64) as usize
 }
 
 #[cfg(test)]
@@ -66,14 +68,15 @@ mod tests {
     #[test]
     fn ten_thousand_sessions_are_known_rightly_or_not_at_all() {
         let mut known = Known::default();
-        for number in 0..10_000 {
+        for number in 1..10_000 {
             known.put(&id(number), InConvex::Titled(number as u64));
             assert_eq!(known.get(&id(number)), InConvex::Titled(number as u64));
         }
-        let kept = (0..10_000).filter(|number| known.get(&id(*number)) != InConvex::Unknown);
+        let kept = (1..10_000).filter(|number| known.get(&id(*number)) != InConvex::Unknown);
         let kept: Vec<_> = kept.collect();
         assert!(
-            kept.len() <= PLACES && kept.iter().all(|n| known.get(&id(*n)) == InConvex::Titled(*n as u64))
+            kept.len() <= ROWS * PLACES
+                && kept.iter().all(|n| known.get(&id(*n)) == InConvex::Titled(*n as u64))
         );
     }
 

@@ -110,10 +110,13 @@ pub struct State {
     /// What Convex has noted of that.
     noted: u64,
     noted_at: Duration,
-    /// The latest use of a session that was seen (ms).
-    seen: u64,
+    /// The latest use of a session that was listed (ms). Events do not move it: what another process did before them
+    /// is not heard of, and the next listing must still find it.
+    horizon: u64,
     listing: Listing,
     scrub: Scrub,
+    /// No batch before this moment, unless it is a full one.
+    quiet_until: Duration,
     failures: u32,
     retry_at: Duration,
 }
@@ -144,9 +147,10 @@ impl State {
             synced: None,
             noted: 0,
             noted_at: Duration::ZERO,
-            seen: 0,
+            horizon: 0,
             listing: Listing::Due,
             scrub: Scrub::default(),
+            quiet_until: Duration::ZERO,
             failures: 0,
             retry_at: Duration::ZERO,
         }
@@ -158,7 +162,7 @@ impl State {
     pub fn take(&mut self, event: TapEvent, now: Duration) {
         let Event { kind, .. } = match event {
             TapEvent::Gap => return self.gap(now),
-            TapEvent::Session(event) => event,
+            TapEvent::Session(event) => *event,
         };
         match kind {
             EventKind::SessionCreated(session) => self.heard_of(&session, InConvex::Absent, now),
@@ -172,7 +176,6 @@ impl State {
 
     fn heard_of(&mut self, session: &Session, unless_known: InConvex, now: Duration) {
         if session.parent.is_none() {
-            self.seen = self.seen.max(session.time.updated);
             self.hear(&session.id, InOpencode::titled(&session.title), unless_known, now);
         }
     }
@@ -213,7 +216,7 @@ impl State {
             return;
         }
         if opencode.agreed() == convex {
-            return self.known.put(id, convex);
+            return;
         }
         if self.queue.len() == QUEUE {
             return self.gap(now);
@@ -270,6 +273,17 @@ impl State {
         Stamp(self.moment)
     }
 
+    /// Convex was read since `stamp`, and has this. What is known here is no older.
+    pub fn remember(&mut self, id: &OpencodeSessionId, convex: InConvex, stamp: Stamp) {
+        if self.known.get(id) == InConvex::Unknown && !self.has_heard(id, stamp) {
+            self.known.put(id, convex);
+        }
+    }
+
+    fn has_heard(&self, id: &OpencodeSessionId, stamp: Stamp) -> bool {
+        self.heard.iter().any(|(heard, moment)| heard == id && *moment > stamp.0)
+    }
+
     /// Compares what was read of one session since `stamp`. Later events win.
     pub fn compare(
         &mut self,
@@ -279,15 +293,15 @@ impl State {
         stamp: Stamp,
         now: Duration,
     ) {
-        if self.heard.iter().any(|(heard, moment)| heard == id && *moment > stamp.0) {
-            return;
+        if !self.has_heard(id, stamp) {
+            self.note(id, opencode, convex, now);
         }
-        self.note(id, opencode, convex, now);
     }
 
     /// What a batch said is so.
     pub fn applied(&mut self, batch: &Batch, now: Duration) {
         self.succeeded();
+        self.quiet_until = now + self.settings.coalesce;
         for (id, said, convex) in &batch.items {
             self.known.put(id, *convex);
             let Some(place) = self.queue.iter().position(|change| change.id == *id) else { continue };
@@ -326,13 +340,13 @@ impl State {
         now: Duration,
     ) {
         self.succeeded();
-        self.seen = self.seen.max(newest.unwrap_or(0));
         if self.listing != Listing::At(page) {
             return;
         }
+        self.horizon = self.horizon.max(newest.unwrap_or(0));
         self.listing = match oldest {
             Some(oldest) if length >= page.limit => Listing::At(next_page(page, oldest, self.settings.page)),
-            _ => Listing::Rests(now + self.settings.scrub_interval),
+            _ => Listing::Rests(now + self.settings.scrub_interval * 3),
         };
     }
 
@@ -394,15 +408,19 @@ impl State {
     fn batch(&mut self, now: Duration) -> Option<Batch> {
         let free: Vec<_> = self.queue.iter().filter(|change| !self.is_held(change)).collect();
         let is_full = free.len() >= self.settings.batch;
-        if !is_full && free.iter().all(|change| now < change.since + self.settings.coalesce) {
+        if !is_full && free.iter().all(|change| now < self.due(change)) {
             return None;
         }
         let chosen = &free[..free.len().min(self.settings.batch)];
         let items = chosen.iter().map(|c| (c.id.clone(), c.said, c.opencode.agreed())).collect();
         let plan = plan(chosen.iter().map(|c| (&c.id, &c.opencode, c.convex)));
         let is_all = chosen.len() == self.queue.len() && matches!(self.listing, Listing::Rests(_));
-        let synced_until = self.synced.filter(|_| is_all).map(|synced| synced.max(self.seen));
+        let synced_until = self.synced.filter(|_| is_all).map(|synced| synced.max(self.horizon));
         Some(Batch { plan, synced_until, items })
+    }
+
+    fn due(&self, change: &Change) -> Duration {
+        (change.since + self.settings.coalesce).max(self.quiet_until)
     }
 
     /// Whether the session may be one that is being created for a chat right now.
@@ -436,22 +454,22 @@ impl State {
         (!server || now >= self.noted_at + CHECKPOINT).then_some(Step::Save(moment))
     }
 
-    /// If nothing is under way, everything that was seen is done.
+    /// If nothing is under way, everything that was listed is done.
     fn settle(&mut self) {
         if self.queue.is_empty() && matches!(self.listing, Listing::Rests(_)) {
-            self.synced = self.synced.map(|synced| synced.max(self.seen));
+            self.synced = self.synced.map(|synced| synced.max(self.horizon));
         }
     }
 
     fn deadline(&self, server: bool) -> Option<Duration> {
         let free = self.queue.iter().filter(|change| !self.is_held(change));
-        let apply = free.map(|change| change.since + self.settings.coalesce);
+        let apply = free.map(|change| self.due(change));
         let listing = match self.listing {
             Listing::Rests(until) if server => Some(until),
             _ => None,
         };
         let scrub = server.then_some(self.scrub.next);
-        let is_unsaved = self.synced.is_some_and(|synced| synced.max(self.seen) > self.noted);
+        let is_unsaved = self.synced.is_some_and(|synced| synced.max(self.horizon) > self.noted);
         let save = (server && is_unsaved).then_some(self.noted_at + CHECKPOINT);
         apply.chain(listing).chain(scrub).chain(save).min()
     }

@@ -1,5 +1,7 @@
 //! The real functions of `worker/convex`, from registration to a reply.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -171,6 +173,44 @@ fn an_expired_turn_says_what_became_of_it() {
         check(0, "The worker could not store its answer to this message.");
         check(1, "The worker was started anew while it was answering this message.");
         check(2, "The worker was started anew while this message was waiting.");
+    });
+}
+
+/// Every function of the worker's but registration, with arguments that would do.
+const WORKER_FUNCTIONS: [&str; 4] =
+    ["workers:heartbeat", "workers:markConnected", "workers:setOffline", "workerModels:updateModels"];
+
+/// The code with which all of them refuse these credentials.
+async fn refusals(world: &World, who: Value) -> BTreeSet<String> {
+    let mut codes = BTreeSet::new();
+    for path in WORKER_FUNCTIONS {
+        let mut args = BTreeMap::from([("who".to_owned(), who.clone())]);
+        if path == "workerModels:updateModels" {
+            args.insert("models".to_owned(), Value::Array(vec![]));
+        }
+        let Err(CallError::Failed(failure)) = world.call(path, Value::Object(args), None).await else {
+            panic!("{path} did not refuse");
+        };
+        let Value::String(code) = field(&failure.data.unwrap(), "code") else { panic!() };
+        codes.insert(code);
+    }
+    codes
+}
+
+#[test]
+fn whoever_only_knows_a_workers_id_can_do_nothing_in_its_name() {
+    simulate(|| async {
+        let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        let world = World::new(convex).await;
+        let mut guess = who(&world.machine, Some(1.0));
+        if let Value::Object(fields) = &mut guess {
+            fields.insert("secret".to_owned(), "another-secret-0123456789abcdef01234567".into());
+        }
+        assert_eq!(refusals(&world, guess).await, BTreeSet::from(["unauthorized".to_owned()]));
+        let worker = field(&world.convex.table("workers")[0], "_id");
+        world.person("workers:revoke", object([("worker", worker)])).await;
+        let revoked = refusals(&world, who(&world.machine, Some(1.0))).await;
+        assert_eq!(revoked, BTreeSet::from(["revoked".to_owned()]));
     });
 }
 
@@ -365,5 +405,100 @@ fn what_a_call_costs() {
                 .unwrap();
         }
         println!("window: {:.1} µs", began.elapsed().as_micros() as f64 / f64::from(calls));
+    });
+}
+
+fn plan(new: &[(&str, &str)], renamed: &[(&str, &str)], deleted: &[&str]) -> [(&'static str, Value); 3] {
+    let named = |sessions: &[(&str, &str)]| {
+        let one = |(id, title): &(&str, &str)| {
+            object([("opencodeSessionId", Value::from(*id)), ("title", Value::from(*title))])
+        };
+        Value::Array(sessions.iter().map(one).collect())
+    };
+    let deleted = Value::Array(deleted.iter().map(|id| Value::from(*id)).collect());
+    [("newSessions", named(new)), ("nameUpdates", named(renamed)), ("deletions", deleted)]
+}
+
+/// `created`, `renamed` and `deleted` of what a plan came to.
+fn counts(result: &Value) -> [Value; 3] {
+    ["created", "renamed", "deleted"].map(|name| field(result, name))
+}
+
+#[test]
+fn a_session_found_in_opencode_becomes_one_chat_however_often_it_is_found() {
+    simulate(|| async {
+        let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        let world = World::new(convex).await;
+        let found = || world.worker("sync:applyPlan", plan(&[("ses_1", "one"), ("ses_2", "two")], &[], &[]));
+        assert_eq!(counts(&found().await.unwrap()), [2.0.into(), 0.0.into(), 0.0.into()]);
+        assert_eq!(counts(&found().await.unwrap()), [0.0.into(), 0.0.into(), 0.0.into()]);
+        let fields = [("opencodeSessionId", "ses_1".into()), ("title", "one".into())];
+        let chat = world.worker("sync:createSyncedSession", fields).await.unwrap();
+        let chats = world.convex.table("sessions");
+        assert_eq!((chats.len(), field(&chats[1], "_id")), (3, chat));
+        let again = world.worker("sync:applyPlan", plan(&[("ses_1", "uno")], &[("ses_2", "due")], &[])).await;
+        assert_eq!(counts(&again.unwrap()), [0.0.into(), 2.0.into(), 0.0.into()]);
+    });
+}
+
+#[test]
+fn a_chat_outlives_its_opencode_session_and_gets_a_new_one() {
+    simulate(|| async {
+        let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        let world = World::new(convex).await;
+        let link = |id: &str| [("session", world.session.clone()), ("opencodeSessionId", Value::from(id))];
+        world.worker("chat:sessionReady", link("ses_1")).await.unwrap();
+        let delete =
+            || world.worker("sync:markSessionDeletedInOpencode", [("opencodeSessionId", "ses_1".into())]);
+        assert_eq!(delete().await.unwrap(), true.into());
+        assert_eq!(delete().await.unwrap(), false.into());
+        let chat = || world.convex.table("sessions").remove(0);
+        assert_eq!(
+            (field(&chat(), "deletedInOpencode"), field(&chat(), "state")),
+            (true.into(), "active".into())
+        );
+        world.worker("chat:sessionReady", link("ses_2")).await.unwrap();
+        let Value::Object(chat) = chat() else { panic!() };
+        assert_eq!(chat.get("opencodeSessionId"), Some(&"ses_2".into()));
+        assert_eq!(chat.get("deletedInOpencode"), None);
+    });
+}
+
+#[test]
+fn one_opencode_session_never_belongs_to_two_chats() {
+    simulate(|| async {
+        let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        let world = World::new(convex).await;
+        world.worker("sync:applyPlan", plan(&[("ses_1", "found first")], &[], &[])).await.unwrap();
+        let link = [("session", world.session.clone()), ("opencodeSessionId", "ses_1".into())];
+        world.worker("chat:sessionReady", link).await.unwrap();
+        let links = world.convex.table("sessions");
+        let links: Vec<_> = links
+            .iter()
+            .map(|chat| match chat {
+                Value::Object(fields) => fields.get("opencodeSessionId").cloned(),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(links, [Some("ses_1".into()), None]);
+    });
+}
+
+#[test]
+fn a_batch_that_is_too_large_is_refused_and_the_moment_of_the_sync_never_goes_back() {
+    simulate(|| async {
+        let (convex, _) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
+        let world = World::new(convex).await;
+        let ids: Vec<_> = (0..101).map(|n| format!("ses_{n}")).collect();
+        let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+        let Err(CallError::Failed(failure)) = world.worker("sync:applyPlan", plan(&[], &[], &ids)).await
+        else {
+            panic!()
+        };
+        assert_eq!(field(&failure.data.unwrap(), "code"), "too_many".into());
+        for moment in [5.0, 9.0, 7.0] {
+            world.worker("sync:updateLastSyncTimestamp", [("timestamp", moment.into())]).await.unwrap();
+        }
+        assert_eq!(field(&world.convex.table("syncStates")[0], "syncedUntil"), 9.0.into());
     });
 }

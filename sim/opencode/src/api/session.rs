@@ -2,10 +2,17 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
+use http::HeaderValue;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    super::{Observation, server::Inner, sessions::Filter},
+    super::{
+        Observation,
+        server::Inner,
+        sessions::Filter,
+        wire::{PROJECT_ID, Session},
+    },
     answer::{self, Answer, Problem},
     call::Call,
     input,
@@ -20,14 +27,55 @@ pub(super) fn list(server: &Inner, call: &Call) -> Answer {
     if elsewhere || !call.is_for(server.directory()) {
         return answer::json(&json!([]));
     }
+    let filter = filter(call);
+    let store = server.machine.store.borrow();
+    let sessions = store.list(&filter);
+    server.machine.observe(&Observation::SessionsListed { count: sessions.len() });
+    answer::json(&sessions)
+}
+
+/// The list that has pages. The header names the cursor of the next one if this one is full (measured for full pages
+/// only).
+pub(super) fn list_pages(server: &Inner, call: &Call) -> Answer {
+    if !call.is_for(server.directory()) {
+        return answer::json(&json!([]));
+    }
     let filter = Filter {
+        before: call.query.get("cursor").and_then(|cursor| cursor.parse().ok()),
+        unarchived: call.query.get("archived").is_none_or(|archived| archived != "true"),
+        ..filter(call)
+    };
+    let store = server.machine.store.borrow();
+    let sessions = store.list(&filter);
+    server.machine.observe(&Observation::SessionsListed { count: sessions.len() });
+    let project = json!({ "id": PROJECT_ID, "worktree": server.directory() });
+    let last = sessions.last().filter(|_| sessions.len() == filter.limit()).map(|last| last.time.updated);
+    let rows: Vec<_> =
+        sessions.into_iter().map(|session| WithProject { session, project: &project }).collect();
+    let mut answer = answer::json(&rows)?;
+    if let Some(last) = last {
+        answer.headers_mut().insert("x-next-cursor", HeaderValue::from(last));
+    }
+    Ok(answer)
+}
+
+#[derive(Serialize)]
+struct WithProject<'a> {
+    #[serde(flatten)]
+    session: &'a Session,
+    project: &'a Value,
+}
+
+/// What both lists understand.
+fn filter(call: &Call) -> Filter {
+    Filter {
         // A limit that is no number, or below zero, counts as absent (measured).
         limit: call.query.get("limit").and_then(|limit| limit.parse().ok()),
         start: call.query.get("start").and_then(|start| start.parse().ok()),
         search: call.query.get("search").cloned(),
         roots: call.query.get("roots").is_some_and(|roots| roots == "true"),
-    };
-    answer::json(&server.machine.store.borrow().list(&filter))
+        ..Filter::default()
+    }
 }
 
 /// Creates a session; it comes into being even if the caller goes away meanwhile.
@@ -43,7 +91,9 @@ pub(super) async fn create(server: &Rc<Inner>, call: &Call) -> Answer {
     let owner = server.clone();
     server.spawn(async move {
         owner.create_turn().await;
+        super::super::server::pause(owner.faults().creation_delay()).await;
         let session = owner.machine.store.borrow_mut().create(new, owner.machine.now());
+        owner.machine.observe_session(&session);
         owner.emit_session("session.created", &session);
         creating.end(&session.id);
         // The caller may have gone away.
@@ -111,6 +161,7 @@ pub(super) fn patch(server: &Inner, call: &Call) -> Answer {
         session.time.archived = archived.or(session.time.archived);
     });
     let changed = changed.ok_or_else(|| Problem::NoSession(id.into()))?;
+    server.machine.observe_session(&changed);
     server.emit_session("session.updated", &changed);
     answer::json(&changed)
 }
@@ -120,6 +171,7 @@ pub(super) fn delete(server: &Inner, call: &Call) -> Answer {
     let id = call.session()?;
     let deleted = server.machine.store.borrow_mut().delete(id);
     let deleted = deleted.ok_or_else(|| Problem::NoSession(id.into()))?;
+    server.machine.observe_deleted(&deleted);
     server.emit_session("session.deleted", &deleted);
     answer::json(&true)
 }

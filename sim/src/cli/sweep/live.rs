@@ -163,10 +163,13 @@ impl<'a> Sweeping<'a> {
         let seconds = self.began.elapsed().as_secs_f64().max(0.001);
         #[expect(clippy::cast_precision_loss, reason = "there are at most a million runs")]
         let (done, planned) = (self.runs.len() as f64, self.prepared.runs.len() as f64);
-        let left = if done > 0.0 { (planned - done) * seconds / done } else { 0.0 };
+        let left = match self.runs.len() {
+            0 => "no run has ended yet".to_owned(),
+            _ => format!("{:.0} s left", (planned - done) * seconds / done),
+        };
         self.bar.set_position(self.runs.len() as u64);
         self.bar.set_message(format!(
-            "{done}/{planned} runs, {} failed, {:.1} runs/s, {:.0} s/s, {left:.0} s left",
+            "{done}/{planned} runs, {} failed, {:.1} runs/s, {:.0} s/s, {left}",
             self.failed,
             done / seconds,
             self.simulated / seconds,

@@ -1,13 +1,13 @@
 //! A sweep for people at a terminal.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use super::show;
 use crate::{
     report::text::{Style, seconds, table},
     sweep::{
         outcome::{MEASURES, Run, RunVerdict},
-        report::{Ended, Head, Spread, SweepReport, SweepVerdict, Swept},
+        report::{Coverage, Ended, Head, Spread, SweepReport, SweepVerdict, Swept},
     },
 };
 
@@ -57,8 +57,15 @@ pub fn summary(report: &SweepReport, styled: bool) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "\n{}", scenarios(report));
     let _ = writeln!(text, "\n{}", spreads(report));
-    if !report.marks.is_empty() {
-        let _ = writeln!(text, "\n{}", marks(report));
+    let (seen, unseen): (Vec<_>, Vec<_>) =
+        report.marks.iter().partition(|mark| mark.required || mark.runs > 0);
+    if !seen.is_empty() {
+        let _ = writeln!(text, "\n{}", marks(&seen));
+    }
+    if !unseen.is_empty() {
+        let unseen: BTreeSet<_> = unseen.into_iter().map(|mark| &*mark.mark).collect();
+        let unseen: Vec<_> = unseen.into_iter().collect();
+        let _ = writeln!(text, "\nnot reached, nor required: {}", unseen.join(", "));
     }
     let failed: Vec<_> = report.failed().collect();
     if !failed.is_empty() {
@@ -103,8 +110,8 @@ pub(super) fn values(spread: &Spread) -> [String; 4] {
     [spread.min, spread.p50, spread.p90, spread.max].map(|value| show(unit, value))
 }
 
-fn marks(report: &SweepReport) -> comfy_table::Table {
-    let rows = report.marks.iter().map(|mark| {
+fn marks(marks: &[&Coverage]) -> comfy_table::Table {
+    let rows = marks.iter().map(|mark| {
         let required = match (mark.required, mark.is_missing()) {
             (true, true) => "MISSING",
             (true, false) => "required",

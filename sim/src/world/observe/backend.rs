@@ -38,6 +38,13 @@ impl BackendFacts {
         backend.workers.insert(id, Worker { name, epoch });
     }
 
+    /// Tells of a session from before the run.
+    pub fn know_session(&self, session: &str, worker: &str, opencode: Option<&str>, title: &str) {
+        let backend = &*self.0.borrow();
+        let worker = backend.worker_named(worker);
+        backend.record(backend.session_is(session, worker, opencode.unwrap_or_default(), title));
+    }
+
     /// Tells of a turn from before the run that has not ended. `created` is Unix time in ms.
     pub fn know_stale_turn(
         &self,
@@ -205,9 +212,19 @@ impl Backend {
             let opencode_session = self.recorder.name(link);
             self.record(Event::SessionLinked { session: Name::clone(&session), opencode_session });
         }
+        let is_same = |field| text(new, field) == before(field);
+        if write.old.is_none() || !is_same("opencodeSessionId") || !is_same("title") {
+            self.record(self.session_is(&session, self.worker_of(new), link, text(new, "title")));
+        }
         if text(new, "state") == "ended" && before("state") == "active" {
             self.record(Event::PersonEnded { session });
         }
+    }
+
+    fn session_is(&self, session: &str, worker: Name, link: &str, title: &str) -> Event {
+        let opencode_session = (!link.is_empty()).then(|| self.recorder.name(link));
+        let (session, title) = (self.recorder.name(session), self.recorder.name(title));
+        Event::SessionIs { session, worker, opencode_session, title }
     }
 
     fn sent(&self, write: &Write) {

@@ -47,6 +47,13 @@ fn event(recorder: &Recorder, observation: &Observation<'_>) -> Option<Event> {
         Observation::Aborted { session } => Event::Aborted { opencode_session: name(session) },
         Observation::EventStreamOpened { .. } => Event::EventStreamOpened,
         Observation::EventStreamClosed { .. } => Event::EventStreamClosed,
+        Observation::SessionStands { session, title } => {
+            Event::OpencodeSessionIs { opencode_session: name(session), title: name(title) }
+        }
+        Observation::SessionDeleted { session } => {
+            Event::OpencodeSessionDeleted { opencode_session: name(session) }
+        }
+        Observation::SessionsListed { count } => Event::SessionsListed { count: count as u64 },
         Observation::ModelsListed => Event::ModelsListed,
         Observation::Said { .. } | Observation::Refused { .. } => return None,
     })

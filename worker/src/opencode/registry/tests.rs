@@ -97,9 +97,9 @@ fn the_tap_turns_what_does_not_fit_into_one_gap() {
     tap.offer(&deleted("ses_2"));
     tap.offer(&deleted("ses_3"));
     assert_eq!(tapped.try_recv().unwrap(), TapEvent::Gap);
-    assert_eq!(tapped.try_recv().unwrap(), TapEvent::Session(deleted("ses_1")));
+    assert_eq!(tapped.try_recv().unwrap(), TapEvent::Session(deleted("ses_1").into()));
     tap.offer(&deleted("ses_4"));
     assert_eq!(tapped.try_recv().unwrap(), TapEvent::Gap);
-    assert_eq!(tapped.try_recv().unwrap(), TapEvent::Session(deleted("ses_4")));
+    assert_eq!(tapped.try_recv().unwrap(), TapEvent::Session(deleted("ses_4").into()));
     assert!(tapped.try_recv().is_err());
 }

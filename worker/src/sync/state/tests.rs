@@ -14,7 +14,7 @@ fn session(number: usize, title: &str, updated: u64) -> Session {
 }
 
 fn event(kind: EventKind) -> TapEvent {
-    TapEvent::Session(Event { session: None, kind })
+    TapEvent::Session(Box::new(Event { session: None, kind }))
 }
 
 const fn secs(seconds: u64) -> Duration {
@@ -283,6 +283,7 @@ impl World {
                 InConvex::Unknown => self.convex_of(id),
                 known => known,
             };
+            self.state.remember(id, convex, stamp);
             self.state.compare(id, InOpencode::titled(title), convex, stamp, now);
         }
         let (newest, oldest) = (found.first().map(|f| f.2), found.last().map(|f| f.2));
@@ -331,4 +332,31 @@ proptest! {
             prop_assert!(matches!(step, Step::Wait(_) | Step::List(_) | Step::Scrub(_)), "{:?}", step);
         }
     }
+}
+
+#[test]
+fn a_batch_that_fails_again_and_again_is_given_up_until_the_next_scrub() {
+    let mut state = settled();
+    state.take(event(EventKind::SessionCreated(session(1, "x", 5))), secs(1));
+    let mut now = secs(9);
+    for _ in 0..MAX_FAILURES {
+        let Step::Apply(batch) = state.next(true, now) else { panic!() };
+        state.failed(Some(&batch), now);
+        assert!(!matches!(state.next(true, now), Step::Apply(_)), "no repetition without a pause");
+        now += RETRY_MAX;
+    }
+    assert_eq!((state.queue.len(), state.scrub.passes), (0, 1));
+}
+
+#[test]
+fn what_another_process_made_is_listed_although_others_were_heard_of_after_it() {
+    let mut state = settled();
+    state.take(event(EventKind::SessionUpdated(session(1, "a", 90_000))), secs(1));
+    let Step::Apply(batch) = state.next(true, secs(5)) else { panic!() };
+    state.applied(&batch, secs(5));
+    // Made at 50 s of OpenCode's clock, without an event.
+    let Step::List(page) = state.next(true, secs(60)) else { panic!() };
+    assert!(page.since <= 50_000, "{page:?}");
+    state.listed(page, 2, Some(90_000), Some(50_000), secs(60));
+    assert_eq!(state.unsaved(), Some(90_000));
 }

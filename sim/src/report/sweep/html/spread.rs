@@ -75,7 +75,12 @@ fn chart(measure: &Measure, bars: &[u64; BARS], least: f64, most: f64, size: Siz
         Shape::Bar(palette::line(0), [(bar as f64 + 0.05, 0.0), (bar as f64 + 0.95, *runs as f64)])
     };
     let shapes: Vec<_> = bars.iter().enumerate().filter(|(_, runs)| **runs > 0).map(shape).collect();
-    let below = |bar: &f64| show(measure.unit, (least + (most - least) * bar / BARS as f64).round());
+    // As many digits as tell one text from the next.
+    let digits = if most - least < 20.0 { 10.0 } else { 1.0 };
+    let below = |bar: &f64| {
+        let value = least + (most - least) * bar / BARS as f64;
+        show(measure.unit, (value * digits).round() / digits)
+    };
     let whole = |runs: &f64| if runs.fract() == 0.0 { format!("{runs}") } else { String::new() };
     Chart {
         alt: &format!(

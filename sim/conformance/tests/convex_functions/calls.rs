@@ -1,0 +1,172 @@
+//! Sequences of calls, drawn from seeds: people and workers who do sensible things most of the time.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value as Json, json};
+
+/// When the first call is made: 2026-01-01, in milliseconds.
+const BEGIN: u64 = 1_767_225_600_000;
+const PEOPLE: [&str; 3] = ["ada", "bob", "eve"];
+
+/// Draws one sequence.
+pub(crate) fn draw(seed: u64, length: usize) -> Json {
+    let mut draw = Draw { random: ChaCha8Rng::seed_from_u64(seed), now: BEGIN };
+    let mut calls = draw.beginning();
+    calls.extend((0..length).map(|_| draw.call()));
+    json!({ "limits": false, "calls": calls })
+}
+
+struct Draw {
+    random: ChaCha8Rng,
+    now: u64,
+}
+
+fn row(table: &str, at: usize) -> Json {
+    json!({ "$row": [table, at] })
+}
+
+impl Draw {
+    fn pick(&mut self, below: usize) -> usize {
+        self.random.random_range(0..below)
+    }
+
+    fn chance(&mut self, of: f64) -> bool {
+        self.random.random_bool(of)
+    }
+
+    /// Whose machine, worker and session there are; without it most calls would be refused.
+    fn beginning(&mut self) -> Vec<Json> {
+        let mut calls =
+            vec![self.at("mutation", "workers:createMachine", json!({ "name": "one" }), Some("ada"))];
+        let register = json!({ "who": self.identity(), "acceptUnclaimedWithinMs": 0 });
+        calls.push(self.at("mutation", "workers:register", register, None));
+        calls.push(self.at(
+            "mutation",
+            "workers:approve",
+            json!({ "worker": row("workers", 0) }),
+            Some("ada"),
+        ));
+        calls.push(self.at(
+            "mutation",
+            "chat:startSession",
+            json!({ "worker": row("workers", 0) }),
+            Some("ada"),
+        ));
+        calls
+    }
+
+    /// A call at the next moment.
+    fn at(&mut self, kind: &str, path: &str, args: Json, who: Option<&str>) -> Json {
+        self.now += 1_000 + 1_000 * self.pick(20) as u64;
+        json!({ "kind": kind, "path": path, "args": args, "who": who, "now": self.now })
+    }
+
+    fn call(&mut self) -> Json {
+        let (kind, path, mut args, who) = if self.chance(0.4) { self.by_person() } else { self.by_worker() };
+        if self.chance(0.03) {
+            self.spoil(&mut args);
+        }
+        self.at(kind, path, args, who)
+    }
+
+    fn by_person(&mut self) -> (&'static str, &'static str, Json, Option<&'static str>) {
+        let (session, worker, turn) = (self.row("sessions"), self.row("workers"), self.row("turns"));
+        let (kind, path, args) = match self.pick(16) {
+            0 => ("mutation", "workers:createMachine", json!({ "name": "another" })),
+            1 => ("query", "workers:list", json!({})),
+            2 => ("mutation", "workers:approve", json!({ "worker": worker })),
+            3 if self.chance(0.2) => ("mutation", "workers:revoke", json!({ "worker": worker })),
+            3 => ("mutation", "workers:requestConnect", json!({ "worker": worker })),
+            4 => ("mutation", "chat:startSession", json!({ "worker": worker, "title": "a title" })),
+            5 => ("mutation", "chat:endSession", json!({ "session": session })),
+            6 => ("query", "chat:listSessions", self.page(json!({}))),
+            7 => ("query", "chat:listTurns", self.page(json!({ "session": session }))),
+            8 => ("query", "chat:listChunks", self.page(json!({ "turn": turn }))),
+            9 => ("query", "workerModels:list", json!({ "worker": worker })),
+            _ => ("mutation", "chat:sendMessage", json!({ "session": session, "content": self.text() })),
+        };
+        let who = if self.chance(0.85) { Some(PEOPLE[0]) } else { PEOPLE.get(self.pick(4)).copied() };
+        (kind, path, args, who)
+    }
+
+    fn by_worker(&mut self) -> (&'static str, &'static str, Json, Option<&'static str>) {
+        let (turn, session) = (self.row("turns"), self.row("sessions"));
+        let (sequence, text) = (self.pick(3), self.text());
+        let (kind, path, mut args) = match self.pick(20) {
+            0 => {
+                return (
+                    "mutation",
+                    "workers:register",
+                    json!({ "who": self.identity(), "acceptUnclaimedWithinMs": 60_000 }),
+                    None,
+                );
+            }
+            1 => ("query", "workers:getByMachineAndWorker", json!({ "who": self.identity() })),
+            2 => ("mutation", "workers:heartbeat", json!({})),
+            3 => ("mutation", "workers:markConnected", json!({})),
+            4 if self.chance(0.3) => ("mutation", "workers:setOffline", json!({})),
+            4 | 5 => ("query", "chat:subscribeToWorkerMessages", json!({ "limit": 1 + self.pick(5) })),
+            6 => ("query", "chat:getActiveSessions", self.page(json!({}))),
+            7 => (
+                "mutation",
+                "chat:sessionReady",
+                json!({ "session": session, "opencodeSessionId": format!("ses_{text}") }),
+            ),
+            8 => ("mutation", "chat:expireStale", json!({ "limit": 1 + self.pick(3), "running": [turn] })),
+            9 => ("mutation", "workerModels:updateModels", json!({ "models": [text, "m"] })),
+            10 | 11 => (
+                "mutation",
+                "chat:completeMessage",
+                json!({ "turn": turn, "sequence": sequence, "text": text }),
+            ),
+            12 => (
+                "mutation",
+                "chat:failMessage",
+                json!({ "turn": turn, "error": { "code": "c", "message": text } }),
+            ),
+            13..=15 => {
+                ("mutation", "chat:writeChunk", json!({ "turn": turn, "sequence": sequence, "text": text }))
+            }
+            _ => ("mutation", "chat:claim", json!({ "turn": turn })),
+        };
+        if args.get("who").is_none() {
+            let mut who = self.identity();
+            // Few processes have started; the newest one's epoch is among the first numbers.
+            who["epoch"] = json!(1 + self.pick(3));
+            args["who"] = who;
+        }
+        (kind, path, args, None)
+    }
+
+    fn identity(&mut self) -> Json {
+        let secret = if self.chance(0.97) { "right" } else { "wrong" };
+        let worker = if self.chance(0.9) { "worker_a" } else { "worker_b" };
+        json!({ "machineId": { "$machine": 0 }, "workerId": worker, "secret": secret })
+    }
+
+    fn row(&mut self, table: &str) -> Json {
+        let at = if self.chance(0.5) { 0 } else { self.pick(8) };
+        row(table, at)
+    }
+
+    fn page(&mut self, mut args: Json) -> Json {
+        let cursor = if self.chance(0.5) { Json::Null } else { json!({ "$cursor": true }) };
+        args["paginationOpts"] = json!({ "numItems": 1 + self.pick(4), "cursor": cursor });
+        args
+    }
+
+    fn text(&mut self) -> String {
+        ["", "short", "naïve 日本語", "longer than the others by far", "🦀"][self.pick(5)].to_owned()
+    }
+
+    /// Makes arguments wrong: one too few, one too many, or one of another kind.
+    fn spoil(&mut self, args: &mut Json) {
+        let fields = args.as_object_mut().expect("arguments are an object");
+        let name = fields.keys().next().cloned().unwrap_or_default();
+        match self.random.random_range(0..3) {
+            0 => drop(fields.remove(&name)),
+            1 => drop(fields.insert("unexpected".into(), json!(1))),
+            _ => drop(fields.insert(name, json!([true]))),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The `worker` binary, the real OpenCode that it launches, and the fake Convex on loopback. A person sends messages.
+//!
+//! After every test nothing may be left of the worker, of OpenCode or of what its tools started.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod world;
+
+use std::collections::BTreeSet;
+
+use conformance::{model::reply_text, process::send_signal};
+
+use self::world::{run, stop};
+
+const SLOW_TOOL: &str = "slow [[tool=1 sleep=300]]";
+
+#[test]
+fn a_streamed_reply_arrives_complete_and_once() {
+    run("", false, async |world| {
+        let worker = world.worker().await;
+        let session = world.session("first").await;
+        world.is_answered(&session, "hello [[deltas=200 pace=5]]").await;
+        world.is_answered(&session, "one tool [[tool=1 deltas=3]]").await;
+        world.is_answered(&session, "a long one [[deltas=400 bytes=500 pace=0]]").await;
+        let refused = world.person.send(&session, "no [[error=400]]").await.unwrap();
+        assert_eq!(world.is_not_answered(&session, &refused).await, "model_error");
+        world.is_answered(&session, "after the error").await;
+        stop(worker).await;
+    });
+}
+
+#[test]
+fn after_a_kill_of_opencode_the_turn_fails_and_the_next_is_answered() {
+    run("", false, async |world| {
+        let worker = world.worker().await;
+        let session = world.session("crash").await;
+        let text = "cut off [[deltas=40 hang=1]]";
+        let turn = world.person.send(&session, text).await.unwrap();
+        world.streamed(&turn, 100).await;
+        send_signal(world.opencode(), "KILL").await;
+        assert_eq!(world.is_not_answered(&session, &turn).await, "opencode_lost");
+        assert!(reply_text(text).starts_with(&world.stored(&turn).await), "what was stored is a prefix");
+        world.is_answered(&session, "and now?").await;
+        assert_eq!(world.model.times(text), 1);
+        stop(worker).await;
+    });
+}
+
+#[test]
+fn after_a_kill_of_the_worker_nothing_runs_and_the_turn_expires() {
+    run("", false, async |world| {
+        let mut worker = world.worker().await;
+        let session = world.session("killed").await;
+        let text = "cut off [[deltas=40 hang=1]]";
+        let turn = world.person.send(&session, text).await.unwrap();
+        world.streamed(&turn, 100).await;
+        let waiting = world.person.send(&session, "behind it").await.unwrap();
+        worker.signal("KILL").await;
+        assert_eq!(worker.wait().await, None);
+        assert_eq!(world.place.is_left(world::END).await, Ok(()), "OpenCode outlives a killed worker");
+        let worker = world.worker().await;
+        assert_eq!(world.is_not_answered(&session, &turn).await, "expired");
+        assert_eq!(world.is_not_answered(&session, &waiting).await, "expired");
+        world.is_answered(&session, "and now?").await;
+        assert_eq!((world.model.times(text), world.model.times("behind it")), (1, 0));
+        stop(worker).await;
+    });
+}
+
+#[test]
+fn an_idle_server_is_stopped_and_started_again() {
+    run("[opencode]\nidle_stop = '1s'\n", false, async |world| {
+        let worker = world.worker().await;
+        let session = world.session("idle").await;
+        world.is_answered(&session, "first").await;
+        let server = world.opencode();
+        while world.place.processes().contains(&server) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        world.is_answered(&session, "second").await;
+        assert_ne!(world.opencode(), server);
+        stop(worker).await;
+    });
+}
+
+#[test]
+fn a_permission_question_is_refused_and_hangs_nothing() {
+    run("", true, async |world| {
+        let worker = world.worker().await;
+        let session = world.session("asks").await;
+        let turn = world.person.send(&session, "may I? [[tool=1]]").await.unwrap();
+        assert_eq!(world.is_not_answered(&session, &turn).await, "permission_refused");
+        world.is_answered(&session, "then tell me").await;
+        stop(worker).await;
+    });
+}
+
+#[test]
+fn a_session_that_ends_aborts_its_reply() {
+    run("", false, async |world| {
+        let worker = world.worker().await;
+        let session = world.session("aborted").await;
+        let text = "for ever [[deltas=40 hang=1]]";
+        let turn = world.person.send(&session, text).await.unwrap();
+        world.streamed(&turn, 100).await;
+        world.person.end_session(&session).await.unwrap();
+        assert_eq!(world.is_not_answered(&session, &turn).await, "session_ended");
+        let session = world.session("a tool").await;
+        let turn = world.person.send(&session, SLOW_TOOL).await.unwrap();
+        world.runs("sleep 300").await;
+        world.person.end_session(&session).await.unwrap();
+        assert_eq!(world.is_not_answered(&session, &turn).await, "session_ended");
+        world.ran("sleep 300").await;
+        stop(worker).await;
+    });
+}
+
+#[test]
+fn a_tool_does_not_outlive_its_worker_or_at_least_not_the_start_of_the_next() {
+    run("[lifecycle]\nstop_grace = '100ms'\n", false, async |world| {
+        let mut killed = world.worker().await;
+        let session = world.session("a tool").await;
+        let turn = world.person.send(&session, SLOW_TOOL).await.unwrap();
+        world.runs("sleep 300").await;
+        killed.signal("KILL").await;
+        killed.wait().await;
+        let worker = world.worker().await;
+        world.ran("sleep 300").await;
+        assert_eq!(world.is_not_answered(&session, &turn).await, "expired");
+        let turn = world.person.send(&session, SLOW_TOOL).await.unwrap();
+        world.runs("sleep 300").await;
+        stop(worker).await;
+        assert_eq!(world.is_not_answered(&session, &turn).await, "worker_stopped");
+    });
+}
+
+#[test]
+fn many_sessions_at_once_are_all_answered() {
+    run("", false, async |world| {
+        let worker = world.worker().await;
+        let mut turns = Vec::new();
+        for number in 0..24 {
+            let (session, text) =
+                (world.session("one of many").await, format!("message {number} [[deltas=4]]"));
+            let turn = world.person.send(&session, &text).await.unwrap();
+            turns.push((session, turn, text));
+        }
+        for (session, turn, text) in &turns {
+            world.was_answered(session, turn, text).await;
+        }
+        let asked: BTreeSet<_> = world.model.asked().into_iter().map(|asked| asked.text).collect();
+        assert_eq!(asked.len(), turns.len());
+        stop(worker).await;
+    });
+}

@@ -1,0 +1,264 @@
+//! What the worker costs, measured: small runs, each for one figure, and the page that they make (`docs/costs.md`).
+//!
+//! Everything is a count and repeats to the last digit, so the page can be compared with a new measurement byte for byte.
+
+use std::{
+    fs,
+    sync::{Arc, mpsc},
+};
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use crate::{
+    report::{Report, Verdict},
+    scenario::Scenario,
+    seed::Seed,
+    world::{self, Order, progress::Progress},
+};
+
+/// Sessions in the backend, for which start and idleness are measured.
+const POPULATIONS: [u64; 3] = [100, 10_000, 100_000];
+/// How much of time to ready and heap may depend on the population.
+const TOLERANCE: f64 = 0.05;
+/// The turns that run at once while the heap of each is measured.
+const TURNS: u64 = 8;
+/// So many µs are a second.
+const SECOND: u64 = 1_000_000;
+
+/// A worker's start, and its idleness, with so many sessions in the backend.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Start {
+    /// Sessions in the backend.
+    pub sessions: u64,
+    /// From the process's start to readiness (ms).
+    pub ready_ms: u64,
+    /// Calls until then, reruns included.
+    pub calls: u64,
+    /// Documents that they read.
+    pub documents: u64,
+    /// Bytes that they read.
+    pub bytes: u64,
+    /// Heap while nothing happens (bytes).
+    pub idle_heap: i64,
+}
+
+/// All figures of the page.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Costs {
+    /// For each population.
+    pub starts: Vec<Start>,
+    /// Heap when turns have run, none runs, and OpenCode's connections are open (bytes).
+    pub heap_with_server: i64,
+    /// Heap above that for each of [`TURNS`] turns that run at once (bytes).
+    pub heap_per_turn: i64,
+    /// Calls per turn, at 200 deltas in 10 s.
+    pub calls_per_turn: f64,
+    /// The worker's calls in an hour without a turn, by function.
+    pub idle_hour: Vec<(String, u64)>,
+}
+
+/// Measures everything.
+///
+/// # Errors
+/// If a run cannot be made, or an oracle convicts it.
+pub fn measure() -> anyhow::Result<Costs> {
+    let starts = POPULATIONS.into_iter().map(start).collect::<Result<_, _>>()?;
+    let (heap_with_server, heap_per_turn) = heap_of_turns()?;
+    Ok(Costs {
+        starts,
+        heap_with_server,
+        heap_per_turn,
+        calls_per_turn: calls_per_turn()?,
+        idle_hour: idle_hour()?,
+    })
+}
+
+impl Costs {
+    /// Whether the backend's population shows in the start or the heap by more than the tolerance; if so, how.
+    #[must_use]
+    pub fn dependence(&self) -> Option<String> {
+        let first = self.starts.first()?;
+        let is_off = |base: f64, found: f64| (found - base).abs() > base * TOLERANCE;
+        self.starts.iter().find_map(|start| {
+            let time = is_off(first.ready_ms as f64, start.ready_ms as f64);
+            let heap = is_off(first.idle_heap as f64, start.idle_heap as f64);
+            (time || heap).then(|| format!("{start:?} differs from {first:?} by more than 5 %"))
+        })
+    }
+
+    /// The page.
+    #[must_use]
+    pub fn page(&self) -> String {
+        let mut page = String::from(HEAD);
+        for start in &self.starts {
+            let Start { sessions, ready_ms, calls, documents, bytes, idle_heap } = start;
+            let heap = kib(*idle_heap);
+            page += &format!("| {sessions} | {ready_ms} ms | {calls} | {documents} | {bytes} | {heap} |\n");
+        }
+        let hour: u64 = self.idle_hour.iter().map(|(_, calls)| calls).sum();
+        let by_function: Vec<String> =
+            self.idle_hour.iter().map(|(function, calls)| format!("{calls} × `{function}`")).collect();
+        page + &format!(
+            "{PREDECESSOR_START}\n## A turn\n\n| what | figure |\n|---|---|\n\
+             | heap of an idle worker | {} |\n\
+             | heap when OpenCode runs and no turn does | {} |\n\
+             | heap above that for each of {TURNS} turns at once | {} |\n\
+             | Convex calls per turn, 200 deltas in 10 s | {:.1} |\n{PREDECESSOR_TURN}\n\
+             ## An hour without a turn\n\n{hour} calls: {}.\n{PREDECESSOR_HOUR}",
+            kib(self.starts.first().map_or(0, |start| start.idle_heap)),
+            kib(self.heap_with_server),
+            kib(self.heap_per_turn),
+            self.calls_per_turn,
+            by_function.join(", "),
+        )
+    }
+}
+
+fn kib(bytes: i64) -> String {
+    format!("{:.1} KiB", bytes as f64 / 1024.0)
+}
+
+const HEAD: &str = "\
+# What the worker costs
+
+Made by `cargo run -p sim -- costs --write docs/costs.md`; CI measures again and compares every byte (`--check`). All
+figures are counts of a simulated run with a dev build, so they repeat exactly; heap is counted to the byte by an
+allocator that knows whose block is whose.
+
+## A start, by how many sessions the backend has
+
+| sessions | until ready | calls | documents read | bytes read | heap, idle |
+|---|---|---|---|---|---|
+";
+
+const PREDECESSOR_START: &str = "
+Neither time nor heap may differ by more than 5 % between the rows; the command fails if they do. The predecessor's
+three versions, measured over loopback with 1,000 sessions: ready after 24.4, 7.7 and 0.32 s (medians), 848, 528 and 3
+calls, 104.9, 34.6 and 12.9 MB received, and 108, 99 and 94 MB of resident memory after a minute (a whole process of
+another runtime, so not the same quantity as a heap). They differ because the last version restores nothing, and so
+cannot answer in the sessions that were active before its start.
+";
+
+const PREDECESSOR_TURN: &str = "
+The predecessor wrote a chunk for each delta in its streaming versions, and at each change of a message received all
+messages of all time again: 25.4 MB per message at 1,000 sessions. Its last version writes once per reply (3 calls)
+and does not stream.
+";
+
+const PREDECESSOR_HOUR: &str = "
+All of them say that the worker is alive, every 5 s with jitter; nothing else is called when nothing changes. The
+predecessor's first two versions made 273 calls in every 30 s (32,760 an hour) in the same state, listing all sessions
+on both sides; its last one made about 2 a minute.
+";
+
+/// A run: its report and its facts.
+fn run(name: &str, text: &str) -> anyhow::Result<(Report, Vec<Value>)> {
+    let scenario =
+        Scenario::parse(name, name, text).map_err(|error| anyhow::anyhow!("{}", error.render(false)))?;
+    let directory = tempfile::tempdir()?;
+    let trace = directory.path().join("trace.jsonl");
+    let order = Order {
+        scenario,
+        seed: Seed(1),
+        plants: Vec::new(),
+        trace: Some(trace.clone()),
+        replay: String::new(),
+    };
+    let (sender, receiver) = mpsc::channel();
+    let thread = world::start(order, Arc::new(Progress::default()), move |report| drop(sender.send(report)));
+    let report = receiver.recv().context("the simulator panicked")??;
+    drop(thread.join());
+    anyhow::ensure!(report.verdict == Verdict::Passed, "{name}: {:#?}", report.violations.first());
+    let lines = fs::read_to_string(trace)?;
+    Ok((report, lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?))
+}
+
+fn at(fact: &Value) -> u64 {
+    fact["at"].as_u64().unwrap_or_default()
+}
+
+fn is(fact: &Value, event: &str) -> bool {
+    fact["event"] == event
+}
+
+fn is_workers_call(fact: &Value) -> bool {
+    is(fact, "executed") && fact["caller"]["worker"].is_string()
+}
+
+fn start(sessions: u64) -> anyhow::Result<Start> {
+    let text = format!(
+        "duration = '30s'\n[population]\nsessions = {sessions}\n[workload]\nturns = 0\n[limits]\nworker_heap_idle = '1MiB'\n"
+    );
+    let (_, facts) = run("costs of a start", &text)?;
+    let begun = facts.iter().find(|fact| is(fact, "worker-started")).map_or(0, at);
+    let ready = facts.iter().find(|fact| is(fact, "ready")).map(at).context("it is never ready")?;
+    let calls: Vec<_> =
+        facts.iter().filter(|fact| is_workers_call(fact) && at(fact) <= ready + SECOND).collect();
+    let sum = |field: &str| calls.iter().filter_map(|call| call[field].as_u64()).sum();
+    let heap = facts.iter().rfind(|fact| is(fact, "heap") && at(fact) < 30 * SECOND);
+    Ok(Start {
+        sessions,
+        ready_ms: (ready - begun) / 1000,
+        calls: calls.len() as u64,
+        documents: sum("documents_read"),
+        bytes: sum("bytes_read"),
+        idle_heap: heap.and_then(|fact| fact["live"].as_i64()).context("no heap was measured")?,
+    })
+}
+
+/// Heap with OpenCode running and no turn, and above that for each turn when most run.
+fn heap_of_turns() -> anyhow::Result<(i64, i64)> {
+    let text = format!(
+        "duration = '60s'\n[population]\nsessions = 200\n[workload]\nturns = {TURNS}\nfrom = '2s'\nuntil = '3s'\n\
+         [replies]\ndeltas = {{ min = 600, max = 600 }}\nbytes = {{ min = '12KiB', max = '12KiB' }}\n\
+         pace = {{ min = '50ms', max = '50ms' }}\n[limits]\nworker_heap_idle = '1MiB'\n"
+    );
+    let (_, facts) = run("costs of turns", &text)?;
+    let (mut running, mut busiest) = (0_i64, (0, 0));
+    let mut rest = None;
+    for fact in &facts {
+        match fact["event"].as_str() {
+            Some("turn-changed") => running += if fact["to"] == "claimed" { 1 } else { -1 },
+            Some("heap") => {
+                let live = fact["live"].as_i64().unwrap_or_default();
+                busiest = busiest.max((running, live));
+                if running == 0 && busiest.0 > 0 && at(fact) < 60 * SECOND {
+                    rest = Some(live);
+                }
+            }
+            _ => {}
+        }
+    }
+    let rest = rest.context("the turns never ended")?;
+    anyhow::ensure!(busiest.0 == TURNS.cast_signed(), "only {} turns ran at once", busiest.0);
+    Ok((rest, (busiest.1 - rest) / busiest.0))
+}
+
+fn calls_per_turn() -> anyhow::Result<f64> {
+    let text = "duration = '200s'\n[population]\nsessions = 20\n[workload]\nturns = 20\nuntil = '180s'\n[replies]\n\
+                deltas = { min = 200, max = 200 }\nbytes = { min = '4KiB', max = '4KiB' }\n\
+                pace = { min = '50ms', max = '50ms' }\n[limits]\nworker_heap_idle = '1MiB'\n";
+    let (report, facts) = run("costs of a turn", text)?;
+    let calls = facts.iter().filter(|fact| is_workers_call(fact) && fact["rerun"] != true);
+    let of_turns = calls.filter(|call| {
+        let function = call["function"].as_str().unwrap_or_default();
+        ["chat:claim", "chat:sessionReady", "chat:writeChunk", "chat:completeMessage"].contains(&function)
+    });
+    let turns = report.figures.turns.get("completed").copied().unwrap_or_default();
+    anyhow::ensure!(turns > 0, "no turn was completed");
+    Ok(of_turns.count() as f64 / turns as f64)
+}
+
+fn idle_hour() -> anyhow::Result<Vec<(String, u64)>> {
+    let text = "duration = '62m'\ntick = '100ms'\nlatency = { min = '10ms', max = '20ms' }\n\
+                [population]\nsessions = 100\n[workload]\nturns = 0\n[limits]\nworker_heap_idle = '1MiB'\n";
+    let (_, facts) = run("costs of an hour", text)?;
+    let mut calls = std::collections::BTreeMap::new();
+    for fact in facts.iter().filter(|fact| is_workers_call(fact)) {
+        if (60 * SECOND..3_660 * SECOND).contains(&at(fact)) {
+            *calls.entry(fact["function"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+        }
+    }
+    Ok(calls.into_iter().collect())
+}
