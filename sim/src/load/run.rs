@@ -49,10 +49,11 @@ const MOURNING: Duration = Duration::from_secs(2);
 /// By how much requests may bunch on loopback, on a machine with other work: the throttle's window is shorter by it.
 const SPREAD: Duration = Duration::from_millis(100);
 /// What the oracles of a simulation see and this run cannot.
-const UNSEEN: [&str; 4] = [
+const UNSEEN: [&str; 5] = [
     "the worker's heap (resident memory stands for it)",
     "the sessions that the worker remembers",
     "what the worker says of its own state",
+    "the scenario's faults (none is injected in real time)",
     "fairness and the distance of heartbeats (their bounds are those of simulated time)",
 ];
 
@@ -230,6 +231,10 @@ impl<'a> Run<'a> {
     /// Measures the steps of a rising load; true when one was too much, or all are done.
     fn is_overstrained(&mut self) -> bool {
         let Some(rising) = &self.load.rising else { return false };
+        if self.steps.last().is_some_and(|step| rising.strain(step).is_some()) {
+            // That was the end of the rise; what is open may end.
+            return false;
+        }
         let Some(turns) = rising.turns.get(self.steps.len()).copied() else { return false };
         let window = rising.window(self.steps.len());
         let mut ledger = self.ledger.lock();
