@@ -4,7 +4,7 @@ use std::{cell::Cell, path::Path, rc::Rc, time::Duration};
 
 use convex::Value;
 use sim::{
-    convex::{Convex, Identity, Kind, Options, SyncOptions, sources},
+    convex::{Convex, Identity, Kind, NoFaults, Options, SyncOptions, sources},
     report::Report,
 };
 use tokio::runtime;
@@ -73,6 +73,7 @@ impl Backend {
             execution_latency: Duration::ZERO,
             sync: SyncOptions::default(),
             observer: Rc::new(|_| {}),
+            faults: Rc::new(NoFaults),
         };
         let sources = sources::read_directory(Path::new(SOURCES)).expect("the functions are there");
         let convex = Convex::load(&sources, options).expect("the functions load");

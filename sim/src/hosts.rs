@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod direct;
 pub mod env;
+pub mod freeze;
 pub mod launcher;
 pub mod opencode;
 pub mod replies;
@@ -16,11 +17,15 @@ use ::worker::env::Address;
 use turmoil::Sim;
 
 use crate::{
+    convex::Convex,
+    faults::{
+        Active,
+        hooks::{OnOpencode, disturbed},
+    },
     legacy,
     opencode::{OpenCode, Options},
     plant::{Plant, Quirks},
-    scenario::{Kind, Plan, Scenario},
-    seed::Seed,
+    scenario::{Kind, Plan},
     trace::{Exit, Name},
     world::{Order, RunError, observe, recorder::Recorder},
 };
@@ -31,6 +36,16 @@ use launcher::Launcher;
 use users::{Answers, People};
 use worker::{Boot, Outfit, Program, WorkerHost};
 
+/// Who lives in a world.
+pub struct Settled {
+    /// The backend.
+    pub convex: Convex,
+    /// The workers, by number.
+    pub workers: Vec<Rc<WorkerHost>>,
+    /// The OpenCode of each worker's machine.
+    pub opencodes: Vec<OpenCode>,
+}
+
 /// Settles all hosts in the network and returns the workers'.
 ///
 /// # Errors
@@ -39,25 +54,29 @@ pub fn populate(
     sim: &mut Sim<'static>,
     order: &Order,
     recorder: &Recorder,
-) -> Result<Vec<Rc<WorkerHost>>, RunError> {
+    active: &Active,
+) -> Result<Settled, RunError> {
     let Order { scenario, seed, .. } = order;
     let program = program(scenario.kind);
-    let backend = Backend::load(order, recorder)?;
+    let backend = Backend::load(order, recorder, active)?;
     let (mut people, mut direct) = (Vec::new(), Vec::new());
-    let mut machines = Vec::new();
+    let (mut machines, mut opencodes) = (Vec::new(), Vec::new());
     for index in 0..scenario.workers {
         let host = recorder.name(&format!("opencode-{}", index + 1));
-        let machine = machine(scenario, *seed, index, recorder, &host);
+        let machine = machine(order, index, recorder, &host, active);
         let plan = Plan::draw(scenario, *seed, index);
         let sessions = backend.seed(index, scenario, &plan, &machine);
         direct.push(Direct::new(plan.direct.clone(), machine.clone()));
         let answers = Answers::of(scenario, *seed);
         people.push(People::new(backend.clone(), recorder.clone(), plan, sessions, answers));
-        machines.push((host, machine));
+        machines.push((host, machine.clone()));
+        opencodes.push(machine);
     }
+    let convex = backend.convex().clone();
     settle_backend(sim, backend, Rc::new(people), Rc::new(direct));
     let settle = |(index, machine)| settle_worker(sim, order, recorder, program, index, machine);
-    Ok(machines.into_iter().enumerate().map(settle).collect())
+    let workers = machines.into_iter().enumerate().map(settle).collect();
+    Ok(Settled { convex, workers, opencodes })
 }
 
 fn settle_backend(
@@ -84,17 +103,20 @@ fn settle_worker(
     let identity = if order.plants.contains(&Plant::SharedToken) { 0 } else { index };
     let config = config(order, &backend::token(identity));
     let outfit = Outfit { config, launcher, quirks };
-    let worker = WorkerHost::new(index, program, outfit, order.seed, recorder);
+    let numbers = [index, order.scenario.workers];
+    let worker = WorkerHost::new(numbers, program, outfit, order.seed, recorder);
     let worker = Rc::new(worker);
     let running = Rc::clone(&worker);
     sim.host(&*worker.name, move || Rc::clone(&running).run());
     worker
 }
 
-fn machine(scenario: &Scenario, seed: Seed, index: usize, recorder: &Recorder, host: &Name) -> OpenCode {
+fn machine(order: &Order, index: usize, recorder: &Recorder, host: &Name, active: &Active) -> OpenCode {
+    let Order { scenario, seed, .. } = order;
     let options = Options::new(seed.derive(&format!("opencode/{index}")), Rc::new(unix_millis));
     OpenCode::new(Options {
-        script: replies::script(scenario.replies.clone(), seed),
+        script: disturbed(replies::script(scenario.replies.clone(), *seed), active.clone(), index),
+        faults: OnOpencode::new(active.clone(), index),
         observer: observe::opencode_observer(recorder.clone(), Name::clone(host)),
         ..options
     })

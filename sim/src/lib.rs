@@ -17,6 +17,7 @@
 pub mod cli;
 pub mod compare;
 pub mod costs;
+pub mod faults;
 pub mod gate;
 pub mod hosts;
 pub mod legacy;

@@ -19,7 +19,7 @@ mod resident;
 mod stale;
 mod sync_cost;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod throttle;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -60,6 +60,7 @@ pub fn from_outside(scenario: &Scenario, spread: Duration, ceilings: Ceilings) -
         Box::new(chunks::Chunks::default()),
         Box::new(lazy::Lazy::default()),
         Box::new(bounded_reads::BoundedReads::new(limits)),
+        Box::new(fencing::Fencing::default()),
     ]
 }
 

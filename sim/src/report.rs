@@ -28,6 +28,7 @@ pub use series::{Mark, Measure, Moment, Series, Timeline};
 pub use text::{header, summary};
 
 use crate::{
+    faults::Plan,
     load::figures::LoadFigures,
     marks,
     oracles::{Class, Violation},
@@ -159,10 +160,10 @@ pub(crate) fn file_name(scenario: &str) -> String {
 
 /// What a scenario runs with, for people: drawn and fixed options alike.
 #[must_use]
-pub fn options(scenario: &Scenario) -> Vec<(&'static str, String)> {
+pub fn options(scenario: &Scenario, seed: Seed) -> Vec<(&'static str, String)> {
     use crate::scenario::Time;
     let (population, workload, replies) = (&scenario.population, &scenario.workload, &scenario.replies);
-    let ends: Vec<_> = scenario.planned_restarts().iter().map(text::restart).collect();
+    let plan = Plan::draw(scenario, seed);
     let network =
         format!("tick {}, latency {} to {}", Time(scenario.tick), scenario.latency.min, scenario.latency.max);
     let sessions = format!(
@@ -205,7 +206,7 @@ pub fn options(scenario: &Scenario) -> Vec<(&'static str, String)> {
             share => format!(", {} ask for permission", text::percent(share)),
         },
     );
-    vec![
+    let mut options = vec![
         ("duration", Time(scenario.duration).to_string()),
         ("network", network),
         ("workers", format!("{} ({:?})", scenario.workers, scenario.kind)),
@@ -213,8 +214,12 @@ pub fn options(scenario: &Scenario) -> Vec<(&'static str, String)> {
         ("stale turns", stale),
         ("turns", turns),
         ("replies", said),
-        ("restarts", if ends.is_empty() { "none".into() } else { ends.join(", ") }),
-    ]
+        ("faults", plan.describe()),
+    ];
+    if scenario.swarm.is_some() {
+        options.push(("swarm", plan.describe_swarm()));
+    }
+    options
 }
 
 #[cfg(test)]

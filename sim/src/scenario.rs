@@ -12,17 +12,25 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use toml::Spanned;
 
 pub use diagnostics::{Diagnostic, ScenarioError};
-pub use draw::{DirectUse, Directly, EndSession, Message, Plan, PlannedRestart};
+pub use draw::{DirectUse, Directly, EndSession, Message, Plan};
 pub use json::json_schema;
 pub use schema::{
-    Arrival, Ending, Family, Gate, Kind, Limits, Liveness, Permissions, Population, Raw, Replies, Restart,
-    Spread, Trigger, Workload, Written,
+    Arrival, Family, Gate, Kind, Limits, Liveness, Permissions, Population, Raw, Replies, Spread, Workload,
+    Written,
 };
 pub use source::Source;
 pub use values::{Between, Bytes, Share, Time};
 use worker::config::Settings;
 
-use crate::{marks, seed::Seed, world::memory::OWNERS};
+use crate::{
+    faults::{
+        Fault, Swarm,
+        validate::{self, Frame},
+    },
+    marks,
+    seed::Seed,
+    world::memory::OWNERS,
+};
 
 /// Simulations of more hosts are slower than real time: turmoil's cost per step grows with their square.
 const MAX_WORKERS: u64 = 16;
@@ -64,8 +72,10 @@ pub struct Scenario {
     pub workload_until: Duration,
     /// What the models say.
     pub replies: Replies,
-    /// Ends of workers, in order of time.
-    pub restarts: Vec<Restart>,
+    /// What goes wrong, as in the file.
+    pub faults: Vec<Fault>,
+    /// What goes wrong besides, drawn anew by each seed.
+    pub swarm: Option<Swarm>,
     /// What the oracles enforce.
     pub limits: Limits,
     /// How long everything may take to come to its end after `duration`.
@@ -102,8 +112,6 @@ impl Scenario {
 
     fn from_raw(raw: Raw, stem: &str, source: Source) -> Self {
         let duration = raw.duration.get_ref().0;
-        let mut restarts = raw.restarts;
-        restarts.sort_by_key(|restart| *restart.at.get_ref());
         Self {
             source,
             name: raw.name.unwrap_or_else(|| stem.to_owned()),
@@ -120,7 +128,8 @@ impl Scenario {
             workload_until: until(&raw.workload, duration),
             workload: raw.workload,
             replies: raw.replies,
-            restarts,
+            faults: raw.faults,
+            swarm: raw.swarm,
             limits: raw.limits,
             required_marks: raw
                 .required_marks
@@ -146,7 +155,7 @@ fn until(workload: &Workload, duration: Duration) -> Duration {
 }
 
 /// A complaint about the sense of a value.
-struct Complaint {
+pub(crate) struct Complaint {
     title: String,
     span: std::ops::Range<usize>,
     label: String,
@@ -161,7 +170,7 @@ impl Complaint {
 }
 
 /// Refuses `value` unless `sound`.
-fn require<T>(
+pub(crate) fn require<T>(
     sound: bool,
     value: &Spanned<T>,
     title: impl Into<String>,
@@ -197,7 +206,9 @@ fn validate(raw: &Raw) -> Result<(), Complaint> {
     validate_messages(&raw.workload, &raw.population, workers, duration)?;
     validate_gate(&raw.gate)?;
     raw.required_marks.iter().try_for_each(validate_mark)?;
-    raw.restarts.iter().try_for_each(|restart| validate_restart(restart, workers, duration))
+    let frame = Frame { workers, duration };
+    raw.faults.iter().try_for_each(|fault| validate::fault(fault, frame))?;
+    raw.swarm.iter().try_for_each(|swarm| validate::swarm(swarm, frame))
 }
 
 fn validate_network(raw: &Raw) -> Result<(), Complaint> {
@@ -327,24 +338,6 @@ fn validate_mark(id: &Spanned<String>) -> Result<(), Complaint> {
     )
 }
 
-fn validate_restart(restart: &Restart, workers: u64, duration: Duration) -> Result<(), Complaint> {
-    let (at, worker) = (&restart.at, &restart.worker);
-    require(
-        at.get_ref().0 < duration,
-        at,
-        "a restart after the end of the run",
-        format!("the run ends at {}", Time(duration)),
-        "`at` must be before `duration`",
-    )?;
-    require(
-        (1..=workers).contains(worker.get_ref()),
-        worker,
-        "a restart of a worker that does not exist",
-        format!("there are {workers}"),
-        "workers are counted from 1",
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -451,8 +444,8 @@ mod tests {
           |
           = help: `missing_in_opencode` counts some of `sessions`
         "#);
-        insta::assert_snapshot!(complaint("duration = '1min'\n[[restarts]]\nat = '2min'\nkind = 'kill'"), @r#"
-        error: a restart after the end of the run
+        insta::assert_snapshot!(complaint("duration = '1min'\n[[faults]]\nat = '2min'\nkind = 'kill'"), @r#"
+        error: a fault after the end of the run
          --> some.toml:3:6
           |
         3 | at = '2min'

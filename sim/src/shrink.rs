@@ -128,10 +128,10 @@ stale_pending = 30
 [workload]
 turns = 400
 end_sessions = 5
-[[restarts]]
+[[faults]]
 at = '1min'
 kind = 'kill'
-[[restarts]]
+[[faults]]
 at = '2min'
 worker = 2
 kind = 'stop'
@@ -168,17 +168,14 @@ kind = 'stop'
     #[test]
     fn what_the_failure_needs_is_kept_and_all_else_goes() {
         let needs = |scenario: &Scenario| {
-            scenario.restarts.iter().any(|restart| *restart.worker.get_ref() == 2)
+            scenario.faults.iter().any(|restart| *restart.worker.get_ref() == 2)
                 && scenario.workload.messages.get_ref().iter().any(|message| message.number == 123)
                 && scenario.population.sessions >= 17
         };
         let (case, tried) = shrink(needs);
         let scenario = case.scenario();
-        let kept = (
-            scenario.restarts.len(),
-            scenario.workload.messages.get_ref().len(),
-            scenario.population.sessions,
-        );
+        let kept =
+            (scenario.faults.len(), scenario.workload.messages.get_ref().len(), scenario.population.sessions);
         assert_eq!(kept, (1, 1, 17), "after {tried}:\n{}", case.text());
         assert_eq!((*scenario.population.stale_pending.get_ref(), scenario.workload.turns), (0, 0));
     }

@@ -1,7 +1,7 @@
 //! The simulated world: one thread, one network, one clock, one seed.
 
-pub mod conductor;
 pub mod determinism;
+mod injector;
 pub mod memory;
 pub mod network;
 pub mod observe;

@@ -18,7 +18,7 @@ stale_pending = 2
 stale_claimed = 1
 [workload]
 turns = 8
-[[restarts]]
+[[faults]]
 at = '6s'
 kind = 'kill'
 when = 'in-mid-reply'

@@ -42,15 +42,15 @@ deltas = { min = 5, max = 10 }
 bytes = { min = '50B', max = '500B' }
 first_token = { min = '20ms', max = '50ms' }
 pace = { min = '50ms', max = '60ms' }
-[[restarts]]
+[[faults]]
 at = '2s'
 kind = 'kill'
 when = 'in-mid-reply'
-down_for = '300ms'
-[[restarts]]
+for = '300ms'
+[[faults]]
 at = '4500ms'
 kind = 'stop'
-down_for = '200ms'
+for = '200ms'
 ";
 
 /// The same, for so long that it does not end by itself while a test waits.

@@ -28,11 +28,11 @@ const SMALL: &str = "
     deltas = { min = 5, max = 40 }
     first_token = { min = '100ms', max = '400ms' }
     pace = { min = '10ms', max = '40ms' }
-    [[restarts]]
+    [[faults]]
     at = '8s'
     kind = 'kill'
     when = 'in-mid-reply'
-    [[restarts]]
+    [[faults]]
     at = '16s'
     kind = 'stop'
 ";

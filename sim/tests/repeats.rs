@@ -19,7 +19,7 @@ missing_in_opencode = 2
 stale_pending = 2
 [workload]
 turns = 8
-[[restarts]]
+[[faults]]
 at = '5s'
 kind = 'kill'
 when = 'in-mid-reply'

@@ -60,6 +60,26 @@ fn a_burst_of_creations_passes_the_throttle_and_the_cache_forgets() {
 }
 
 #[test]
+fn whatever_goes_wrong_the_worker_does_what_it_promises() {
+    for name in [
+        "kill-at-each-step.toml",
+        "rolling-restart-10-workers.toml",
+        "zombie.toml",
+        "partitions.toml",
+        "mutation-resets.toml",
+        "opencode-crash.toml",
+        "opencode-errors.toml",
+        "vanished-sessions.toml",
+        "lost-events.toml",
+        "permission-question.toml",
+        "convex-storm.toml",
+        "chaos.toml",
+    ] {
+        passes(name);
+    }
+}
+
+#[test]
 fn relayed_permission_questions_never_hang_a_turn() {
     passes("permissions.toml");
 }
@@ -70,7 +90,7 @@ fn endings_under(policy: PermissionPolicy) -> (u64, BTreeSet<String>) {
     let trace = directory.path().join("trace.jsonl");
     let mut scenario = Scenario::read(&file("permissions.toml")).unwrap();
     scenario.settings.opencode.permissions = policy;
-    scenario.restarts.clear();
+    scenario.faults.clear();
     let report = run_scenario(scenario, Some(trace.clone()));
     assert_eq!(report.verdict, Verdict::Passed, "{policy:?}: {:#?}", report.violations.first());
     let codes = facts(&trace).into_iter().filter(|fact| fact["event"] == "turn-changed");

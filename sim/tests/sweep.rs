@@ -23,7 +23,7 @@ sessions = 4
 turns = 6
 [replies]
 deltas = { min = 2, max = 10 }
-[[restarts]]
+[[faults]]
 at = '6s'
 kind = 'kill'
 [limits]

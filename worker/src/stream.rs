@@ -183,6 +183,12 @@ impl Reply {
         self.incomplete
     }
 
+    /// Whether every part that is known has ended, and there is one. If not, events may have been lost: only a re-read
+    /// tells an empty reply from one that was not heard.
+    pub fn is_whole(&self) -> bool {
+        !self.parts.is_empty() && self.parts.iter().all(|part| part.ended)
+    }
+
     /// The next chunk, if one is due and none is being written. Tell [`Reply::written`] when it is stored.
     pub fn due(&mut self, now: Duration) -> Option<Chunk> {
         let is_due = self.due_at().is_some_and(|due| now >= due);

@@ -3,7 +3,7 @@
 // Prints a line for each: {results: [{value} | {code} | {error}], tables: {name: [documents]}}.
 //
 // In `args`, {"$row": [table, n]} is the id of a document (the nth by creation, counted in a circle) and
-// {"$cursor": path} is where the last page of a function ended; {"$machine": 0} is the first machine's name.
+// {"$machine": 0} is the first machine's name. A cursor that is not null is where the last page of the same query ended.
 import { build } from "esbuild";
 import { convexTest } from "convex-test";
 import { anyApi } from "convex/server";
@@ -35,16 +35,15 @@ function listFiles(root) {
 
 const rows = (t, table) => t.run(async (ctx) => (await ctx.db.query(table).collect()).map(({ _id }) => _id));
 
-async function resolved(t, cursors, value) {
-  if (Array.isArray(value)) return Promise.all(value.map((item) => resolved(t, cursors, item)));
+async function resolved(t, value) {
+  if (Array.isArray(value)) return Promise.all(value.map((item) => resolved(t, item)));
   if (value === null || typeof value !== "object") return value;
   if ("$row" in value) {
     const ids = await rows(t, value.$row[0]);
     return ids.length === 0 ? "none" : ids[value.$row[1] % ids.length];
   }
   if ("$machine" in value) return t.run(async (ctx) => (await ctx.db.query("machines").first()).machineId);
-  if ("$cursor" in value) return cursors.get(value.$cursor) ?? null;
-  const fields = Object.entries(value).map(async ([name, field]) => [name, await resolved(t, cursors, field)]);
+  const fields = Object.entries(value).map(async ([name, field]) => [name, await resolved(t, field)]);
   return Object.fromEntries(await Promise.all(fields));
 }
 
@@ -52,9 +51,13 @@ async function call(t, cursors, { kind, path, args, who, now: at }) {
   now = at;
   const subject = who === null ? t : t.withIdentity({ issuer: "https://people.example", subject: who, tokenIdentifier: `https://people.example|${who}` });
   const named = path.split(/[:/]/).reduce((api, name) => api[name], anyApi);
+  const given = await resolved(t, args);
+  // A cursor belongs to the query that gave it.
+  const query = JSON.stringify([path, who, { ...given, paginationOpts: null }]);
+  if (given.paginationOpts?.cursor) given.paginationOpts.cursor = cursors.get(query) ?? null;
   try {
-    const value = await subject[kind](named, jsonToConvex(await resolved(t, cursors, args)));
-    if (value && typeof value === "object" && "continueCursor" in value) cursors.set(path, value.continueCursor);
+    const value = await subject[kind](named, jsonToConvex(given));
+    if (value && typeof value === "object" && "continueCursor" in value) cursors.set(query, value.continueCursor);
     return { value: convexToJson(value === undefined ? null : value) };
   } catch (error) {
     if (error instanceof ConvexError) return { code: convexToJson(error.data) };
@@ -70,3 +73,5 @@ for (const line of readFileSync(calls, "utf8").split("\n").filter(Boolean)) {
   if (!sequence.limits) for (const table of tables) dump[table] = await t.run(async (ctx) => (await ctx.db.query(table).collect()).map(convexToJson));
   process.stdout.write(`${JSON.stringify({ results, tables: dump })}\n`);
 }
+// What was scheduled would keep the process alive until it is due.
+process.stdout.write("", () => process.exit(0));

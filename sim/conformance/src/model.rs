@@ -212,9 +212,8 @@ fn call_tool(question: &Asked) -> Script {
         "index": 0, "id": format!("call_{}", question.tools_done + 1), "type": "function",
         "function": { "name": "bash", "arguments": arguments },
     }] });
-    let mut script = vec![(0, Some(chunk(call, None)))];
-    script.extend(end("tool_calls", 1));
-    script
+    // No word of what it cost, as in the recordings of the fake OpenCode.
+    vec![(0, Some(chunk(call, None))), (0, Some(chunk(json!({}), Some("tool_calls"))))]
 }
 
 fn events(script: Script) -> Answer {
@@ -239,6 +238,7 @@ fn refuse(status: u16) -> Answer {
 
 fn respond(status: StatusCode, kind: &str, body: BoxBody<Bytes, Infallible>) -> Answer {
     let response = Response::builder().status(status).header(header::CONTENT_TYPE, kind);
+    let response = response.header(header::SERVER, "scripted");
     response.body(body).expect("the status and the header are valid")
 }
 

@@ -200,6 +200,9 @@ impl Convex {
             Err(error) => Attempt { result: Err(error), execution: self.execution(call, ts) },
         };
         self.execution_latency().await;
+        if session.is_some() && self.0.options.faults.conflicts(&call.caller, &call.path) {
+            return None;
+        }
         let Execution { transaction, logs, .. } = execution;
         let committed = match &result {
             Ok(_) => Some(self.commit(&transaction, session)?),

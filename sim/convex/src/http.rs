@@ -88,6 +88,7 @@ async fn answer(
     let path = request.uri().path().to_owned();
     let segments: Vec<_> = path.trim_matches('/').split('/').collect();
     let answered = match (request.method(), segments.as_slice()) {
+        (&Method::GET, ["api", "sync"]) if convex.0.options.faults.is_overloaded(caller) => Err(overloaded()),
         (&Method::GET, ["api", "sync"]) => start_sync(request.headers(), None, upgrade),
         (&Method::GET, ["api", version, "sync"]) => start_sync(request.headers(), Some(version), upgrade),
         (&Method::GET, ["version"]) => Ok(Response::new(Full::from(VERSION))),
@@ -108,6 +109,11 @@ async fn answer(
 fn answer_json(status: StatusCode, body: &Json) -> Answer {
     let response = Response::builder().status(status).header(header::CONTENT_TYPE, "application/json");
     response.body(Full::from(body.to_string())).expect("the status and the header are valid")
+}
+
+fn overloaded() -> Refusal {
+    let message = "Too many requests in a short time. Back off and try again.";
+    Refusal(StatusCode::SERVICE_UNAVAILABLE, "TooManyConcurrentRequests", message.into())
 }
 
 fn bad_request(code: &'static str, message: impl Into<String>) -> Refusal {

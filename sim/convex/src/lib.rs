@@ -36,6 +36,7 @@ use tokio::{
 pub use self::{
     auth::Identity,
     executor::Failure,
+    faults::{Faults, NoFaults, Point, Refusal},
     observation::{Observation, Outcome},
     seeder::Seeder,
     serve::Listener,
@@ -55,6 +56,7 @@ use self::{
 pub mod auth;
 pub mod encoding;
 pub mod executor;
+mod faults;
 pub mod filter;
 mod http;
 pub mod id;
@@ -121,6 +123,8 @@ pub struct Options {
     pub sync: SyncOptions,
     /// Who is told what happens.
     pub observer: Observer,
+    /// Asked what goes wrong.
+    pub faults: Rc<dyn Faults>,
 }
 
 /// Why a deployment was not loaded.
@@ -152,6 +156,13 @@ impl fmt::Debug for Convex {
     }
 }
 
+/// How all connections broke last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Break {
+    /// Whether what ran for them was cut off too.
+    restart: bool,
+}
+
 struct Deployment {
     isolate: Isolate,
     store: Rc<RefCell<Store>>,
@@ -161,7 +172,8 @@ struct Deployment {
     jobs_changed: Notify,
     crons: RefCell<Vec<Cron>>,
     random: RefCell<ChaCha8Rng>,
-    disconnects: watch::Sender<u64>,
+    /// Changed whenever all connections break.
+    disconnects: watch::Sender<Break>,
     connections: Cell<usize>,
     options: Options,
 }
@@ -187,7 +199,7 @@ impl Convex {
             jobs_changed: Notify::new(),
             crons: RefCell::new(crons),
             random: RefCell::new(ChaCha8Rng::seed_from_u64(options.seed)),
-            disconnects: watch::Sender::new(0),
+            disconnects: watch::Sender::new(Break::default()),
             connections: Cell::new(0),
             options,
         })))
@@ -236,7 +248,13 @@ impl Convex {
 
     /// Cuts all connections, without a close frame.
     pub fn disconnect_all(&self) {
-        self.0.disconnects.send_modify(|count| *count += 1);
+        self.0.disconnects.send_modify(|last| last.restart = false);
+    }
+
+    /// Restarts the deployment: all connections break, and what runs for them is cut off. Data, and the records of
+    /// answered mutations, stay: they are data too (facts/convex.md §2).
+    pub fn restart(&self) {
+        self.0.disconnects.send_modify(|last| last.restart = true);
     }
 
     /// Inserts documents without a function: the population from before a run. Each is validated against the schema.

@@ -33,7 +33,7 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    Convex, Identity, Observation,
+    Break, Convex, Faults, Identity, Observation, Point, Refusal,
     executor::{Call, Committed, MutationError},
     subscriptions::{Subscription, take_invalid},
     sync_protocol::{Action, Connection, Event, Mutation, Present, QueryRequest, QueryResult},
@@ -88,6 +88,8 @@ struct Socket<S> {
     subscriptions: BTreeMap<u32, Subscription>,
     wake: Rc<Notify>,
     mutation: Option<Running>,
+    /// The path of the mutation that runs.
+    running: Option<String>,
     computation: Option<Computation>,
     outbox: VecDeque<(Message, bool)>,
     unflushed: bool,
@@ -96,6 +98,12 @@ struct Socket<S> {
     last_outbound: Instant,
     received: u64,
     sent: u64,
+    /// Whether a fault has broken the connection.
+    broken: bool,
+    /// Whether the connection breaks when all is sent, and nothing more is computed.
+    parting: bool,
+    /// Whether the deployment restarted: then the running mutation is cut off too.
+    restarted: bool,
 }
 
 /// Serves one WebSocket until it ends. A mutation that is running then still runs to its end, as in Convex.
@@ -116,6 +124,7 @@ where
         subscriptions: BTreeMap::new(),
         wake: Rc::new(Notify::new()),
         mutation: None,
+        running: None,
         computation: None,
         outbox: VecDeque::new(),
         unflushed: false,
@@ -124,10 +133,24 @@ where
         last_outbound: Instant::now(),
         received: 0,
         sent: 0,
+        broken: false,
+        parting: false,
+        restarted: false,
     };
     socket.run().await;
-    let Socket { convex, caller, connection, mutation, received, sent, sink, stream, subscriptions, .. } =
-        socket;
+    let Socket {
+        convex,
+        caller,
+        connection,
+        mutation,
+        received,
+        sent,
+        sink,
+        stream,
+        subscriptions,
+        restarted,
+        ..
+    } = socket;
     drop((sink, stream, subscriptions));
     (convex.0.options.observer)(&Observation::Disconnected {
         caller: &caller,
@@ -135,7 +158,7 @@ where
         bytes_received: received,
         bytes_sent: sent,
     });
-    if let Some(mutation) = mutation {
+    if let Some(mutation) = mutation.filter(|_| !restarted) {
         let _ = mutation.await;
     }
 }
@@ -150,7 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
             if self.last_inbound.elapsed() > INACTIVITY {
                 self.close(Some((1000, "ClientDisconnected")));
             }
-            if self.apply(wake).is_break() || self.is_closed() {
+            if self.apply(wake).is_break() || self.is_closed() || self.is_broken() {
                 return;
             }
         }
@@ -162,13 +185,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
         (self.outbox.is_empty() && !self.unflushed) || since.elapsed() > CLOSE_GRACE
     }
 
-    async fn next(&mut self, pings: &mut Interval, disconnects: &mut watch::Receiver<u64>) -> Wake {
+    /// Whether a fault has ended the connection, perhaps after all was sent.
+    fn is_broken(&self) -> bool {
+        self.broken || (self.parting && self.outbox.is_empty() && !self.unflushed)
+    }
+
+    async fn next(&mut self, pings: &mut Interval, disconnects: &mut watch::Receiver<Break>) -> Wake {
         let quiet = self.last_outbound + QUIET;
         let reading = self.closing.is_none() && self.outbox.len() < OUTBOX;
         let expiry = self.connection.expires_at().map(|at| self.convex.until(at));
         tokio::select! {
             biased;
-            _ = disconnects.changed() => Wake::Lost,
+            _ = disconnects.changed() => {
+                self.restarted = disconnects.borrow().restart;
+                Wake::Lost
+            }
             message = self.stream.next(), if reading => match message {
                 Some(Ok(message)) => Wake::Inbound(message),
                 Some(Err(_)) | None => Wake::Lost,
@@ -192,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
             Wake::Inbound(message) => self.inbound(message),
             Wake::MutationDone(outcome) => {
                 self.mutation = None;
-                self.handle(Event::MutationDone(outcome));
+                self.mutation_done(outcome);
             }
             Wake::Computed(ts, results) => {
                 self.computation = None;
@@ -217,6 +248,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
                 let parsed =
                     parsed.and_then(|json| ClientMessage::try_from(json).map_err(|why| why.to_string()));
                 self.announce(&parsed);
+                if let Some(refusal) = self.faults().refuses(&self.caller) {
+                    return self.refuse(refusal);
+                }
                 self.handle(parsed.map_or_else(Event::Garbage, |message| Event::Message(Box::new(message))));
             }
             Message::Binary(_) => self.handle(Event::Binary),
@@ -227,6 +261,45 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
                 self.closing = Some(Instant::now());
             }
             Message::Pong(_) | Message::Frame(_) => {}
+        }
+    }
+
+    fn faults(&self) -> Rc<dyn Faults> {
+        self.convex.0.options.faults.clone()
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        match refusal {
+            Refusal::TryAgainLater(reason) => self.close(Some((1013, reason))),
+            Refusal::Identity(text) => {
+                let (base_version, auth_update_attempted) = (Some(0), Some(false));
+                let error_message = text.to_owned();
+                self.send(ServerMessage::AuthError { error_message, base_version, auth_update_attempted });
+                self.close(None);
+            }
+        }
+    }
+
+    fn mutation_done(&mut self, outcome: Result<Committed, MutationError>) {
+        let path = self.running.take().unwrap_or_default();
+        let is_committed = outcome.is_ok();
+        if is_committed && self.faults().breaks(&self.caller, &path, Point::AfterCommit) {
+            self.broken = true;
+            return;
+        }
+        self.parting |= is_committed && self.faults().breaks(&self.caller, &path, Point::AfterAnswer);
+        self.handle(Event::MutationDone(outcome));
+    }
+
+    /// Runs a mutation, unless something goes wrong before.
+    fn start(&mut self, mutation: Mutation) {
+        if self.faults().breaks(&self.caller, &mutation.path, Point::BeforeRun) {
+            self.broken = true;
+        } else if self.faults().is_overloaded(&self.caller) {
+            self.close(Some((1013, "TooManyConcurrentRequests")));
+        } else {
+            self.running = Some(mutation.path.clone());
+            self.mutation = Some(self.mutate(mutation));
         }
     }
 
@@ -262,7 +335,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
     fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Send(message) => self.send(message),
-            Action::Mutate(mutation) => self.mutation = Some(self.mutate(mutation)),
+            Action::Mutate(mutation) => self.start(mutation),
+            Action::Compute(_) if self.parting => {}
             Action::Compute(requests) => {
                 let (ts, results) = self.compute(requests);
                 if self.convex.0.options.execution_latency.is_zero() {
@@ -316,7 +390,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
     fn send(&mut self, message: ServerMessage<Value>) {
         self.last_outbound = Instant::now();
         let is_transition = matches!(message, ServerMessage::Transition { .. });
-        let text = serde_json::to_string(&Json::from(message)).expect("JSON prints");
+        let mut text = serde_json::to_string(&Json::from(message)).expect("JSON prints");
+        if is_transition {
+            // JSON may end in white space.
+            text.extend(std::iter::repeat_n(' ', self.faults().padding(&self.caller)));
+        }
         let frames = if is_transition && self.client.takes_chunks { chunks(text) } else { vec![text] };
         let last = frames.len() - 1;
         for (at, frame) in frames.into_iter().enumerate() {

@@ -46,6 +46,7 @@ pub(crate) fn deploy_map(
         execution_latency,
         sync,
         observer: Rc::new(observer),
+        faults: Rc::new(NoFaults),
     };
     (Convex::load(sources, options).unwrap(), log)
 }

@@ -25,12 +25,13 @@ pub(super) async fn handle(server: Rc<Inner>, request: Request<Incoming>) -> Res
     let path = request.uri().path().to_owned();
     let route = routes::find(method.as_str(), &path);
     let template = route.as_ref().map_or("*", |route| route.template);
-    let result = match auth::check(server.password.as_deref(), &request) {
-        Err(problem) => Err(problem),
-        Ok(()) => match route {
-            Some(route) => respond(&server, route, request).await,
-            None => Ok(answer::page()),
-        },
+    server.while_it_hangs().await;
+    let refusal = server.faults().refuses(method.as_str(), template);
+    let result = match (auth::check(server.password.as_deref(), &request), refusal, route) {
+        (Err(problem), ..) => Err(problem),
+        (Ok(()), Some(status), _) => Err(Problem::Refused(status)),
+        (Ok(()), None, Some(route)) => respond(&server, route, request).await,
+        (Ok(()), None, None) => Ok(answer::page()),
     };
     let mut response =
         result.unwrap_or_else(|problem| problem.into_answer(&server, method.as_str(), template));

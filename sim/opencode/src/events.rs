@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Poll},
     time::Duration,
@@ -12,10 +13,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::{
     sync::mpsc,
-    time::{Interval, MissedTickBehavior, interval_at},
+    time::{Interval, MissedTickBehavior, Sleep, interval_at},
 };
 
 use super::{
+    faults,
     server::Inner,
     wire::{Info, Part, Session},
 };
@@ -57,6 +59,11 @@ impl Bus {
         cut_off
     }
 
+    /// Ends all streams.
+    pub(super) fn cut(&self) {
+        self.subscribers.borrow_mut().clear();
+    }
+
     fn unsubscribe(&self, key: u64) {
         self.subscribers.borrow_mut().retain(|(known, _)| *known != key);
     }
@@ -95,7 +102,10 @@ impl Inner {
     /// Publishes one event. The id is drawn also when nobody listens, so that a listener changes nothing.
     pub(super) fn emit(&self, kind: &str, properties: &impl Serialize) {
         let id = self.event_id();
-        if self.bus.len() > 0 && self.bus.send(&frame(&id, kind, properties)) {
+        if self.bus.len() == 0 || self.faults().loses_event(kind) {
+            return;
+        }
+        if self.bus.send(&frame(&id, kind, properties)) {
             let what = "a reader that is 65,536 events behind; it was cut off";
             self.machine.observe(&super::Observation::Refused { method: "GET", route: "/event", what });
         }
@@ -120,6 +130,9 @@ impl Inner {
 
     /// `session.status` idle and `session.idle` always come together.
     pub(super) fn emit_idle(&self, session: &str) {
+        if self.faults().loses_idle() {
+            return;
+        }
         self.emit_status(session, "idle");
         self.emit("session.idle", &json!({ "sessionID": session }));
     }
@@ -142,7 +155,7 @@ impl Inner {
         let subscription = own_directory.then(|| self.bus.subscribe());
         self.streams.set(self.streams.get() + 1);
         self.machine.observe(&super::Observation::EventStreamOpened { open: self.streams.get() });
-        EventStream { server: Rc::downgrade(self), greeting, subscription, heartbeat }
+        EventStream { server: Rc::downgrade(self), greeting, subscription, heartbeat, thaw: None }
     }
 }
 
@@ -164,12 +177,17 @@ pub(super) struct EventStream {
     greeting: Option<Bytes>,
     subscription: Option<(u64, mpsc::Receiver<Bytes>)>,
     heartbeat: Interval,
+    /// While the process stands still.
+    thaw: Option<Pin<Box<Sleep>>>,
 }
 
 impl EventStream {
     /// The next bytes; nothing when the server ended or cut this reader off.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let Some(server) = self.server.upgrade() else { return Poll::Ready(None) };
+        if self.stands_still(&server, context) {
+            return Poll::Pending;
+        }
         if let Some(greeting) = self.greeting.take() {
             return Poll::Ready(Some(greeting));
         }
@@ -181,6 +199,19 @@ impl EventStream {
         self.heartbeat
             .poll_tick(context)
             .map(|_| Some(frame(&server.event_id(), "server.heartbeat", &json!({}))))
+    }
+
+    /// Whether the process stands still; then the stream is polled again a little later.
+    fn stands_still(&mut self, server: &Inner, context: &mut Context<'_>) -> bool {
+        while server.faults().hangs() {
+            let thaw = self.thaw.get_or_insert_with(|| Box::pin(faults::thaw()));
+            if thaw.as_mut().poll(context).is_pending() {
+                return true;
+            }
+            self.thaw = None;
+        }
+        self.thaw = None;
+        false
     }
 }
 

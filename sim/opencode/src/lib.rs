@@ -44,6 +44,7 @@ use std::{
 mod api;
 mod direct;
 mod events;
+mod faults;
 mod ids;
 mod observation;
 mod permissions;
@@ -56,10 +57,12 @@ mod tests;
 mod wire;
 
 pub use direct::Way;
+pub use faults::{Faults, NoFaults};
 pub use observation::{Observation, ReplyOutcome};
 pub use script::{
     Content, MAX_DELTA_BYTES, MAX_DELTAS, Outcome, Prompt, Reply, Script, ToolCall, by_directives,
 };
+use server::Inner;
 pub use server::Server;
 use sessions::Store;
 use wire::Session;
@@ -85,6 +88,8 @@ pub struct Options {
     pub models: Vec<String>,
     /// Told of everything that happens.
     pub observer: Rc<dyn Fn(&Observation<'_>)>,
+    /// Asked what goes wrong.
+    pub faults: Rc<dyn Faults>,
 }
 
 /// What things cost, in the time of the runtime. Zero costs nothing, not even a timer.
@@ -144,6 +149,7 @@ impl Options {
             directory: "/project".into(),
             models: vec!["fake/m1".into(), "fake/m2".into()],
             observer: Rc::new(|_| ()),
+            faults: Rc::new(NoFaults),
         }
     }
 }
@@ -158,8 +164,10 @@ struct Machine {
     options: Options,
     store: RefCell<Store>,
     generations: std::cell::Cell<u64>,
+    /// Of servers that run; more than one only while an old process of the owner still lives.
+    servers: RefCell<Vec<Weak<Inner>>>,
     /// The server that was started last.
-    server: RefCell<Weak<server::Inner>>,
+    server: RefCell<Weak<Inner>>,
 }
 
 impl Machine {
@@ -196,14 +204,9 @@ impl OpenCode {
     pub fn new(options: Options) -> Self {
         assert!(!options.models.is_empty(), "a server without models answers nothing");
         let store = RefCell::new(Store::new(options.seed, options.directory.clone()));
-        Self {
-            machine: Rc::new(Machine {
-                options,
-                store,
-                generations: std::cell::Cell::new(0),
-                server: RefCell::default(),
-            }),
-        }
+        let (generations, servers) = (std::cell::Cell::new(0), RefCell::default());
+        let server = RefCell::default();
+        Self { machine: Rc::new(Machine { options, store, generations, servers, server }) }
     }
 
     /// Adds a session that was made before the run, without an event. Returns its id.
@@ -220,8 +223,25 @@ impl OpenCode {
         self.machine.generations.set(generation);
         self.machine.observe(&Observation::ServerStarted { generation });
         let server = Server::new(self.machine.clone(), generation, password);
+        let mut servers = self.machine.servers.borrow_mut();
+        servers.retain(|server| server.strong_count() > 0);
+        servers.push(server.downgrade());
         self.machine.server.replace(server.downgrade());
         server
+    }
+
+    /// Ends all event streams, as a server does that closes them.
+    pub fn cut_event_streams(&self) {
+        self.machine.servers.borrow().iter().filter_map(Weak::upgrade).for_each(|server| server.bus.cut());
+    }
+
+    /// Takes a session from the disk without an event, as another process with the same disk may. A run in it goes on.
+    pub fn lose_session(&self, session: &str) -> bool {
+        let is_lost = self.machine.store.borrow_mut().delete(session).is_some();
+        if is_lost {
+            self.machine.observe(&Observation::SessionDeleted { session });
+        }
+        is_lost
     }
 
     /// What `opencode models` prints, one `provider/model` each.

@@ -62,7 +62,7 @@ impl Inner {
             session_id: session.into(),
             permission: "bash",
             patterns: vec![command.into()],
-            metadata: json!({}),
+            metadata: json!({ "command": command }),
             always: vec![format!("{command} *")],
             tool: ToolRef { message_id: message.into(), call_id: call.into() },
         };

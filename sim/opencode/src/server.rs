@@ -54,7 +54,8 @@ impl fmt::Debug for Server {
 
 impl Server {
     pub(super) fn new(machine: Rc<Machine>, generation: u64, password: Option<String>) -> Self {
-        let ready_at = Instant::now() + machine.options.latencies.startup;
+        let ready_at =
+            Instant::now() + machine.options.latencies.startup + machine.options.faults.startup_delay();
         let inner = Inner {
             machine,
             generation,

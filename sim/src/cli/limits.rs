@@ -57,18 +57,18 @@ const STARTS: &str = "
     [workload]
     turns = 0
     from = '0s'
-    [[restarts]]
+    [[faults]]
     at = '1500ms'
     kind = 'kill'
-    down_for = '200ms'
-    [[restarts]]
+    for = '200ms'
+    [[faults]]
     at = '3s'
     kind = 'kill'
-    down_for = '200ms'
-    [[restarts]]
+    for = '200ms'
+    [[faults]]
     at = '4500ms'
     kind = 'kill'
-    down_for = '200ms'
+    for = '200ms'
     [population]
 ";
 

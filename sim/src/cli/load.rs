@@ -166,7 +166,7 @@ fn order(args: &LoadArgs, scenario: Scenario, seed: Seed, command: Vec<OsString>
 
 fn header(load: &LoadOrder) -> String {
     let Order { scenario, seed, plants, .. } = &load.order;
-    let mut options = report::options(scenario);
+    let mut options = report::options(scenario, *seed);
     let limit = load.limit.map_or(String::new(), |limit| format!(", people for at most {}", Time(limit)));
     options.push(("real time", format!("{} times as fast{limit}", load.time_scale)));
     let words: Vec<_> = load.command.iter().map(|word| word.to_string_lossy()).collect();

@@ -61,7 +61,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 /// Runs `order`: says what it is, shows how it goes, and says what came of it.
 pub(super) fn show(order: Order, quiet: bool) -> anyhow::Result<Report> {
     if !quiet {
-        let options = report::options(&order.scenario);
+        let options = report::options(&order.scenario, order.seed);
         let (name, description) = (&order.scenario.name, &order.scenario.description);
         terminal::say(&report::header(name, description, order.seed, &order.plants, &options));
     }

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::{direct::Direct, users::People};
 use crate::{
     convex::{Clock, Convex, Observer, Options, SyncOptions, auth::Identity, sources},
+    faults::{Active, hooks::OnConvex},
     legacy,
     opencode::OpenCode,
     scenario::{Kind, Plan, Scenario},
@@ -95,8 +96,8 @@ impl Backend {
     ///
     /// # Errors
     /// If they cannot be read or do not load.
-    pub fn load(order: &Order, recorder: &Recorder) -> Result<Self, RunError> {
-        Self::load_into(Surroundings::simulated(), order, recorder)
+    pub fn load(order: &Order, recorder: &Recorder, active: &Active) -> Result<Self, RunError> {
+        Self::load_into(Surroundings::simulated(), order, recorder, active)
     }
 
     /// The same, in other surroundings.
@@ -107,6 +108,7 @@ impl Backend {
         Surroundings { clock, execution, also }: Surroundings,
         order: &Order,
         recorder: &Recorder,
+        active: &Active,
     ) -> Result<Self, RunError> {
         let name = recorder.name(HOST);
         let mut sources = sources::read_directory(Path::new(SOURCES))
@@ -128,6 +130,7 @@ impl Backend {
                 observer.observe(observation);
                 also(observation);
             }),
+            faults: OnConvex::new(active.clone()),
         };
         let convex = Convex::load(&sources, options).map_err(|error| RunError::Backend(error.to_string()))?;
         Ok(Self { convex, facts, name, clock })

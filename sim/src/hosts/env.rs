@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use rand::RngCore;
@@ -10,9 +13,13 @@ use rand_chacha::ChaCha8Rng;
 use tokio::task::JoinHandle;
 use worker::env::{Address, Env, Launch, LaunchError, UnixMillis};
 
-use super::launcher::{Launcher, SimServer};
+use super::{
+    freeze::{Freezable, Freezer},
+    launcher::{Launcher, SimServer},
+};
 use crate::{
     plant::Quirks,
+    trace::Name,
     world::{
         determinism::{EPOCH, elapsed, wall_clock},
         memory::{Attributed, Owner, unattributed},
@@ -28,14 +35,49 @@ struct Inner {
     owner: Owner,
     random: Mutex<ChaCha8Rng>,
     launcher: Launcher,
+    surroundings: Surroundings,
     quirks: Quirks,
+}
+
+/// What the process is in, besides.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The host's name.
+    pub name: Name,
+    /// The machine's clock.
+    pub clock: MachineClock,
+    /// What lets it stand still.
+    pub freezer: Freezer,
+}
+
+/// By how much the wall clock of a worker's machine is wrong. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct MachineClock(Arc<AtomicI64>);
+
+impl MachineClock {
+    /// Moves the clock by so many milliseconds.
+    pub fn jump(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// By how many milliseconds it is ahead.
+    #[must_use]
+    pub fn is_ahead_by(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl SimEnv {
     /// The surroundings of a worker whose memory is charged to `owner`.
     #[must_use]
-    pub fn new(owner: Owner, random: ChaCha8Rng, launcher: Launcher, quirks: Quirks) -> Self {
-        Self(Arc::new(Inner { owner, random: Mutex::new(random), launcher, quirks }))
+    pub fn new(
+        owner: Owner,
+        random: ChaCha8Rng,
+        launcher: Launcher,
+        surroundings: Surroundings,
+        quirks: Quirks,
+    ) -> Self {
+        Self(Arc::new(Inner { owner, random: Mutex::new(random), launcher, surroundings, quirks }))
     }
 }
 
@@ -66,7 +108,7 @@ impl Env for SimEnv {
     type Server = SimServer;
 
     async fn connect(&self, address: &Address) -> io::Result<network::Stream> {
-        network::connect(address).await
+        network::connect(&self.0.surroundings.name, address).await
     }
 
     async fn launch(&self, launch: Launch) -> Result<SimServer, LaunchError> {
@@ -76,7 +118,8 @@ impl Env for SimEnv {
     fn now(&self) -> UnixMillis {
         let Quirks { clock_panic, real_clock, .. } = self.0.quirks;
         assert!(!clock_panic, "this panic was planted");
-        if real_clock { unix_millis() + jitter_of_the_real_clock() } else { unix_millis() }
+        let now = unix_millis().saturating_add_signed(self.0.surroundings.clock.is_ahead_by());
+        if real_clock { now + jitter_of_the_real_clock() } else { now }
     }
 
     fn random(&self, buffer: &mut [u8]) {
@@ -92,6 +135,6 @@ impl Env for SimEnv {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        tokio::spawn(Attributed::new(self.0.owner, task))
+        tokio::spawn(Attributed::new(self.0.owner, Freezable::new(self.0.surroundings.freezer.clone(), task)))
     }
 }

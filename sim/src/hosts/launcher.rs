@@ -20,7 +20,10 @@ const QUEUE: usize = 4;
 
 /// The worker's end. Clones share it.
 #[derive(Clone, Default)]
-pub struct Launcher(Arc<Mutex<Option<mpsc::Sender<LaunchRequest>>>>);
+pub struct Launcher {
+    requests: Arc<Mutex<Option<mpsc::Sender<LaunchRequest>>>>,
+    crashes: watch::Sender<u64>,
+}
 
 /// Someone wants a server.
 pub struct LaunchRequest {
@@ -35,8 +38,19 @@ impl Launcher {
     #[must_use]
     pub fn open(&self) -> mpsc::Receiver<LaunchRequest> {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        *self.requests.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         receiver
+    }
+
+    /// Lets every server of the machine die.
+    pub fn crash(&self) {
+        self.crashes.send_modify(|count| *count += 1);
+    }
+
+    /// Changes whenever every server of the machine dies.
+    #[must_use]
+    pub fn crashes(&self) -> watch::Receiver<u64> {
+        self.crashes.subscribe()
     }
 
     /// Starts a server, as `Env::launch` says.
@@ -46,7 +60,7 @@ impl Launcher {
             status: status.into(),
             output: String::new(),
         };
-        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let sender = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(sender) = sender else { return Err(exited("the machine is down")) };
         let (answer, ready) = oneshot::channel();
         let password = launch.password.expose_secret().to_owned();

@@ -33,7 +33,8 @@ pub async fn run(name: Name, machine: OpenCode, launcher: Launcher, quirks: Quir
             Some(request) = requests.recv() => {
                 let address = Address { host: name.to_string(), port: FIRST_PORT + started % PORTS };
                 started = started.wrapping_add(1);
-                servers.spawn_local(process(machine.clone(), request, address, quirks));
+                let crash = launcher.crashes();
+                servers.spawn_local(process(machine.clone(), request, address, quirks, crash));
             }
             Some(ended) = servers.join_next() => ended?,
             else => return Ok(()),
@@ -42,12 +43,19 @@ pub async fn run(name: Name, machine: OpenCode, launcher: Launcher, quirks: Quir
 }
 
 /// One server process, from its start to its end.
-async fn process(machine: OpenCode, request: LaunchRequest, address: Address, quirks: Quirks) {
+async fn process(
+    machine: OpenCode,
+    request: LaunchRequest,
+    address: Address,
+    quirks: Quirks,
+    mut crash: watch::Receiver<u64>,
+) {
     let LaunchRequest { password, mut answer } = request;
     let server = machine.start(Some(password));
     tokio::select! {
         () = server.ready() => {}
         () = answer.closed() => return,
+        Ok(()) = crash.changed() => return,
     }
     let listener = Listener::bind(address.port).await.expect("each server has a port of its own");
     let (handle, Leash { exited, stop }) = SimServer::new(address);
@@ -56,6 +64,7 @@ async fn process(machine: OpenCode, request: LaunchRequest, address: Address, qu
     }
     let status = tokio::select! {
         asked = stop => if asked.is_ok() { "exit status: 0" } else { "killed by signal 9" },
+        Ok(()) = crash.changed() => "killed by signal 11",
         () = serve(&server, &listener) => unreachable!("a listener listens for ever"),
     };
     if quirks.orphan_server {

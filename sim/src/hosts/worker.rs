@@ -2,15 +2,22 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
 };
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::sync::Notify;
 use worker::{config::Config, run::Stop, telemetry::Status};
 
-use super::{env::SimEnv, launcher::Launcher};
+use super::{
+    env::{MachineClock, SimEnv, Surroundings},
+    freeze::{Freezable, Freezer},
+    launcher::Launcher,
+};
 use crate::{
     plant::Quirks,
     seed::Seed,
@@ -53,14 +60,20 @@ pub struct WorkerHost {
     pub name: Name,
     /// `opencode-N`, the same machine's OpenCode.
     pub opencode: Name,
-    owner: Owner,
+    /// The machine's wall clock.
+    pub clock: MachineClock,
+    /// Whom the processes are charged to, in turn: a zombie's memory is not its successor's.
+    owners: [Owner; 2],
     program: Program,
     outfit: Outfit,
     seed: Seed,
     recorder: Recorder,
     starts: Cell<u64>,
-    /// Of the process that runs, if one does.
-    process: RefCell<Option<Process>>,
+    zombies: Cell<usize>,
+    /// The processes that run, by start: the newest one is the worker, the others are zombies.
+    processes: RefCell<BTreeMap<u64, Process>>,
+    /// Asks for one more process beside those that run.
+    second: Notify,
     /// What the last process left behind is known, or will be at one of the next measurements.
     remains: Cell<Remains>,
 }
@@ -79,86 +92,153 @@ enum Remains {
 struct Process {
     stop: Stop,
     status: Arc<Status>,
+    freezer: Freezer,
     shown: Option<String>,
 }
 
 impl WorkerHost {
-    /// Machine number `index` (from 0). Nothing runs there yet.
+    /// Machine number `index` (from 0) of `count`. Nothing runs there yet.
     #[must_use]
-    pub fn new(index: usize, program: Program, outfit: Outfit, seed: Seed, recorder: &Recorder) -> Self {
+    pub fn new(
+        [index, count]: [usize; 2],
+        program: Program,
+        outfit: Outfit,
+        seed: Seed,
+        recorder: &Recorder,
+    ) -> Self {
         Self {
             name: recorder.name(&format!("worker-{}", index + 1)),
             opencode: recorder.name(&format!("opencode-{}", index + 1)),
-            owner: Owner::worker(index),
+            clock: MachineClock::default(),
+            owners: [Owner::worker(index), Owner::worker(count + index)],
             program,
             outfit,
             seed,
             recorder: recorder.clone(),
             starts: Cell::new(0),
-            process: RefCell::new(None),
+            zombies: Cell::new(0),
+            processes: RefCell::default(),
+            second: Notify::new(),
             remains: Cell::new(Remains::Recorded),
         }
     }
 
-    /// Runs one worker process: what turmoil starts at the beginning and after each end.
+    /// Runs worker processes, one unless there are zombies: what turmoil starts at the beginning and after each end.
     ///
     /// # Errors
     /// None; the signature is turmoil's.
     pub async fn run(self: Rc<Self>) -> turmoil::Result {
         // What the process before this one left open, if it ended by itself; then, at a kill, what this one has.
         network::bury();
+        // A start ends whatever stood still here.
+        self.processes.take();
         let _burial = network::Burial;
-        let worker = Name::clone(&self.name);
-        let boot = self.begin();
-        let exit = Attributed::new(self.owner, (self.program)(boot)).await;
-        self.process.take();
-        self.record(Event::Exited { worker, exit });
+        let mut processes = FuturesUnordered::new();
+        processes.push(Rc::clone(&self).process());
+        while !processes.is_empty() {
+            tokio::select! {
+                biased;
+                Some(()) = processes.next() => {}
+                () = self.second.notified() => processes.push(Rc::clone(&self).process()),
+            }
+        }
         Ok(())
     }
 
-    fn begin(&self) -> Boot {
-        if self.remains.replace(Remains::Unseen) != Remains::Recorded {
+    /// One process, from its start to its end.
+    async fn process(self: Rc<Self>) {
+        let owner = self.owner();
+        let (start, freezer, boot) = self.begin();
+        let exit = Attributed::new(owner, Freezable::new(freezer, (self.program)(boot))).await;
+        self.ended(start, exit);
+    }
+
+    /// Whose memory the newest process has.
+    pub fn owner(&self) -> Owner {
+        self.owners[self.zombies.get() % 2]
+    }
+
+    fn begin(&self) -> (u64, Freezer, Boot) {
+        if self.remains.replace(Remains::Unseen) != Remains::Recorded && self.is_empty() {
             self.record_left();
         }
         self.starts.set(self.starts.get() + 1);
         let start = self.starts.get();
-        let (stop, status) = (Stop::default(), Arc::new(Status::default()));
-        let process = Process { stop: stop.clone(), status: Arc::clone(&status), shown: None };
-        self.process.replace(Some(process));
+        let (stop, status, freezer) = (Stop::default(), Arc::new(Status::default()), Freezer::default());
+        let process = Process {
+            stop: stop.clone(),
+            status: Arc::clone(&status),
+            freezer: freezer.clone(),
+            shown: None,
+        };
+        self.processes.borrow_mut().insert(start, process);
         self.record(Event::WorkerStarted { worker: Name::clone(&self.name), start });
         let random = self.seed.stream(&format!("{}/start/{start}", self.name));
+        let (name, clock) = (Name::clone(&self.name), self.clock.clone());
+        let surroundings = Surroundings { name, clock, freezer: freezer.clone() };
         let Outfit { config, launcher, quirks } = &self.outfit;
-        let env = SimEnv::new(self.owner, random, launcher.clone(), *quirks);
-        Boot { env, config: config.clone(), stop, status }
+        let env = SimEnv::new(self.owner(), random, launcher.clone(), surroundings, *quirks);
+        (start, freezer, Boot { env, config: config.clone(), stop, status })
     }
 
-    /// Whether a process runs.
+    fn ended(&self, start: u64, exit: Exit) {
+        self.processes.borrow_mut().remove(&start);
+        let worker = Name::clone(&self.name);
+        if start < self.starts.get() {
+            // A newer process has taken over; that this one ends by itself is what it should do.
+            return self.record(Event::ZombieExited { worker, start, exit });
+        }
+        self.record(Event::Exited { worker, exit });
+    }
+
+    /// Lets the machine's OpenCode servers die.
+    pub fn crash_opencode(&self) {
+        self.outfit.launcher.crash();
+    }
+
+    /// Whether a process runs that is no zombie.
     pub fn is_up(&self) -> bool {
-        self.process.borrow().is_some()
+        self.processes.borrow().contains_key(&self.starts.get())
     }
 
-    /// Asks the process to end, as SIGTERM does.
+    /// Whether no process runs at all.
+    pub fn is_empty(&self) -> bool {
+        self.processes.borrow().is_empty()
+    }
+
+    /// Asks all processes to end, as SIGTERM does.
     pub fn ask_to_stop(&self) {
-        if let Some(process) = &*self.process.borrow() {
-            self.record(Event::StopAsked { worker: Name::clone(&self.name) });
+        for (start, process) in &*self.processes.borrow() {
+            if *start == self.starts.get() {
+                self.record(Event::StopAsked { worker: Name::clone(&self.name) });
+            }
             process.stop.gracefully.cancel();
         }
     }
 
-    /// Notes that the process is being killed.
+    /// Notes that all processes are being killed.
     pub fn killed(&self) {
-        self.process.replace(None);
+        self.processes.take();
         self.record(Event::Killed { worker: Name::clone(&self.name) });
     }
 
-    /// Whose memory it is.
-    pub fn owner(&self) -> Owner {
-        self.owner
+    /// Makes the process stand still, and starts a second one.
+    pub fn freeze(&self) {
+        if let Some(process) = self.processes.borrow().get(&self.starts.get()) {
+            process.freezer.freeze();
+        }
+        self.zombies.set(self.zombies.get() + 1);
+        self.second.notify_one();
     }
 
-    /// Whether the process is gone and what it left behind is recorded.
+    /// Lets all processes go on.
+    pub fn thaw(&self) {
+        self.processes.borrow().values().for_each(|process| process.freezer.thaw());
+    }
+
+    /// Whether all processes are gone and what they left behind is recorded.
     pub fn has_left(&self) -> bool {
-        self.remains.get() == Remains::Recorded
+        self.is_empty() && self.remains.get() == Remains::Recorded
     }
 
     /// Records how the process is, or once what it left behind.
@@ -172,7 +252,7 @@ impl WorkerHost {
             }
             (false, Remains::Recorded) => return,
         }
-        if let Some(process) = &mut *self.process.borrow_mut() {
+        if let Some(process) = self.processes.borrow_mut().get_mut(&self.starts.get()) {
             let state = format!("{:?}", process.status.phase());
             if process.shown.as_ref() != Some(&state) {
                 let shown = self.recorder.name(&state);
@@ -182,12 +262,12 @@ impl WorkerHost {
             let sessions = process.status.sessions_cached.load(Ordering::Relaxed) as u64;
             self.record(Event::Cache { worker: Name::clone(&self.name), sessions });
         }
-        let (live, peak) = (self.owner.usage().live, self.owner.take_peak());
+        let (live, peak) = (self.owner().usage().live, self.owner().take_peak());
         self.record(Event::Heap { worker: Name::clone(&self.name), live, peak });
     }
 
     fn record_left(&self) {
-        let (bytes, sockets) = (self.owner.usage().live, network::open_streams(self.owner));
+        let (bytes, sockets) = (self.owner().usage().live, network::open_streams(self.owner()));
         self.record(Event::Left { worker: Name::clone(&self.name), bytes, sockets });
     }
 

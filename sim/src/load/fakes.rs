@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     convex::{Listener, Observation},
+    faults::Active,
     hosts::{
         backend::{Backend, Surroundings},
         users::{Answers, People},
@@ -208,7 +209,8 @@ impl Deployed {
         let World { order, plans, execution, recorder, probe, silence } = world;
         let also = Rc::new(move |observation: &Observation<'_>| probe.convex(observation));
         let surroundings = Surroundings { clock: Rc::new(unix_nanos), execution, also };
-        let backend = Backend::load_into(surroundings, &order, &recorder)?;
+        let active = Active::new(order.seed, recorder.clone());
+        let backend = Backend::load_into(surroundings, &order, &recorder, &active)?;
         let mut people = Vec::new();
         for (index, plan) in plans.into_iter().enumerate() {
             let disk = RemoteDisk { machine: index, seeds: seeds.clone() };

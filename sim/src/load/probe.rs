@@ -124,8 +124,10 @@ impl Probe {
         let Some(reply) = self.replies.get_mut(turn) else { return };
         if let Some(due) = reply.due(bytes, interval, at) {
             let added = at.saturating_sub(due);
-            self.added.saturating_record(added);
-            self.added_in_all.saturating_record(added);
+            // Not `saturating_record`: that clamps to what the histogram holds so far.
+            for histogram in [&mut self.added, &mut self.added_in_all] {
+                histogram.record(added).expect("it grows with its values");
+            }
         }
     }
 

@@ -20,6 +20,7 @@ use super::{
     scale,
 };
 use crate::{
+    faults::{self, Action, Condition, Conductor},
     hosts::backend::token,
     marks::Marks,
     oracles::{self, Class, Court},
@@ -29,7 +30,6 @@ use crate::{
     trace::{Event, Exit, Name, Phase, Trace},
     world::{
         Order, RunError,
-        conductor::{Action, Condition, Conductor},
         determinism::{elapsed, join_live_run, wall_clock},
         progress::{Look, Progress},
         recorder::{Recorder, now},
@@ -49,10 +49,11 @@ const MOURNING: Duration = Duration::from_secs(2);
 /// By how much requests may bunch on loopback, on a machine with other work: the throttle's window is shorter by it.
 const SPREAD: Duration = Duration::from_millis(100);
 /// What the oracles of a simulation see and this run cannot.
-const UNSEEN: [&str; 3] = [
+const UNSEEN: [&str; 4] = [
     "the worker's heap (resident memory stands for it)",
     "the sessions that the worker remembers",
     "what the worker says of its own state",
+    "fairness and the distance of heartbeats (their bounds are those of simulated time)",
 ];
 
 /// Runs `order` on this thread.
@@ -144,8 +145,9 @@ impl<'a> Run<'a> {
             .enumerate()
             .map(|(index, (place, _))| Machine::new(load, index, place, fakes.addresses[index], &recorder));
         let machines = machines.collect::<Result<Vec<_>, LoadError>>()?;
-        let restarts = scale::restarts(scenario.planned_restarts(), load.time_scale, duration);
-        let (conductor, looked) = (Conductor::new(restarts), Instant::now());
+        let planned = faults::Plan::draw(scenario, *seed).faults;
+        let restarts = scale::restarts(planned, load.time_scale, duration);
+        let (conductor, looked) = (Conductor::new(restarts, scenario.workers), Instant::now());
         let began = Duration::ZERO;
         Ok(Self {
             load,
@@ -189,7 +191,8 @@ impl<'a> Run<'a> {
     }
 
     fn has_settled(&self) -> bool {
-        !self.conductor.is_someone_away() && self.recorder.with(|all| all.court.pending().is_empty())
+        self.conductor.unfinished().next().is_none()
+            && self.recorder.with(|all| all.court.pending().is_empty())
     }
 
     /// Goes on until `limit`, or until `done`, which is asked at every look.
@@ -255,19 +258,39 @@ impl<'a> Run<'a> {
 
     fn conduct(&mut self) -> Result<(), LoadError> {
         let machines = &self.machines;
-        let condition = |index: usize| {
+        let recorder = &self.recorder;
+        let condition = |index: usize, when| {
             let machine: &Machine = &machines[index];
-            let in_mid_reply = self.recorder.with(|all| all.replies.is_in_middle(&machine.name));
-            Condition { up: machine.running.is_some(), in_mid_reply }
+            let up = machine.running.is_some();
+            recorder.with(|all| {
+                all.stages.tick(now());
+                let (ready, triggered) =
+                    (all.stages.is_ready(&machine.name), all.stages.is_at(&machine.name, when));
+                Condition { up, ready: up && ready, serving: false, triggered }
+            })
         };
         for action in self.conductor.act(elapsed(), condition) {
             match action {
                 Action::Kill(index) => self.kill(index),
                 Action::Stop(index) => self.ask_to_stop(index),
                 Action::Start(index) => self.start(index)?,
+                Action::Begin(number) => {
+                    self.note(number, |fault, kind, worker| Event::FaultBegan { fault, kind, worker })
+                }
+                Action::End(number) => {
+                    self.note(number, |fault, kind, worker| Event::FaultEnded { fault, kind, worker })
+                }
+                Action::Freeze(_) | Action::Thaw(_) => unreachable!("no such fault is kept"),
             }
         }
         Ok(())
+    }
+
+    /// Records that a fault began or ended.
+    fn note(&self, number: usize, event: fn(u64, faults::Kind, Name) -> Event) {
+        let fault = self.conductor.fault(number);
+        let worker = Name::clone(&self.machines[fault.worker].name);
+        self.recorder.record(&self.name, event(number as u64, fault.kind, worker));
     }
 
     fn start(&mut self, index: usize) -> Result<(), LoadError> {
@@ -280,6 +303,7 @@ impl<'a> Run<'a> {
             let command = machine.launch.command.first().map(|word| word.to_string_lossy().into_owned());
             LoadError::Start { command: command.unwrap_or_default(), source }
         })?;
+        self.ledger.lock().spawned(&machine.name, now());
         machine.running = Some(Running { worker, asked: false });
         Ok(())
     }
@@ -425,7 +449,7 @@ impl<'a> Run<'a> {
             let court = &recording.court;
             Ok(Report {
                 schema: SCHEMA,
-                options: report::options(&scenario),
+                options: report::options(&scenario, seed),
                 source: scenario.source,
                 scenario: format!("{}-load", scenario.name),
                 description: scenario.description,

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::scenario::{Between, Plan, PlannedRestart, Replies, Scenario, Time};
+use crate::{
+    faults::{Kind, Planned},
+    scenario::{Between, Plan, Replies, Scenario, Time},
+};
 
 /// How long people and restarts are at work.
 pub(super) fn duration(scenario: &Scenario, scale: f64, limit: Option<Duration>) -> Duration {
@@ -19,14 +22,15 @@ pub(super) fn plan(mut plan: Plan, scale: f64, end: Duration) -> Plan {
     plan
 }
 
-/// The ends of workers before `end`.
-pub(super) fn restarts(restarts: Vec<PlannedRestart>, scale: f64, end: Duration) -> Vec<PlannedRestart> {
-    let scaled = restarts.into_iter().map(|restart| PlannedRestart {
-        at: restart.at.div_f64(scale),
-        down_for: restart.down_for.div_f64(scale),
-        ..restart
+/// The ends of workers before `end`. No other fault can be brought about in real time.
+pub(super) fn restarts(faults: Vec<Planned>, scale: f64, end: Duration) -> Vec<Planned> {
+    let ends = |fault: &Planned| matches!(fault.kind, Kind::Kill | Kind::Stop | Kind::RollingRestart);
+    let scaled = faults.into_iter().filter(ends).map(|fault| Planned {
+        at: fault.at.div_f64(scale),
+        lasts: fault.lasts.div_f64(scale),
+        ..fault
     });
-    scaled.filter(|restart| restart.at < end).collect()
+    scaled.filter(|fault| fault.at < end).collect()
 }
 
 /// How fast the models are.
@@ -41,11 +45,15 @@ pub(super) fn replies(replies: &Replies, scale: f64) -> Replies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seed::Seed;
+    use crate::{faults, seed::Seed};
+
+    fn planned(scenario: &Scenario) -> Vec<Planned> {
+        faults::Plan::draw(scenario, Seed(1)).faults
+    }
 
     fn scenario() -> Scenario {
         let source = "duration = '100s'\n[workload]\nturns = 50\nend_sessions = 3\n\
-                      [[restarts]]\nat = '20s'\nkind = 'kill'\n[[restarts]]\nat = '80s'\nkind = 'stop'\ndown_for = '4s'";
+                      [[faults]]\nat = '20s'\nkind = 'kill'\n[[faults]]\nat = '80s'\nkind = 'stop'\nfor = '4s'";
         Scenario::parse("some.toml", "some", source).unwrap()
     }
 
@@ -59,8 +67,8 @@ mod tests {
         assert!(
             whole.messages.iter().zip(&fast.messages).all(|(slow, fast)| slow.at.div_f64(2.0) == fast.at)
         );
-        let restarts = restarts(scenario.planned_restarts(), 2.0, end);
-        let times = restarts.iter().map(|restart| (restart.at.as_secs(), restart.down_for.as_secs()));
+        let restarts = restarts(planned(&scenario), 2.0, end);
+        let times = restarts.iter().map(|restart| (restart.at.as_secs(), restart.lasts.as_secs()));
         assert_eq!(times.collect::<Vec<_>>(), [(10, 1), (40, 2)]);
         let models = replies(&scenario.replies, 2.0);
         assert_eq!(models.pace.max.0 * 2, scenario.replies.pace.max.0);
@@ -74,7 +82,7 @@ mod tests {
         let cut = plan(Plan::draw(&scenario, Seed(1), 0), 1.0, end);
         assert!((1..50).contains(&cut.messages.len()));
         assert!(cut.messages.iter().all(|message| message.at < end));
-        assert_eq!(restarts(scenario.planned_restarts(), 1.0, end).len(), 1);
+        assert_eq!(restarts(planned(&scenario), 1.0, end).len(), 1);
         assert_eq!(duration(&scenario, 1.0, Some(Duration::from_secs(900))), Duration::from_secs(100));
     }
 }

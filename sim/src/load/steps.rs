@@ -92,8 +92,9 @@ impl Rising {
     /// If the numbers are beyond what a scenario allows.
     pub fn scenario(&self) -> Result<Scenario, ScenarioError> {
         let length = self.ramp() + SETTLING + self.hold + TAIL;
-        let deltas = (length.as_secs_f64() * f64::from(self.deltas_per_second)).ceil();
-        let (pace, most) = (1000 / self.deltas_per_second.max(1), self.most());
+        // Timers are half a millisecond late on average, and more on a busy machine.
+        let pace = (1000 / self.deltas_per_second.max(1)).max(2) - 1;
+        let (deltas, most) = (length.as_millis().div_ceil(pace.into()), self.most());
         let text = format!(
             "description = 'a load that rises in steps, {rate} deltas per second and turn'
             duration = '{duration}ms'
@@ -115,7 +116,7 @@ impl Rising {
             bytes_per_call = '4MiB'",
             rate = self.deltas_per_second,
             duration = self.duration().as_millis(),
-            bytes = deltas * 20.0,
+            bytes = deltas * 20,
         );
         Scenario::parse("limits", "limits", &text)
     }

@@ -2,14 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use crate::trace::{Event, Fact, Micros, Name};
+use crate::{
+    faults::Kind,
+    trace::{Event, Fact, Micros, Name},
+};
 
 /// Follows every worker's surroundings. A worker is *calm* while it says that it is ready, a connection of it to the
-/// backend is open, and nobody has asked it to stop.
+/// backend is open, nobody has asked it to stop, and no fault hampers what they say to each other.
 #[derive(Debug, Default)]
 pub(super) struct Calm {
     workers: BTreeMap<Name, Surroundings>,
 }
+
+/// How long a fault is felt after its end (µs). A stream that lost what the worker sent, while the server's pings still
+/// arrive, is given up by the server alone, after 120 s; then come pauses of up to 15 s, twice that with jitter.
+const AFTERMATH: Micros = 150_000_000;
 
 #[derive(Debug, Default)]
 struct Surroundings {
@@ -17,7 +24,9 @@ struct Surroundings {
     stopping: bool,
     /// An old connection may be seen to end after a new one was opened.
     connections: u64,
-    /// When any of these changed last.
+    /// Faults that hamper it.
+    faults: u64,
+    /// When any of these changed last; after a fault, when it is felt no more.
     since: Micros,
 }
 
@@ -38,20 +47,36 @@ impl Calm {
             Event::Disconnected { client } => {
                 self.change(client, fact.at, |w| w.connections = w.connections.saturating_sub(1));
             }
+            Event::FaultBegan { kind, worker, .. } if kind.hampers_backend() => {
+                self.hamper(*kind, worker, |w| (w.faults, w.since) = (w.faults + 1, w.since.max(fact.at)));
+            }
+            Event::FaultEnded { kind, worker, .. } if kind.hampers_backend() => {
+                let felt = fact.at + AFTERMATH;
+                self.hamper(*kind, worker, |w| (w.faults, w.since) = (w.faults.saturating_sub(1), felt));
+            }
             _ => {}
         }
+    }
+
+    /// A restart of the deployment concerns all workers, whatever worker it was drawn for.
+    fn hamper(&mut self, kind: Kind, worker: &Name, change: impl Fn(&mut Surroundings)) {
+        self.workers.entry(Name::clone(worker)).or_default();
+        let concerned =
+            self.workers.iter_mut().filter(|(name, _)| kind == Kind::ConvexRestart || *name == worker);
+        concerned.for_each(|(_, surroundings)| change(surroundings));
     }
 
     /// Since when the worker has been calm; `None` if it is not.
     pub(super) fn since(&self, worker: &str) -> Option<Micros> {
         let worker = self.workers.get(worker)?;
-        (worker.ready && !worker.stopping && worker.connections > 0).then_some(worker.since)
+        (worker.ready && !worker.stopping && worker.connections > 0 && worker.faults == 0)
+            .then_some(worker.since)
     }
 
     fn change(&mut self, worker: &Name, at: Micros, change: impl FnOnce(&mut Surroundings)) {
         let worker = self.workers.entry(Name::clone(worker)).or_default();
         change(worker);
-        worker.since = at;
+        worker.since = worker.since.max(at);
     }
 }
 

@@ -6,12 +6,12 @@ use super::{Oracle, Verdict};
 use crate::trace::{Caller, Digest, Event, Fact, Micros, Name, ReplyOutcome, TurnState};
 
 /// The moment that `seconds` after the start is, in µs.
-pub(super) fn at(seconds: f64) -> Micros {
+pub(crate) fn at(seconds: f64) -> Micros {
     u64::try_from(Duration::from_secs_f64(seconds).as_micros()).unwrap()
 }
 
 /// Shows `facts` to `oracle` and returns what it says: violations first, then what it waits for.
-pub(super) fn judge(
+pub(crate) fn judge(
     mut oracle: impl Oracle,
     facts: impl IntoIterator<Item = (Micros, Event)>,
 ) -> Vec<String> {
@@ -44,74 +44,74 @@ fn host_of(event: &Event) -> &'static str {
     }
 }
 
-pub(super) fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::from(text)
 }
 
 /// A turn `turn` in session `s1`, sent at `created` (Unix ms), with the text `text of <turn>`.
-pub(super) fn sent(turn: &str, created: f64) -> Event {
+pub(crate) fn sent(turn: &str, created: f64) -> Event {
     let text = Name::from(format!("text of {turn}"));
     Event::Sent { turn: name(turn), session: name("s1"), worker: name("worker-1"), created, text }
 }
 
-pub(super) fn changed(turn: &str, from: TurnState, to: TurnState) -> Event {
+pub(crate) fn changed(turn: &str, from: TurnState, to: TurnState) -> Event {
     changed_with(turn, from, to, None)
 }
 
-pub(super) fn changed_with(turn: &str, from: TurnState, to: TurnState, chunks: Option<u64>) -> Event {
+pub(crate) fn changed_with(turn: &str, from: TurnState, to: TurnState, chunks: Option<u64>) -> Event {
     let (session, worker) = (name("s1"), name("worker-1"));
     Event::TurnChanged { turn: name(turn), session, worker, from, to, epoch: Some(1), chunks, error: None }
 }
 
-pub(super) fn claimed(turn: &str) -> Event {
+pub(crate) fn claimed(turn: &str) -> Event {
     changed(turn, TurnState::Pending, TurnState::Claimed)
 }
 
-pub(super) fn completed(turn: &str, chunks: u64) -> Event {
+pub(crate) fn completed(turn: &str, chunks: u64) -> Event {
     changed_with(turn, TurnState::Claimed, TurnState::Completed, Some(chunks))
 }
 
-pub(super) fn chunk(turn: &str, sequence: u64, total: &str) -> Event {
+pub(crate) fn chunk(turn: &str, sequence: u64, total: &str) -> Event {
     Event::ChunkWritten { turn: name(turn), sequence, bytes: 1, total: Digest::of(total) }
 }
 
 /// A prompt with the text of `turn`.
-pub(super) fn prompted(turn: &str) -> Event {
+pub(crate) fn prompted(turn: &str) -> Event {
     let text = Name::from(format!("text of {turn}"));
     Event::Prompted { opencode_session: name("ses_1"), message: Name::from(format!("msg_{turn}")), text }
 }
 
-pub(super) fn replied(turn: &str, reply: &str) -> Event {
+pub(crate) fn replied(turn: &str, reply: &str) -> Event {
     let (opencode_session, message) = (name("ses_1"), Name::from(format!("msg_{turn}")));
     Event::ReplyEnded { opencode_session, message, reply: Digest::of(reply), outcome: ReplyOutcome::Finished }
 }
 
-pub(super) fn epoch(epoch: u64, stale_before: f64) -> Event {
+pub(crate) fn epoch(epoch: u64, stale_before: f64) -> Event {
     Event::EpochBegan { worker: name("worker-1"), epoch, stale_before }
 }
 
-pub(super) fn started(start: u64) -> Event {
+pub(crate) fn started(start: u64) -> Event {
     Event::WorkerStarted { worker: name("worker-1"), start }
 }
 
-pub(super) fn ready() -> Event {
+pub(crate) fn ready() -> Event {
     Event::Ready { worker: name("worker-1"), epoch: 1 }
 }
 
 /// A call by the worker that read so much.
-pub(super) fn executed(documents_read: u64, bytes_read: u64) -> Event {
+pub(crate) fn executed(documents_read: u64, bytes_read: u64) -> Event {
     Call { read: (documents_read, bytes_read), ..Call::default() }.event()
 }
 
 /// A call by the worker.
-pub(super) struct Call {
-    pub(super) function: &'static str,
+pub(crate) struct Call {
+    pub(crate) function: &'static str,
     /// Documents and bytes.
-    pub(super) read: (u64, u64),
+    pub(crate) read: (u64, u64),
     /// Documents.
-    pub(super) written: u64,
-    pub(super) epoch: Option<u64>,
-    pub(super) error: Option<&'static str>,
+    pub(crate) written: u64,
+    pub(crate) epoch: Option<u64>,
+    pub(crate) error: Option<&'static str>,
 }
 
 impl Default for Call {
@@ -121,7 +121,7 @@ impl Default for Call {
 }
 
 impl Call {
-    pub(super) fn event(self) -> Event {
+    pub(crate) fn event(self) -> Event {
         Event::Executed {
             function: name(self.function),
             caller: Caller::Worker(name("worker-1")),

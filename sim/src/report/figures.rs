@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::trace::{Caller, Event, Fact, Micros, Name, TurnState};
+use crate::{
+    faults::Kind,
+    trace::{Caller, Event, Fact, Micros, Name, TurnState},
+};
 
 /// Collects figures from facts.
 pub struct Figures {
@@ -23,6 +26,16 @@ pub struct Figures {
     peak_heap: BTreeMap<Name, i64>,
     up: i64,
     counts: Counts,
+    faults: BTreeMap<Kind, FaultFigures>,
+}
+
+/// How often faults of one kind came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct FaultFigures {
+    /// Faults that began.
+    pub begun: u64,
+    /// Opportunities that they struck: requests, mutations, events, sessions.
+    pub struck: u64,
 }
 
 /// Simple counts.
@@ -144,6 +157,9 @@ pub struct Summary {
     /// Simple counts.
     #[serde(flatten)]
     pub counts: Counts,
+    /// Faults by kind.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub faults: BTreeMap<Kind, FaultFigures>,
 }
 
 impl Default for Figures {
@@ -163,6 +179,7 @@ impl Default for Figures {
             peak_heap: BTreeMap::new(),
             up: 0,
             counts: Counts::default(),
+            faults: BTreeMap::new(),
         }
     }
 }
@@ -302,7 +319,9 @@ impl Figures {
                 counts.kills += 1;
                 self.up -= 1;
             }
-            Event::Exited { .. } => self.up -= 1,
+            Event::Exited { .. } | Event::ZombieExited { .. } => self.up -= 1,
+            Event::FaultBegan { kind, .. } => self.faults.entry(*kind).or_default().begun += 1,
+            Event::FaultStruck { kind, .. } => self.faults.entry(*kind).or_default().struck += 1,
             Event::StopAsked { .. } => counts.stops += 1,
             Event::ServerStarted => counts.server_starts += 1,
             Event::EventStreamOpened => counts.event_streams += 1,
@@ -399,6 +418,7 @@ impl Figures {
             worker_calls_per_turn: per_turn,
             peak_heap: self.peak_heap.clone(),
             counts: self.counts,
+            faults: self.faults.clone(),
         }
     }
 }

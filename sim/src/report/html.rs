@@ -89,6 +89,7 @@ fn body(report: &Report) -> Markup {
         section {
             h2 { "What happened when" }
             (time::workers(report, &axis))
+            (time::faults(report, &axis))
             (plots::over_time(report, &axis))
         }
         section {

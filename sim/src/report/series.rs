@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::trace::{Event, Exit, Fact, Micros, Name, Phase, TurnState};
+use crate::{
+    faults::Kind,
+    trace::{Event, Exit, Fact, Micros, Name, Phase, TurnState},
+};
 
 /// Points of a line, at most. A run that goes on longer gets wider buckets.
 const POINTS: usize = 600;
@@ -55,6 +58,12 @@ pub enum Moment {
     Stopped(Name),
     /// A worker ended with an error.
     Failed(Name),
+    /// An older process of a worker ended, while a newer one runs.
+    ZombieEnded(Name),
+    /// The fault of this number began.
+    FaultBegan(u64, Kind, Name),
+    /// The fault of this number ended.
+    FaultEnded(u64, Kind, Name),
     /// The run entered a phase.
     Phase(Phase),
 }
@@ -232,6 +241,13 @@ impl Series {
                 let ended = if *exit == Exit::Stopped { Moment::Stopped } else { Moment::Failed };
                 ended(Name::clone(worker))
             }
+            Event::ZombieExited { worker, .. } => Moment::ZombieEnded(Name::clone(worker)),
+            Event::FaultBegan { fault, kind, worker } => {
+                Moment::FaultBegan(*fault, *kind, Name::clone(worker))
+            }
+            Event::FaultEnded { fault, kind, worker } => {
+                Moment::FaultEnded(*fault, *kind, Name::clone(worker))
+            }
             Event::PhaseBegan { phase } => Moment::Phase(*phase),
             _ => return,
         };
@@ -356,9 +372,9 @@ mod tests {
             files: 9,
         };
         let killed = Event::Killed { worker: name("w") };
-        let line = timeline(350_000, [(0, process(10)), (100_000, process(60)), (300_000, killed)]);
-        check(&line, Measure::Processor, &[0, 50, 50, 0]);
-        check(&line, Measure::Resident, &[7, 7, 7, 7]);
+        let line = timeline(450_000, [(0, process(10)), (100_000, process(60)), (300_000, killed)]);
+        check(&line, Measure::Processor, &[0, 50, 50, 50, 0]);
+        check(&line, Measure::Resident, &[7, 7, 7, 7, 0]);
     }
 
     #[test]

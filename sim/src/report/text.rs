@@ -5,14 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 
 use super::{Report, Verdict, figures::Summary, load};
-use crate::{
-    load::figures::LoadFigures,
-    marks::unreached,
-    oracles::Violation,
-    plant::Plant,
-    scenario::{Ending, PlannedRestart, Time, Trigger},
-    seed::Seed,
-};
+use crate::{load::figures::LoadFigures, marks::unreached, oracles::Violation, plant::Plant, seed::Seed};
 
 /// What is printed before a run: everything that decides it.
 #[must_use]
@@ -46,6 +39,9 @@ pub fn summary(report: &Report, styled: bool) -> String {
     let _ = writeln!(text, "\n{}", latencies(&report.figures));
     if !report.figures.functions.is_empty() {
         let _ = writeln!(text, "\n{}", functions(&report.figures));
+    }
+    if !report.figures.faults.is_empty() {
+        let _ = writeln!(text, "\n{}", faults(&report.figures));
     }
     let _ = writeln!(text, "\n{}", run(report));
     if let Some(load) = &report.load {
@@ -150,6 +146,14 @@ fn functions(figures: &Summary) -> Table {
     table(["backend function", "calls", "reruns", "conflicts", "errors", "documents", "read"], rows)
 }
 
+fn faults(figures: &Summary) -> Table {
+    let rows = figures.faults.iter().map(|(kind, faults)| {
+        let struck = if kind.strikes() { faults.struck.to_string() } else { "".into() };
+        [kind.to_string(), faults.begun.to_string(), struck]
+    });
+    table(["faults", "began", "struck"], rows)
+}
+
 fn real_time(load: &LoadFigures) -> String {
     let rows = load::rows(load).into_iter().map(|(name, value)| [name, value]);
     let mut text = left(["in real time", ""], rows).to_string();
@@ -231,19 +235,6 @@ pub(super) fn meaning(verdict: Verdict) -> &'static str {
         Verdict::Liveness => "something promised did not happen",
         Verdict::Interrupted => "nothing is proved",
     }
-}
-
-pub(super) fn restart(restart: &PlannedRestart) -> String {
-    let how = match restart.kind {
-        Ending::Kill => "kill",
-        Ending::Stop => "stop",
-    };
-    let when = match restart.when {
-        Trigger::Time => "",
-        Trigger::InMidReply => " in mid-reply",
-    };
-    let (worker, at, away) = (restart.worker + 1, Time(restart.at), Time(restart.down_for));
-    format!("{how} worker-{worker} at {at}{when} for {away}")
 }
 
 pub(super) fn percent(share: f64) -> String {

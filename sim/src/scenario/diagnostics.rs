@@ -55,7 +55,7 @@ impl Diagnostic {
         Self {
             path: path.to_owned(),
             source: source.to_owned(),
-            label: if help.is_some() { "no such key".into() } else { "here".into() },
+            label: if help.is_some() { unknown(&title).into() } else { "here".into() },
             span: visible(source, error.span().unwrap_or(0..0)),
             title,
             help,
@@ -80,6 +80,11 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "scenario `{}`: {}", self.path, self.title)
     }
+}
+
+/// `unknown field …` or `unknown variant …`.
+fn unknown(message: &str) -> &'static str {
+    if message.starts_with("unknown variant") { "no such name" } else { "no such key" }
 }
 
 /// A place that can be pointed at: an empty one becomes the text before it in its line.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::{Rng, seq::SliceRandom};
 
-use super::{Arrival, Ending, Scenario, Spread, Trigger};
+use super::{Arrival, Scenario, Spread};
 use crate::seed::Seed;
 
 /// One worker's world and what happens to it.
@@ -73,21 +73,6 @@ pub struct EndSession {
     pub session: usize,
 }
 
-/// An end of a worker and its start after that.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PlannedRestart {
-    /// Which worker, from 0.
-    pub worker: usize,
-    /// The earliest moment.
-    pub at: Duration,
-    /// How it ends.
-    pub kind: Ending,
-    /// What to wait for.
-    pub when: Trigger,
-    /// How long it stays away.
-    pub down_for: Duration,
-}
-
 impl Plan {
     /// The plan of worker `worker` (from 0).
     #[must_use]
@@ -115,26 +100,6 @@ impl Plan {
             ends: draw_ends(scenario, sessions, &mut stream("ends")),
             direct: draw_direct(scenario, &mut stream("direct")),
         }
-    }
-}
-
-/// The restarts of a scenario, in order of time.
-pub(super) fn restarts(scenario: &Scenario) -> Vec<PlannedRestart> {
-    let plan = |restart: &super::Restart| PlannedRestart {
-        worker: usize::try_from(*restart.worker.get_ref() - 1).expect("validated"),
-        at: restart.at.get_ref().0,
-        kind: restart.kind,
-        when: restart.when,
-        down_for: restart.down_for.0,
-    };
-    scenario.restarts.iter().map(plan).collect()
-}
-
-impl Scenario {
-    /// The restarts, in order of time.
-    #[must_use]
-    pub fn planned_restarts(&self) -> Vec<PlannedRestart> {
-        restarts(self)
     }
 }
 

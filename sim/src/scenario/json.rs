@@ -131,7 +131,7 @@ mod tests {
         check("[workload]", "workload");
         check("[[workload.messages]]", "workload/messages/items");
         check("[replies]", "replies");
-        check("[[restarts]]", "restarts/items");
+        check("[[faults]]", "faults/items");
         check("[limits]", "limits");
         check("[liveness]", "liveness");
         check("[gate]", "gate");

@@ -8,7 +8,10 @@ use toml::Spanned;
 use worker::config::Settings;
 
 use super::values::{Between, Bytes, Share, Time};
-use crate::seed::Seed;
+use crate::{
+    faults::{Fault, Swarm},
+    seed::Seed,
+};
 
 /// A scenario as it stands in its file: shape checked, sense not yet.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -57,9 +60,12 @@ pub struct Raw {
     /// What the models say.
     #[serde(default)]
     pub replies: Replies,
-    /// Ends and starts of workers.
+    /// What goes wrong.
     #[serde(default)]
-    pub restarts: Vec<Restart>,
+    pub faults: Vec<Fault>,
+    /// What goes wrong besides, drawn anew by each seed.
+    #[serde(default)]
+    pub swarm: Option<Swarm>,
     /// What the oracles enforce.
     #[serde(default)]
     pub limits: Limits,
@@ -309,48 +315,6 @@ impl Default for Replies {
     }
 }
 
-/// One end of a worker, and its start after that.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Restart {
-    /// Which worker, from 1.
-    #[serde(default = "defaults::first")]
-    #[schemars(with = "u64")]
-    pub worker: Spanned<u64>,
-    /// When; with `when`, the earliest moment.
-    #[schemars(with = "Time")]
-    pub at: Spanned<Time>,
-    /// How it ends.
-    pub kind: Ending,
-    /// What to wait for.
-    #[serde(default)]
-    pub when: Trigger,
-    /// How long it stays away.
-    #[serde(default = "defaults::down_for")]
-    pub down_for: Time,
-}
-
-/// How a worker ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ending {
-    /// At once, as by SIGKILL; its OpenCode server dies with it.
-    Kill,
-    /// As asked, as by SIGTERM.
-    Stop,
-}
-
-/// What a restart waits for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Trigger {
-    /// Its time alone.
-    #[default]
-    Time,
-    /// A reply of which a part is stored and which has not ended.
-    InMidReply,
-}
-
 /// What the oracles enforce.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -465,9 +429,5 @@ mod defaults {
 
     pub(super) fn first() -> Spanned<u64> {
         unplaced(1)
-    }
-
-    pub(super) fn down_for() -> Time {
-        Time::from_millis(2000)
     }
 }

@@ -15,7 +15,7 @@ use super::{
     unix_nanos,
 };
 use crate::{
-    convex::{Convex, Identity, LoadError, Observation, Options, SyncOptions, sources},
+    convex::{Convex, Identity, LoadError, NoFaults, Observation, Options, SyncOptions, sources},
     hosts::backend::SOURCES,
     seed::Seed,
 };
@@ -114,6 +114,7 @@ impl Deployment {
 fn load(bells: Bells) -> Result<Convex, ServeError> {
     let sources = sources::read_directory(Path::new(SOURCES)).map_err(ServeError::Sources)?;
     let options = Options {
+        faults: Rc::new(NoFaults),
         seed: Seed::from_system().0,
         clock: Rc::new(unix_nanos),
         execution_latency: EXECUTION,

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The lists whose items can be left out one by one, by their path.
-pub const LISTS: [&[&str]; 3] = [&["faults"], &["restarts"], &["workload", "messages"]];
+pub const LISTS: [&[&str]; 2] = [&["faults"], &["workload", "messages"]];
 /// The tables that can be left out, each as a whole.
 pub const TABLES: [&str; 1] = ["swarm"];
 /// The keys of an item that say when something happens.
@@ -261,7 +261,7 @@ mod tests {
         let text = "duration = '1min'\nworkers = 2\n[population]\nsessions = 9\nmissing_in_opencode = 8\n[workload]\nturns = 0\n\
                     [[workload.messages]]\nsession = 7\nat = '5s'\nnumber = 1\nbytes = 40\n\
                     [[workload.messages]]\nsession = 7\nat = '50s'\nnumber = 2\nbytes = 40\n\
-                    [[restarts]]\nworker = 2\nat = '5s'\nkind = 'kill'";
+                    [[faults]]\nworker = 2\nat = '5s'\nkind = 'kill'";
         let case = Case::new(text, "some", Seed(3)).unwrap();
         let small = case.with(|table| {
             set(table, &["workers"], 1.into());

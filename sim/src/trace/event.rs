@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Digest, Name};
+use crate::faults::Kind;
 
 /// The states of a turn: `pending → claimed → completed | failed | expired`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -226,6 +227,17 @@ pub enum Event {
     /// A worker panicked.
     Panicked { worker: Name, message: Name },
 
+    /// An older process of a worker, which had stood still while a newer one started, ended.
+    ZombieExited { worker: Name, start: u64, exit: Exit },
+
+    // ── Faults. `fault` is its number in the plan, `worker` the one that it concerns. ──
+    /// A fault began.
+    FaultBegan { fault: u64, kind: Kind, worker: Name },
+    /// A fault struck one opportunity: a request, a mutation, an event, a session.
+    FaultStruck { fault: u64, kind: Kind, worker: Name },
+    /// A fault was over, or was healed.
+    FaultEnded { fault: u64, kind: Kind, worker: Name },
+
     // ── The run ──
     /// The backend's functions were loaded: the digest of their sources, bugs planted into them included. Nothing that
     /// they do comes before it, so two runs of different sources differ here first.
@@ -273,7 +285,11 @@ impl Event {
             | Self::StopAsked { worker }
             | Self::Left { worker, .. }
             | Self::Panicked { worker, .. }
-            | Self::Exited { worker, .. } => among(&[worker]),
+            | Self::Exited { worker, .. }
+            | Self::ZombieExited { worker, .. }
+            | Self::FaultBegan { worker, .. }
+            | Self::FaultStruck { worker, .. }
+            | Self::FaultEnded { worker, .. } => among(&[worker]),
             Self::Connected { client } | Self::Disconnected { client } => among(&[client]),
             Self::Prompted { opencode_session, message, text } => among(&[opencode_session, message, text]),
             Self::ReplyEnded { opencode_session, message, .. } => among(&[opencode_session, message]),

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{conductor::Replies, determinism, memory::unattributed};
+use super::{determinism, memory::unattributed};
 use crate::{
+    faults::Stages,
     marks::Marks,
     oracles::Court,
     report::{Figures, Series},
@@ -25,8 +26,8 @@ pub struct Recording {
     pub series: Series,
     /// States worth reaching.
     pub marks: Marks,
-    /// Replies in the middle.
-    pub replies: Replies,
+    /// How far each turn is.
+    pub stages: Stages,
     /// Others who follow the facts of this run.
     pub followers: Vec<Follower>,
     /// Whether the report is made: then nothing is recorded any more.
@@ -44,10 +45,10 @@ impl Recorder {
     #[must_use]
     pub fn new(trace: Trace, court: Court, marks: Marks) -> Self {
         let (figures, series) = (Figures::default(), Series::default());
-        let (replies, names) = (Replies::default(), Names::default());
+        let (stages, names) = (Stages::default(), Names::default());
         let followers = Vec::new();
         let closed = false;
-        let recording = Recording { trace, court, figures, series, marks, replies, followers, closed, names };
+        let recording = Recording { trace, court, figures, series, marks, stages, followers, closed, names };
         Self(Arc::new(Mutex::new(recording)))
     }
 
@@ -68,7 +69,7 @@ impl Recorder {
             recording.figures.observe(&fact);
             recording.series.observe(&fact);
             recording.marks.observe(&fact);
-            recording.replies.observe(&fact);
+            recording.stages.observe(&fact);
             recording.followers.iter_mut().for_each(|follower| follower(&fact));
             recording.trace.record(fact.clone());
             recording.court.observe(&fact, &recording.trace);

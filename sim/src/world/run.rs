@@ -2,7 +2,6 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    rc::Rc,
     time::{Duration, SystemTime},
 };
 
@@ -10,18 +9,18 @@ use turmoil::Sim;
 
 use super::{
     Order, RunError,
-    conductor::{Action, Condition, Conductor},
     determinism::{self, EPOCH, wall_clock},
+    injector::Injector,
     memory::Owner,
     network, panics,
     progress::{Look, Progress},
     recorder::{Recorder, now},
 };
 use crate::{
-    hosts::{self, worker::WorkerHost},
+    faults::Active,
+    hosts::{self, Settled},
     marks::Marks,
     oracles::{self, Class, Court},
-    plant::Plant,
     report::{self, Engine, Report, SCHEMA, TraceSummary, Verdict},
     trace::{Event, Name, Phase, Trace},
 };
@@ -67,8 +66,9 @@ struct World {
     sim: Sim<'static>,
     recorder: Recorder,
     name: Name,
-    workers: Vec<Rc<WorkerHost>>,
-    conductor: Conductor,
+    settled: Settled,
+    injector: Injector,
+    options: Vec<(&'static str, String)>,
     steps: u64,
     measured: Duration,
 }
@@ -78,9 +78,12 @@ impl World {
         let mut sim = network_of(&order);
         let name = recorder.name("world");
         recorder.record(&name, Event::PhaseBegan { phase: Phase::Safety });
-        let workers = hosts::populate(&mut sim, &order, &recorder)?;
-        let conductor = Conductor::new(order.scenario.planned_restarts());
-        Ok(Self { order, sim, recorder, name, workers, conductor, steps: 0, measured: Duration::ZERO })
+        let active = Active::new(order.seed, recorder.clone());
+        let settled = hosts::populate(&mut sim, &order, &recorder, &active)?;
+        let options = report::options(&order.scenario, order.seed);
+        let injector = Injector::new(&order, active, &recorder);
+        let (steps, measured) = (0, Duration::ZERO);
+        Ok(Self { order, sim, recorder, name, settled, injector, options, steps, measured })
     }
 
     /// Lives through all phases.
@@ -101,27 +104,30 @@ impl World {
     }
 
     fn heal(&mut self) {
-        self.conductor.heal();
+        self.injector.heal(&mut self.sim, &self.settled);
         self.recorder.record(&self.name, Event::PhaseBegan { phase: Phase::Liveness });
     }
 
     fn has_settled(&self) -> bool {
-        !self.conductor.is_someone_away()
+        self.injector.pending().is_none()
             && self.recorder.with(|recording| recording.court.pending().is_empty())
     }
 
     fn convict_pending(&self) {
+        if let Some(reason) = self.injector.pending() {
+            self.raise("faults", Class::Liveness, reason);
+        }
         self.recorder.with(|recording| recording.court.convict_pending(now(), &recording.trace));
     }
 
     /// Asks every worker to end, and sees that it does.
     fn close(&mut self, progress: &Progress) -> Result<Ended, RunError> {
         self.recorder.record(&self.name, Event::PhaseBegan { phase: Phase::Closing });
-        self.workers.iter().filter(|worker| worker.is_up()).for_each(|worker| worker.ask_to_stop());
+        self.settled.workers.iter().for_each(|worker| worker.ask_to_stop());
         let limit = self.sim.elapsed() + CLOSING;
-        let gone = |world: &Self| world.workers.iter().all(|worker| worker.has_left());
+        let gone = |world: &Self| world.settled.workers.iter().all(|worker| worker.has_left());
         let ended = self.step_until(progress, limit, gone)?;
-        for worker in self.workers.iter().filter(|worker| worker.is_up()) {
+        for worker in self.settled.workers.iter().filter(|worker| !worker.is_empty()) {
             let message = format!("{} has not ended {CLOSING:?} after it was asked to", worker.name);
             self.raise("lifecycle", Class::Liveness, message);
         }
@@ -147,7 +153,7 @@ impl World {
             if !self.step()? {
                 return Ok(Ended::Panicked);
             }
-            self.conduct();
+            self.injector.step(&mut self.sim, &self.settled);
             if self.steps.is_multiple_of(SHOW) {
                 self.show(progress);
             }
@@ -183,54 +189,15 @@ impl World {
     /// Reports the worker's panic, if there was one.
     fn panicked(&self) -> Option<()> {
         let panicked = panics::take().filter(|panicked| panicked.owner != Owner::NOBODY)?;
-        let worker = self.workers.iter().find(|worker| worker.owner() == panicked.owner)?;
+        let worker = self.settled.workers.iter().find(|worker| worker.owner() == panicked.owner)?;
         let message = self.recorder.name(&panicked.message);
         self.recorder.record(&worker.name, Event::Panicked { worker: Name::clone(&worker.name), message });
         Some(())
     }
 
-    fn conduct(&mut self) {
-        let elapsed = self.sim.elapsed();
-        let condition = |index: usize| {
-            let worker = &self.workers[index];
-            let in_mid_reply = self.recorder.with(|recording| recording.replies.is_in_middle(&worker.name));
-            Condition { up: worker.is_up(), in_mid_reply }
-        };
-        for action in self.conductor.act(elapsed, condition) {
-            match action {
-                Action::Kill(index) => self.kill(index),
-                Action::Stop(index) => self.workers[index].ask_to_stop(),
-                Action::Start(index) => self.start(index),
-            }
-        }
-    }
-
-    /// Kills a worker, and its OpenCode server as production's parent-death signal does.
-    fn kill(&mut self, index: usize) {
-        let worker = Rc::clone(&self.workers[index]);
-        worker.killed();
-        let survives = self.order.plants.contains(&Plant::OrphanServer);
-        for host in [Some(&worker.name), (!survives).then_some(&worker.opencode)].into_iter().flatten() {
-            network::set_down(host, true);
-            network::end_software(|| self.sim.crash(&**host));
-        }
-        self.measure();
-    }
-
-    fn start(&mut self, index: usize) {
-        let worker = Rc::clone(&self.workers[index]);
-        for host in [&worker.opencode, &worker.name] {
-            network::set_down(host, false);
-        }
-        if !self.sim.is_host_running(&*worker.opencode) {
-            self.sim.bounce(&*worker.opencode);
-        }
-        network::end_software(|| self.sim.bounce(&*worker.name));
-    }
-
     fn measure(&mut self) {
         self.measured = self.sim.elapsed();
-        self.workers.iter().for_each(|worker| worker.measure());
+        self.settled.workers.iter().for_each(|worker| worker.measure());
     }
 
     fn show(&self, progress: &Progress) {
@@ -254,7 +221,7 @@ impl World {
             let court = &recording.court;
             Ok(Report {
                 schema: SCHEMA,
-                options: report::options(&scenario),
+                options: self.options,
                 scenario: scenario.name,
                 source: scenario.source,
                 description: scenario.description,

@@ -7,7 +7,7 @@ use super::plan::{InConvex, fingerprint};
 use crate::opencode::OpencodeSessionId;
 
 const ROWS: usize = 64;
-const PLACES: usize = 4;
+const PLACES: usize = 8;
 /// The title of a session that no chat is linked with. No other session is so unlucky but once in 2^64.
 const ABSENT: u64 = 0;
 
@@ -19,7 +19,7 @@ struct Place {
     title: u64,
 }
 
-/// See the file's comment. 4 KiB, from the first session on.
+/// See the file's comment. 8 KiB, from the first session on.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// In each row whoever came last stands first.

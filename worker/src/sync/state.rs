@@ -110,8 +110,9 @@ pub struct State {
     /// What Convex has noted of that.
     noted: u64,
     noted_at: Duration,
-    /// The latest use of a session that was seen (ms).
-    seen: u64,
+    /// The latest use of a session that was listed (ms). Events do not move it: what another process did before them
+    /// is not heard of, and the next listing must still find it.
+    horizon: u64,
     listing: Listing,
     scrub: Scrub,
     /// No batch before this moment, unless it is a full one.
@@ -146,7 +147,7 @@ impl State {
             synced: None,
             noted: 0,
             noted_at: Duration::ZERO,
-            seen: 0,
+            horizon: 0,
             listing: Listing::Due,
             scrub: Scrub::default(),
             quiet_until: Duration::ZERO,
@@ -175,7 +176,6 @@ impl State {
 
     fn heard_of(&mut self, session: &Session, unless_known: InConvex, now: Duration) {
         if session.parent.is_none() {
-            self.seen = self.seen.max(session.time.updated);
             self.hear(&session.id, InOpencode::titled(&session.title), unless_known, now);
         }
     }
@@ -340,10 +340,10 @@ impl State {
         now: Duration,
     ) {
         self.succeeded();
-        self.seen = self.seen.max(newest.unwrap_or(0));
         if self.listing != Listing::At(page) {
             return;
         }
+        self.horizon = self.horizon.max(newest.unwrap_or(0));
         self.listing = match oldest {
             Some(oldest) if length >= page.limit => Listing::At(next_page(page, oldest, self.settings.page)),
             _ => Listing::Rests(now + self.settings.scrub_interval * 3),
@@ -415,7 +415,7 @@ impl State {
         let items = chosen.iter().map(|c| (c.id.clone(), c.said, c.opencode.agreed())).collect();
         let plan = plan(chosen.iter().map(|c| (&c.id, &c.opencode, c.convex)));
         let is_all = chosen.len() == self.queue.len() && matches!(self.listing, Listing::Rests(_));
-        let synced_until = self.synced.filter(|_| is_all).map(|synced| synced.max(self.seen));
+        let synced_until = self.synced.filter(|_| is_all).map(|synced| synced.max(self.horizon));
         Some(Batch { plan, synced_until, items })
     }
 
@@ -454,10 +454,10 @@ impl State {
         (!server || now >= self.noted_at + CHECKPOINT).then_some(Step::Save(moment))
     }
 
-    /// If nothing is under way, everything that was seen is done.
+    /// If nothing is under way, everything that was listed is done.
     fn settle(&mut self) {
         if self.queue.is_empty() && matches!(self.listing, Listing::Rests(_)) {
-            self.synced = self.synced.map(|synced| synced.max(self.seen));
+            self.synced = self.synced.map(|synced| synced.max(self.horizon));
         }
     }
 
@@ -469,7 +469,7 @@ impl State {
             _ => None,
         };
         let scrub = server.then_some(self.scrub.next);
-        let is_unsaved = self.synced.is_some_and(|synced| synced.max(self.seen) > self.noted);
+        let is_unsaved = self.synced.is_some_and(|synced| synced.max(self.horizon) > self.noted);
         let save = (server && is_unsaved).then_some(self.noted_at + CHECKPOINT);
         apply.chain(listing).chain(scrub).chain(save).min()
     }

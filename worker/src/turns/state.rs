@@ -116,6 +116,8 @@ pub struct Turn {
     error: Option<RemoteError>,
     phase: Phase,
     rereading: bool,
+    /// Whether the messages were read again since the session became idle.
+    confirmed: bool,
     rereads: u32,
     last_sign: Duration,
     questions: Questions,
@@ -162,6 +164,7 @@ impl Turn {
             error: None,
             phase: Phase::Prompted,
             rereading: false,
+            confirmed: false,
             rereads: 0,
             last_sign: now,
             questions: Questions::new(&settings.opencode),
@@ -348,7 +351,7 @@ impl Turn {
     fn is_busy(&mut self) {
         if !matches!(self.phase, Phase::Aborting(..)) {
             self.phase = Phase::Working;
-            self.settled = false;
+            (self.settled, self.confirmed) = (false, false);
         }
     }
 
@@ -402,6 +405,7 @@ impl Turn {
         }
         let parts = ours.iter().flat_map(|message| &message.parts).filter_map(text_of);
         self.reply.reread(parts, now).map_err(|diverged| Failure::contradiction(&diverged))?;
+        self.confirmed = matches!(self.phase, Phase::Idle(_));
         self.after_reread(messages.iter().any(|m| m.info.id == self.prompt), now, actions)
     }
 
@@ -473,7 +477,7 @@ impl Turn {
     /// The session has been idle for a while. Only a write may still be under way; else something is missing.
     fn settle(&mut self, actions: &mut Vec<Action>) -> Step {
         match &self.error {
-            _ if self.is_answered() && !self.reply.is_incomplete() => Ok(()),
+            _ if self.is_answered() && !self.is_doubtful() => Ok(()),
             Some(error) => Err(Failure::model_error(error).into()),
             None => {
                 self.settled = true;
@@ -517,11 +521,17 @@ impl Turn {
         match self.answers.last().and_then(|answer| answer.error.as_ref()) {
             Some(error) => Err(Failure::model_error(error).into()),
             // One that has just been in vain is repeated after a while.
-            None if self.reply.is_incomplete() && self.rereads == 0 => self.ask_again(actions),
-            None if self.reply.is_incomplete() => Ok(()),
+            None if self.is_doubtful() && self.rereads == 0 => self.ask_again(actions),
+            None if self.is_doubtful() => Ok(()),
             None if self.reply.is_writing() => Ok(()),
             None => Err(Ending::Completed),
         }
+    }
+
+    /// Whether the reply may be more than what was heard. The session's idleness is told twice, so the answer to a
+    /// re-read must have come, not only have been asked for.
+    fn is_doubtful(&self) -> bool {
+        self.reply.is_incomplete() || !(self.reply.is_whole() || self.confirmed)
     }
 
     fn ending_of(&self, reason: Reason) -> Ending {

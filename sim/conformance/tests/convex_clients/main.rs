@@ -12,7 +12,7 @@ use conformance::{
     tools,
 };
 use convex::Value;
-use fake_convex::{Convex, Identity, Kind, Observation, Options, SyncOptions, sources};
+use fake_convex::{Convex, Identity, Kind, NoFaults, Observation, Options, SyncOptions, sources};
 use tokio::{
     net::TcpListener,
     task::{LocalSet, spawn_local},
@@ -47,6 +47,7 @@ impl World {
             execution_latency: Duration::from_millis(2),
             sync,
             observer: Rc::new(observer),
+            faults: Rc::new(NoFaults),
         };
         let convex = Convex::load(&files, options).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

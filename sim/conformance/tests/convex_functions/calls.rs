@@ -79,9 +79,9 @@ impl Draw {
             3 => ("mutation", "workers:requestConnect", json!({ "worker": worker })),
             4 => ("mutation", "chat:startSession", json!({ "worker": worker, "title": "a title" })),
             5 => ("mutation", "chat:endSession", json!({ "session": session })),
-            6 => ("query", "chat:listSessions", self.page("chat:listSessions", json!({}))),
-            7 => ("query", "chat:listTurns", self.page("chat:listTurns", json!({ "session": session }))),
-            8 => ("query", "chat:listChunks", self.page("chat:listChunks", json!({ "turn": turn }))),
+            6 => ("query", "chat:listSessions", self.page(json!({}))),
+            7 => ("query", "chat:listTurns", self.page(json!({ "session": session }))),
+            8 => ("query", "chat:listChunks", self.page(json!({ "turn": turn }))),
             9 => ("query", "workerModels:list", json!({ "worker": worker })),
             _ => ("mutation", "chat:sendMessage", json!({ "session": session, "content": self.text() })),
         };
@@ -106,7 +106,7 @@ impl Draw {
             3 => ("mutation", "workers:markConnected", json!({})),
             4 if self.chance(0.3) => ("mutation", "workers:setOffline", json!({})),
             4 | 5 => ("query", "chat:subscribeToWorkerMessages", json!({ "limit": 1 + self.pick(5) })),
-            6 => ("query", "chat:getActiveSessions", self.page("chat:getActiveSessions", json!({}))),
+            6 => ("query", "chat:getActiveSessions", self.page(json!({}))),
             7 => (
                 "mutation",
                 "chat:sessionReady",
@@ -149,8 +149,8 @@ impl Draw {
         row(table, at)
     }
 
-    fn page(&mut self, path: &str, mut args: Json) -> Json {
-        let cursor = if self.chance(0.5) { Json::Null } else { json!({ "$cursor": path }) };
+    fn page(&mut self, mut args: Json) -> Json {
+        let cursor = if self.chance(0.5) { Json::Null } else { json!({ "$cursor": true }) };
         args["paginationOpts"] = json!({ "numItems": 1 + self.pick(4), "cursor": cursor });
         args
     }

@@ -3,7 +3,7 @@
 use std::{cell::Cell, collections::BTreeMap, path::Path, rc::Rc, time::Duration};
 
 use convex::Value;
-use fake_convex::{CallError, Convex, Identity, Kind, Options, SyncOptions, sources};
+use fake_convex::{CallError, Convex, Identity, Kind, NoFaults, Options, SyncOptions, sources};
 use serde_json::{Map, Value as Json, json};
 
 /// A fresh backend, and its clock in milliseconds.
@@ -23,6 +23,7 @@ pub(crate) async fn run(functions: &Path, sequence: &Json, tables: &[String]) ->
         execution_latency: Duration::ZERO,
         sync: SyncOptions::default(),
         observer: Rc::new(|_| ()),
+        faults: Rc::new(NoFaults),
     };
     let convex = Convex::load(&sources::read_directory(functions).unwrap(), options).unwrap();
     let mut backend = Backend { convex, now, cursors: BTreeMap::new() };
@@ -51,9 +52,6 @@ impl Backend {
                 if fields.contains_key("$machine") {
                     return self.rows("machines")[0]["machineId"].clone();
                 }
-                if let Some(path) = fields.get("$cursor") {
-                    return self.cursors.get(path.as_str().unwrap()).cloned().unwrap_or_default();
-                }
                 fields.iter().map(|(name, field)| (name.clone(), self.resolve(field))).collect()
             }
             Json::Number(number) => json!(number.as_f64()),
@@ -61,17 +59,30 @@ impl Backend {
         }
     }
 
+    /// Puts in where the last page of the same query ended, if that is asked for. Returns what names the query.
+    fn cursor(&self, call: &Json, args: &mut Json) -> String {
+        let mut other = args.clone();
+        let options = other.as_object_mut().and_then(|fields| fields.remove("paginationOpts"));
+        let query = json!([call["path"], call["who"], other]).to_string();
+        if options.is_some_and(|options| options["cursor"].is_object()) {
+            args["paginationOpts"]["cursor"] = self.cursors.get(&query).cloned().unwrap_or_default();
+        }
+        query
+    }
+
     async fn call(&mut self, call: &Json) -> Json {
         self.now.set(call["now"].as_u64().unwrap());
         let kind = if call["kind"] == "query" { Kind::Query } else { Kind::Mutation };
-        let args = Value::try_from(self.resolve(&call["args"])).unwrap();
+        let mut args = self.resolve(&call["args"]);
+        let query = self.cursor(call, &mut args);
+        let args = Value::try_from(args).unwrap();
         let identity = call["who"].as_str().map(|who| Identity::new("https://people.example", who));
         let path = call["path"].as_str().unwrap();
         match self.convex.call(kind, path, args, identity, "test").await {
             Ok(value) => {
                 let value = Json::from(value);
                 if let Some(cursor) = value.get("continueCursor") {
-                    self.cursors.insert(path.to_owned(), cursor.clone());
+                    self.cursors.insert(query, cursor.clone());
                 }
                 json!({ "value": value })
             }

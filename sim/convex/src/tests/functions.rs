@@ -259,6 +259,7 @@ fn backends_that_need_what_is_not_modelled_are_refused_at_load() {
             execution_latency: Duration::ZERO,
             sync: SyncOptions::default(),
             observer: Rc::new(|_| {}),
+            faults: Rc::new(NoFaults),
         };
         Convex::load(&sources, options).unwrap_err().to_string()
     };

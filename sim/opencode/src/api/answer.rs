@@ -121,6 +121,8 @@ pub(super) enum Problem {
     Unexpected,
     /// Not JSON.
     ContentType(String),
+    /// Something goes wrong with this status (see [`Faults`](super::super::Faults)).
+    Refused(u16),
     /// The fake cannot do this.
     NotModelled(&'static str),
 }
@@ -147,6 +149,12 @@ impl Problem {
                 let text = format!("Unsupported content-type: {given}");
                 let body = Body::Whole(Some(text.into()));
                 answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, Some("text/plain"), body)
+            }
+            Self::Refused(status) => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                let message = status.canonical_reason().unwrap_or("failed");
+                let data = json!({ "message": message });
+                json_with(status, &json!({ "name": "UnknownError", "data": data }))
             }
             Self::NotModelled(what) => {
                 server.machine.observe(&Observation::Refused { method, route, what });

@@ -91,6 +91,7 @@ pub(super) async fn create(server: &Rc<Inner>, call: &Call) -> Answer {
     let owner = server.clone();
     server.spawn(async move {
         owner.create_turn().await;
+        super::super::server::pause(owner.faults().creation_delay()).await;
         let session = owner.machine.store.borrow_mut().create(new, owner.machine.now());
         owner.machine.observe_session(&session);
         owner.emit_session("session.created", &session);

@@ -117,6 +117,7 @@ impl<'a> Step<'a> {
         self.server.warm_up().await;
         self.server.emit_status(self.session, "busy");
         pause(self.plan.reply.first_token_after).await;
+        self.server.while_it_hangs().await;
         let call = self.plan.reply.tools.get(self.plan.tools_done).cloned();
         if let (None, Outcome::ModelError(status)) = (&call, self.plan.reply.outcome) {
             return StepEnd::Failed(status);
@@ -161,6 +162,7 @@ impl<'a> Step<'a> {
         let tag = self.plan.tag().to_owned();
         let id = self.open(body);
         for index in 0..content.deltas() {
+            self.server.while_it_hangs().await;
             let delta = content.delta(&tag, index);
             let (session, message) = (self.session, self.info.id.as_str());
             let event = Delta { session, message, part: &id, field: "text", delta: &delta };

@@ -1,6 +1,6 @@
 //! The time axis that all plots share, and what stands on it: who was up, who was ended, what went wrong first.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use maud::{Markup, html};
 
@@ -9,6 +9,7 @@ use super::{
     palette::{self, BREACH, Colour, KILL, PHASE, STOP},
 };
 use crate::{
+    faults::Kind,
     report::{Mark, Moment, Report, text},
     trace::{Micros, Name, Phase},
 };
@@ -68,7 +69,12 @@ fn colour(mark: &Mark) -> Option<Colour> {
         Moment::Killed(_) | Moment::Failed(_) => Some(KILL),
         Moment::StopAsked(_) => Some(STOP),
         Moment::Phase(Phase::Liveness | Phase::Closing) => Some(PHASE),
-        Moment::Phase(Phase::Safety) | Moment::Started(_) | Moment::Stopped(_) => None,
+        Moment::Phase(Phase::Safety)
+        | Moment::Started(_)
+        | Moment::Stopped(_)
+        | Moment::ZombieEnded(_)
+        | Moment::FaultBegan(..)
+        | Moment::FaultEnded(..) => None,
     }
 }
 
@@ -112,13 +118,24 @@ fn lives(marks: &[Mark], end: Micros) -> BTreeMap<Name, Vec<[Micros; 2]>> {
     let mut lives: BTreeMap<Name, Vec<[Micros; 2]>> = BTreeMap::new();
     for mark in marks {
         match &mark.what {
-            Moment::Started(worker) => lives.entry(Name::clone(worker)).or_default().push([mark.at, end]),
+            Moment::Started(worker) => {
+                let lives = lives.entry(Name::clone(worker)).or_default();
+                // One whose successor starts before it has ended is a zombie: from now on that one is the worker.
+                if let Some(life) = lives.last_mut() {
+                    life[1] = mark.at.min(life[1]);
+                }
+                lives.push([mark.at, end]);
+            }
             Moment::Killed(worker) | Moment::Stopped(worker) | Moment::Failed(worker) => {
                 if let Some(life) = lives.get_mut(worker).and_then(|lives| lives.last_mut()) {
                     life[1] = mark.at.min(life[1]);
                 }
             }
-            Moment::StopAsked(_) | Moment::Phase(_) => {}
+            Moment::StopAsked(_)
+            | Moment::ZombieEnded(_)
+            | Moment::FaultBegan(..)
+            | Moment::FaultEnded(..)
+            | Moment::Phase(_) => {}
         }
     }
     lives
@@ -162,17 +179,78 @@ fn moments(report: &Report) -> Markup {
     }
 }
 
-fn words(moment: &Moment) -> (&str, &'static str) {
-    match moment {
-        Moment::Started(worker) => (worker, "started"),
-        Moment::Killed(worker) => (worker, "killed"),
-        Moment::StopAsked(worker) => (worker, "asked to stop"),
-        Moment::Stopped(worker) => (worker, "stopped"),
-        Moment::Failed(worker) => (worker, "ended with an error"),
+fn words(moment: &Moment) -> (&str, Cow<'static, str>) {
+    let (who, what) = match moment {
+        Moment::FaultBegan(_, kind, worker) => return (worker, format!("{kind} began").into()),
+        Moment::FaultEnded(_, kind, worker) => return (worker, format!("{kind} ended").into()),
+        Moment::Started(worker) => (&**worker, "started"),
+        Moment::Killed(worker) => (&**worker, "killed"),
+        Moment::StopAsked(worker) => (&**worker, "asked to stop"),
+        Moment::Stopped(worker) => (&**worker, "stopped"),
+        Moment::Failed(worker) => (&**worker, "ended with an error"),
+        Moment::ZombieEnded(worker) => (&**worker, "an older process of it ended"),
         Moment::Phase(Phase::Safety) => ("world", "begins: nothing forbidden may happen"),
         Moment::Phase(Phase::Liveness) => ("world", "faults are over: everything must come to its end"),
         Moment::Phase(Phase::Closing) => ("world", "the workers are asked to end"),
+    };
+    (who, what.into())
+}
+
+/// When each kind of fault was in effect; nothing if there were none.
+pub(super) fn faults(report: &Report, axis: &Axis) -> Markup {
+    let spans = spans(&report.timeline.marks, report.timeline.end);
+    let names: Vec<_> = spans.keys().map(ToString::to_string).collect();
+    let rows = u32::try_from(names.len()).expect("there are few kinds");
+    // What is over at once is drawn this wide, to be seen.
+    let least = axis.end() / 400.0;
+    let mut shapes = Vec::new();
+    for (row, spans) in (0..rows).rev().zip(spans.values()) {
+        let row = f64::from(row);
+        shapes.extend(spans.iter().map(|[from, to]| {
+            let to = seconds(*to).max(seconds(*from) + least).min(axis.end());
+            Shape::Bar(palette::line(1), [(seconds(*from), row + 0.2), (to, row + 0.8)])
+        }));
     }
+    shapes.extend(axis.uprights());
+    let chart = Chart {
+        alt: &format!(
+            "When these faults were in effect: {}; the moments are in the table above",
+            names.join(", ")
+        ),
+        height: AROUND + ROW * rows,
+        right: axis.end(),
+        top: f64::from(rows.max(1)),
+        below: &Axis::label,
+        beside: Beside::Rows(&names),
+        shapes: &shapes,
+    };
+    html! {
+        @if rows > 0 {
+            figure {
+                figcaption { h3 { "Faults" } " " span.soft { "When each kind was in effect, at any worker." } }
+                @for size in SIZES { (chart.svg(size)) }
+            }
+        }
+    }
+}
+
+/// From when to when faults of each kind were in effect.
+fn spans(marks: &[Mark], end: Micros) -> BTreeMap<Kind, Vec<[Micros; 2]>> {
+    let mut spans: BTreeMap<Kind, BTreeMap<u64, [Micros; 2]>> = BTreeMap::new();
+    for mark in marks {
+        match &mark.what {
+            Moment::FaultBegan(number, kind, _) => {
+                spans.entry(*kind).or_default().insert(*number, [mark.at, end]);
+            }
+            Moment::FaultEnded(number, kind, _) => {
+                if let Some(span) = spans.get_mut(kind).and_then(|spans| spans.get_mut(number)) {
+                    span[1] = mark.at;
+                }
+            }
+            _ => {}
+        }
+    }
+    spans.into_iter().map(|(kind, spans)| (kind, spans.into_values().collect())).collect()
 }
 
 #[cfg(test)]
@@ -189,5 +267,15 @@ mod tests {
             mark(7, Moment::Started(worker())),
         ];
         assert_eq!(lives(&marks, 9)["worker-1"], [[1, 5], [7, 9]]);
+    }
+    #[test]
+    fn a_fault_lasts_from_its_beginning_to_its_end() {
+        let mark = |at, what: fn(u64, Kind, Name) -> Moment, number| Mark {
+            at,
+            what: what(number, Kind::Partition, Name::from("worker-1")),
+        };
+        let marks =
+            [mark(1, Moment::FaultBegan, 0), mark(2, Moment::FaultBegan, 1), mark(3, Moment::FaultEnded, 0)];
+        assert_eq!(spans(&marks, 9)[&Kind::Partition], [[1, 3], [2, 9]]);
     }
 }

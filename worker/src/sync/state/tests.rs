@@ -347,3 +347,16 @@ fn a_batch_that_fails_again_and_again_is_given_up_until_the_next_scrub() {
     }
     assert_eq!((state.queue.len(), state.scrub.passes), (0, 1));
 }
+
+#[test]
+fn what_another_process_made_is_listed_although_others_were_heard_of_after_it() {
+    let mut state = settled();
+    state.take(event(EventKind::SessionUpdated(session(1, "a", 90_000))), secs(1));
+    let Step::Apply(batch) = state.next(true, secs(5)) else { panic!() };
+    state.applied(&batch, secs(5));
+    // Made at 50 s of OpenCode's clock, without an event.
+    let Step::List(page) = state.next(true, secs(60)) else { panic!() };
+    assert!(page.since <= 50_000, "{page:?}");
+    state.listed(page, 2, Some(90_000), Some(50_000), secs(60));
+    assert_eq!(state.unsaved(), Some(90_000));
+}

@@ -354,6 +354,62 @@ fn a_step_after_the_tools_that_comes_late_is_waited_for() {
     assert_eq!(test.send(idle()), [COMPLETED]);
 }
 
+#[test]
+fn a_turn_that_ends_where_a_permission_was_refused_says_so() {
+    let mut test = Test::after([busy()]);
+    let (id, permission, patterns) = ("per_1".into(), "bash".into(), vec![]);
+    test.send(event(EventKind::PermissionAsked(PermissionAsked {
+        id,
+        permission,
+        patterns,
+    })));
+    test.send(event(EventKind::Message(step(ANSWER, true, Some("tool-calls")))));
+    assert_eq!(test.send(idle()), []);
+    assert_eq!(failed(&test.wait()), "permission_refused");
+}
+
+/// The messages as OpenCode has them when the reply is `text`.
+fn whole_reply(text: &str) -> Event {
+    let answer = Message { info: info(true, None), parts: vec![text_part(text, true)] };
+    Event::Reread(Ok(vec![user_message(), answer]))
+}
+
+#[test]
+fn a_reply_of_which_no_event_told_is_read_before_the_turn_completes() {
+    let mut test = Test::after([busy(), answer(true)]);
+    assert_eq!(test.send(event(EventKind::Status(Status::Idle))), [Action::Reread]);
+    assert_eq!(test.send(idle()), []);
+    assert_eq!(test.send(whole_reply("unheard")), [COMPLETED]);
+    assert_eq!(test.rest(), "unheard");
+}
+
+#[test]
+fn a_reply_whose_end_no_event_told_is_read_before_the_turn_completes() {
+    let mut test = Test::after([busy(), answer(false), part("", false), delta("Hi"), answer(true)]);
+    assert_eq!(test.send(event(EventKind::Status(Status::Idle))), [Action::Reread]);
+    assert_eq!(test.send(idle()), []);
+    assert_eq!(test.send(whole_reply("Hi there")), [COMPLETED]);
+    assert_eq!(test.rest(), "Hi there");
+}
+
+#[test]
+fn an_empty_reply_is_read_once_and_believed() {
+    let mut test = Test::after([busy(), answer(true)]);
+    assert_eq!(test.send(event(EventKind::Status(Status::Idle))), [Action::Reread]);
+    assert_eq!(test.send(idle()), []);
+    let empty = Message { info: info(true, None), parts: vec![] };
+    assert_eq!(test.send(Event::Reread(Ok(vec![user_message(), empty]))), [COMPLETED]);
+}
+
+#[test]
+fn a_reply_that_cannot_be_read_again_is_not_believed() {
+    let mut test = Test::after([busy(), answer(true)]);
+    assert_eq!(test.send(idle()), [Action::Reread]);
+    assert_eq!(test.send(Event::Reread(Err("no answer".into()))), []);
+    assert_eq!(test.wait(), [Action::Reread]);
+    assert_eq!(test.send(whole_reply("late")), [COMPLETED]);
+}
+
 fn step(id: &str, completed: bool, finish: Option<&str>) -> MessageInfo {
     MessageInfo { id: id.into(), finish: finish.map(Into::into), ..info(completed, None) }
 }

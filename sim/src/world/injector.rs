@@ -1,0 +1,200 @@
+//! Carries out what the conductor decides: on hosts, on the network, and on what the hooks of the fakes consult.
+
+use std::rc::Rc;
+
+use turmoil::Sim;
+
+use super::{
+    Order, network,
+    recorder::{Recorder, now},
+};
+use crate::{
+    faults::{Action, Active, Condition, Conductor, Direction, Kind, Link, Plan, Planned, Trigger},
+    hosts::{Settled, backend, worker::WorkerHost},
+    plant::Plant,
+    scenario::{Between, Time},
+    trace::{Event, Name},
+};
+
+/// Brings a run's faults about.
+pub(super) struct Injector {
+    conductor: Conductor,
+    active: Active,
+    recorder: Recorder,
+    name: Name,
+    latency: Between<Time>,
+    /// Whether a bug is planted that lets OpenCode servers outlive their worker.
+    orphans: bool,
+}
+
+impl Injector {
+    /// The faults of `order`.
+    pub(super) fn new(order: &Order, active: Active, recorder: &Recorder) -> Self {
+        let scenario = &order.scenario;
+        let plan = Plan::draw(scenario, order.seed);
+        Self {
+            conductor: Conductor::new(plan.faults, scenario.workers),
+            active,
+            recorder: recorder.clone(),
+            name: recorder.name("world"),
+            latency: scenario.latency,
+            orphans: order.plants.contains(&Plant::OrphanServer),
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn step(&mut self, sim: &mut Sim<'static>, settled: &Settled) {
+        let elapsed = sim.elapsed();
+        let actions = {
+            let (recorder, workers) = (&self.recorder, &settled.workers);
+            self.conductor.act(elapsed, |worker, when| condition(recorder, &workers[worker], when))
+        };
+        for action in actions {
+            self.perform(action, sim, settled);
+        }
+    }
+
+    fn perform(&self, action: Action, sim: &mut Sim<'static>, settled: &Settled) {
+        let workers = &settled.workers;
+        match action {
+            Action::Kill(worker) => kill(sim, &workers[worker], self.orphans),
+            Action::Stop(worker) => workers[worker].ask_to_stop(),
+            Action::Start(worker) => start(sim, &workers[worker]),
+            Action::Freeze(worker) => workers[worker].freeze(),
+            Action::Thaw(worker) => workers[worker].thaw(),
+            Action::Begin(number) => {
+                let fault = self.conductor.fault(number).clone();
+                let worker = Name::clone(&workers[fault.worker].name);
+                let event = Event::FaultBegan { fault: number as u64, kind: fault.kind, worker };
+                self.recorder.record(&self.name, event);
+                self.active.begin(number, fault.clone());
+                self.take_effect(&fault, sim, settled);
+            }
+            Action::End(number) => {
+                let Some(fault) = self.active.end(number) else { return };
+                self.take_back(&fault, sim, settled);
+                let worker = Name::clone(&workers[fault.worker].name);
+                let event = Event::FaultEnded { fault: number as u64, kind: fault.kind, worker };
+                self.recorder.record(&self.name, event);
+            }
+        }
+    }
+
+    /// What is not up to a hook.
+    fn take_effect(&self, fault: &Planned, sim: &Sim<'static>, settled: &Settled) {
+        let worker = &settled.workers[fault.worker];
+        let (here, there) = (&*worker.name, other_end(worker, fault.link));
+        match fault.kind {
+            Kind::ClockJump => worker.clock.jump(fault.jump),
+            Kind::OpencodeCrash => worker.crash_opencode(),
+            Kind::OpencodeStreamCut => settled.opencodes[fault.worker].cut_event_streams(),
+            Kind::OpencodeSessionsVanish => self.lose_sessions(fault, settled),
+            Kind::ConvexRestart => {
+                network::set_down(backend::HOST, true);
+                settled.convex.restart();
+            }
+            Kind::Partition => ways(fault.direction, here, there).for_each(|(a, b)| network::cut(sim, a, b)),
+            Kind::NetworkHold => network::hold(sim, here, there),
+            Kind::NetworkLatency => network::set_latency(sim, here, there, fault.delay, fault.delay),
+            Kind::NetworkReset => {
+                network::reset(here, there);
+            }
+            _ => {}
+        }
+    }
+
+    /// What took effect is undone, unless another fault of the kind goes on.
+    fn take_back(&self, fault: &Planned, sim: &Sim<'static>, settled: &Settled) {
+        let worker = &settled.workers[fault.worker];
+        let (here, there) = (&*worker.name, other_end(worker, fault.link));
+        let others = self.active.all();
+        let mut same = others.iter().filter(|other| other.kind == fault.kind);
+        match fault.kind {
+            Kind::ClockJump => worker.clock.jump(-fault.jump),
+            Kind::ConvexRestart if same.next().is_none() => network::set_down(backend::HOST, false),
+            Kind::Partition => ways(fault.direction, here, there).for_each(|(a, b)| network::mend(sim, a, b)),
+            Kind::NetworkHold | Kind::NetworkLatency
+                if same.any(|other| other.worker == fault.worker && other.link == fault.link) => {}
+            Kind::NetworkHold => network::release(sim, here, there),
+            Kind::NetworkLatency => {
+                network::set_latency(sim, here, there, self.latency.min.0, self.latency.max.0);
+            }
+            _ => {}
+        }
+    }
+
+    /// Each session is an opportunity.
+    fn lose_sessions(&self, fault: &Planned, settled: &Settled) {
+        let machine = &settled.opencodes[fault.worker];
+        for session in machine.session_ids() {
+            if self.active.strike(Kind::OpencodeSessionsVanish, fault.worker).is_some() {
+                machine.lose_session(&session);
+            }
+        }
+    }
+
+    /// Begins nothing any more, and ends what takes effect.
+    pub(super) fn heal(&mut self, sim: &mut Sim<'static>, settled: &Settled) {
+        self.conductor.heal();
+        self.step(sim, settled);
+    }
+
+    /// What is still to end, in words.
+    pub(super) fn pending(&self) -> Option<String> {
+        let unfinished: Vec<_> =
+            self.conductor.unfinished().map(|number| self.conductor.fault(number).to_string()).collect();
+        (!unfinished.is_empty()).then(|| format!("faults are not over: {}", unfinished.join(", ")))
+    }
+}
+
+fn condition(recorder: &Recorder, worker: &WorkerHost, when: Trigger) -> Condition {
+    let (up, now) = (worker.is_up(), now());
+    recorder.with(|recording| {
+        let stages = &mut recording.stages;
+        stages.tick(now);
+        Condition {
+            up,
+            ready: up && stages.is_ready(&worker.name),
+            serving: stages.is_serving(&worker.opencode),
+            triggered: stages.is_at(&worker.name, when),
+        }
+    })
+}
+
+fn other_end(worker: &WorkerHost, link: Link) -> &str {
+    match link {
+        Link::Convex => backend::HOST,
+        Link::Opencode => &worker.opencode,
+    }
+}
+
+fn ways<'a>(
+    direction: Direction,
+    worker: &'a str,
+    other: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let from = (direction != Direction::ToWorker).then_some((worker, other));
+    let to = (direction != Direction::FromWorker).then_some((other, worker));
+    from.into_iter().chain(to)
+}
+
+/// Kills a worker, and its OpenCode server as production's parent-death signal does.
+/// With a bug planted it survives.
+fn kill(sim: &mut Sim<'static>, worker: &Rc<WorkerHost>, survives: bool) {
+    worker.killed();
+    for host in [Some(&worker.name), (!survives).then_some(&worker.opencode)].into_iter().flatten() {
+        network::set_down(host, true);
+        network::end_software(|| sim.crash(&**host));
+    }
+    worker.measure();
+}
+
+fn start(sim: &mut Sim<'static>, worker: &Rc<WorkerHost>) {
+    for host in [&worker.opencode, &worker.name] {
+        network::set_down(host, false);
+    }
+    if !sim.is_host_running(&*worker.opencode) {
+        sim.bounce(&*worker.opencode);
+    }
+    network::end_software(|| sim.bounce(&*worker.name));
+}
