@@ -52,6 +52,8 @@ pub struct Costs {
     pub heap_with_server: i64,
     /// Heap above that for each of [`TURNS`] turns that run at once (bytes).
     pub heap_per_turn: i64,
+    /// The same at the last moment at which all of them run: their beginnings are over (bytes).
+    pub heap_per_begun_turn: i64,
     /// Calls per turn, at 200 deltas in 10 s.
     pub calls_per_turn: f64,
     /// The worker's calls in an hour without a turn, by function.
@@ -64,11 +66,12 @@ pub struct Costs {
 /// If a run cannot be made, or an oracle convicts it.
 pub fn measure() -> anyhow::Result<Costs> {
     let starts = POPULATIONS.into_iter().map(start).collect::<Result<_, _>>()?;
-    let (heap_with_server, heap_per_turn) = heap_of_turns()?;
+    let (heap_with_server, heap_per_turn, heap_per_begun_turn) = heap_of_turns()?;
     Ok(Costs {
         starts,
         heap_with_server,
         heap_per_turn,
+        heap_per_begun_turn,
         calls_per_turn: calls_per_turn()?,
         idle_hour: idle_hour()?,
     })
@@ -103,12 +106,14 @@ impl Costs {
             "{PREDECESSOR_START}\n## A turn\n\n| what | figure |\n|---|---|\n\
              | heap of an idle worker | {} |\n\
              | heap when OpenCode runs and no turn does | {} |\n\
-             | heap above that for each of {TURNS} turns at once | {} |\n\
+             | heap above that for each of {TURNS} turns at once, most | {} |\n\
+             | the same, once all of them have begun | {} |\n\
              | Convex calls per turn, 200 deltas in 10 s | {:.1} |\n{PREDECESSOR_TURN}\n\
              ## An hour without a turn\n\n{hour} calls: {}.\n{PREDECESSOR_HOUR}",
             kib(self.starts.first().map_or(0, |start| start.idle_heap)),
             kib(self.heap_with_server),
             kib(self.heap_per_turn),
+            kib(self.heap_per_begun_turn),
             self.calls_per_turn,
             by_function.join(", "),
         )
@@ -141,15 +146,15 @@ cannot answer in the sessions that were active before its start.
 ";
 
 const PREDECESSOR_TURN: &str = "
-The predecessor wrote a chunk for each delta in its streaming versions, and at each change of a message received all
-messages of all time again: 25.4 MB per message at 1,000 sessions. Its last version writes once per reply (3 calls)
-and does not stream.
+Connections to OpenCode are what is dear: hyper takes 25 KiB for each, and up to six are open while turns begin. The
+predecessor made 2 to 3 calls for a reply, because it wrote all of it at once when it was complete, and received all
+messages of all time twice for each message: 25.4 MB per message at 1,000 sessions.
 ";
 
 const PREDECESSOR_HOUR: &str = "
 All of them say that the worker is alive, every 5 s with jitter; nothing else is called when nothing changes. The
-predecessor's first two versions made 273 calls in every 30 s (32,760 an hour) in the same state, listing all sessions
-on both sides; its last one made about 2 a minute.
+predecessor's first version made 255 to 290 calls in the 30 s from one of its syncs to the next (measured with 90
+sessions that only OpenCode had, each of which it imported again every time).
 ";
 
 /// A run: its report and its facts.
@@ -207,8 +212,8 @@ fn start(sessions: u64) -> anyhow::Result<Start> {
     })
 }
 
-/// Heap with OpenCode running and no turn, and above that for each turn when most run.
-fn heap_of_turns() -> anyhow::Result<(i64, i64)> {
+/// Heap with OpenCode running and no turn, and above that for each turn when all run: at most, and at last.
+fn heap_of_turns() -> anyhow::Result<(i64, i64, i64)> {
     let text = format!(
         "duration = '60s'\n[population]\nsessions = 200\n[workload]\nturns = {TURNS}\nfrom = '2s'\nuntil = '3s'\n\
          [replies]\ndeltas = {{ min = 600, max = 600 }}\nbytes = {{ min = '12KiB', max = '12KiB' }}\n\
@@ -216,13 +221,16 @@ fn heap_of_turns() -> anyhow::Result<(i64, i64)> {
     );
     let (_, facts) = run("costs of turns", &text)?;
     let (mut running, mut busiest) = (0_i64, (0, 0));
-    let mut rest = None;
+    let (mut rest, mut begun) = (None, 0);
     for fact in &facts {
         match fact["event"].as_str() {
             Some("turn-changed") => running += if fact["to"] == "claimed" { 1 } else { -1 },
             Some("heap") => {
                 let live = fact["live"].as_i64().unwrap_or_default();
                 busiest = busiest.max((running, live));
+                if running == TURNS.cast_signed() {
+                    begun = live;
+                }
                 if running == 0 && busiest.0 > 0 && at(fact) < 60 * SECOND {
                     rest = Some(live);
                 }
@@ -232,7 +240,7 @@ fn heap_of_turns() -> anyhow::Result<(i64, i64)> {
     }
     let rest = rest.context("the turns never ended")?;
     anyhow::ensure!(busiest.0 == TURNS.cast_signed(), "only {} turns ran at once", busiest.0);
-    Ok((rest, (busiest.1 - rest) / busiest.0))
+    Ok((rest, (busiest.1 - rest) / busiest.0, (begun - rest) / busiest.0))
 }
 
 fn calls_per_turn() -> anyhow::Result<f64> {
