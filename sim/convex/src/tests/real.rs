@@ -187,6 +187,7 @@ async fn refusals(world: &World, who: Value) -> BTreeSet<String> {
         let mut args = BTreeMap::from([("who".to_owned(), who.clone())]);
         if path == "workerModels:updateModels" {
             args.insert("models".to_owned(), Value::Array(vec![]));
+            args.insert("digest".to_owned(), "d".into());
         }
         let Err(CallError::Failed(failure)) = world.call(path, Value::Object(args), None).await else {
             panic!("{path} did not refuse");
