@@ -197,6 +197,10 @@ impl State {
     /// Something may have been missed.
     fn gap(&mut self, now: Duration) {
         self.listing = Listing::Due;
+        // What was to become a chat may be gone by now, and the scrub looks at chats alone; the listing finds the rest.
+        self.queue.retain(|change| {
+            matches!(change.convex, InConvex::Titled(_)) || change.opencode == InOpencode::Gone
+        });
         if self.scrub.passes == 0 {
             self.scrub.next = now + self.settings.scrub_interval;
         }

@@ -123,8 +123,19 @@ fn a_full_queue_falls_back_to_a_listing_and_a_scrub() {
     for number in 0..=QUEUE {
         state.take(event(EventKind::SessionCreated(session(number, "x", 5))), secs(1));
     }
-    assert_eq!(state.queue.len(), QUEUE);
-    assert_eq!((state.listing, state.scrub.passes), (Listing::Due, 1));
+    assert_eq!((state.queue.len(), state.listing, state.scrub.passes), (0, Listing::Due, 1));
+}
+
+#[test]
+fn a_session_that_waited_over_a_gap_is_made_a_chat_only_if_it_is_still_there() {
+    let mut state = settled();
+    let creation = state.creating();
+    state.take(event(EventKind::SessionCreated(session(1, "theirs", 5))), secs(1));
+    state.take(TapEvent::Gap, secs(2));
+    state.created(creation, Some((&id(2), "ours")));
+    let Step::List(page) = state.next(true, secs(9)) else { panic!("what waited may be gone") };
+    state.listed(page, 0, None, None, secs(9));
+    assert_eq!(plan_of(&mut state, secs(9)), None);
 }
 
 #[test]
