@@ -13,6 +13,9 @@
 //!   `sync_page` linked sessions, and once more.
 //! - No list of OpenCode's shows more than twice `sync_page` sessions, and all lists together show at most three for each
 //!   use, and ten more for each list.
+//!
+//! Cost is a promise about normal operation: ends and starts of processes belong to it, but what any other fault
+//! disturbs is asked again, and from the first such fault on nothing is judged.
 
 use std::collections::BTreeMap;
 
@@ -31,6 +34,8 @@ pub(super) struct SyncCost {
     workers: BTreeMap<String, Worker>,
     /// Whether the call whose end comes next has changed a session.
     changed: bool,
+    /// Whether a fault has begun that makes calls fail.
+    disturbed: bool,
 }
 
 #[derive(Default)]
@@ -55,7 +60,7 @@ struct Worker {
 
 impl SyncCost {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { limits: limits.clone(), workers: BTreeMap::new(), changed: false }
+        Self { limits: limits.clone(), workers: BTreeMap::new(), changed: false, disturbed: false }
     }
 
     fn of(&mut self, worker: impl Into<String>) -> &mut Worker {
@@ -161,6 +166,12 @@ impl Oracle for SyncCost {
     }
 
     fn observe(&mut self, fact: &Fact, verdict: &mut Verdict) {
+        if let Event::FaultBegan { kind, .. } = &fact.event {
+            self.disturbed |= !kind.is_of_process();
+        }
+        if self.disturbed {
+            return;
+        }
         let limits = self.limits.clone();
         match &fact.event {
             Event::SessionIs { session, worker, opencode_session, .. } => {
@@ -198,12 +209,18 @@ impl Oracle for SyncCost {
 
 #[cfg(test)]
 mod tests {
+    use crate::faults::Kind;
+
     use super::{
         super::testing::{at, judge, name, started},
         *,
     };
 
     const GAP: Event = Event::EventStreamOpened;
+
+    fn fault(kind: Kind) -> Event {
+        Event::FaultBegan { fault: 0, kind, worker: name("worker-1") }
+    }
 
     fn call(function: &str, documents_written: u64) -> Event {
         Event::Executed {
@@ -268,6 +285,13 @@ mod tests {
             &[(0.0, GAP), (3.0, call(APPLY, 0)), (9.0, call(APPLY, 1))],
             &["worker-1 synced 2 times without a change, more than 1"],
         );
+    }
+
+    #[test]
+    fn what_a_fault_disturbs_is_not_judged_but_a_restart_is() {
+        let wasted = |kind| [(0.0, GAP), (1.0, fault(kind)), (3.0, call(APPLY, 0)), (9.0, call(APPLY, 1))];
+        check(&wasted(Kind::OpencodeErrors), &[]);
+        check(&wasted(Kind::Kill), &["worker-1 synced 2 times without a change, more than 1"]);
     }
 
     #[test]

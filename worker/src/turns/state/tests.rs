@@ -358,11 +358,7 @@ fn a_step_after_the_tools_that_comes_late_is_waited_for() {
 fn a_turn_that_ends_where_a_permission_was_refused_says_so() {
     let mut test = Test::after([busy()]);
     let (id, permission, patterns) = ("per_1".into(), "bash".into(), vec![]);
-    test.send(event(EventKind::PermissionAsked(PermissionAsked {
-        id,
-        permission,
-        patterns,
-    })));
+    test.send(event(EventKind::PermissionAsked(PermissionAsked { id, permission, patterns })));
     test.send(event(EventKind::Message(step(ANSWER, true, Some("tool-calls")))));
     assert_eq!(test.send(idle()), []);
     assert_eq!(failed(&test.wait()), "permission_refused");
