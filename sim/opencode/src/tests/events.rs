@@ -164,7 +164,7 @@ fn permission_events_have_the_described_shape() {
         let asked =
             events.borrow().iter().find(|event| event["type"] == "permission.asked").cloned().unwrap();
         let expect = json!({ "id": "evt_", "type": "permission.asked", "properties": {
-            "id": "per_", "sessionID": "ses_", "permission": "bash", "patterns": ["x"], "metadata": {},
+            "id": "per_", "sessionID": "ses_", "permission": "bash", "patterns": ["x"], "metadata": { "command": "x" },
             "always": ["x"], "tool": { "messageID": "msg_", "callID": "call_1" },
         } });
         assert_eq!(shape(&asked), shape(&expect));
