@@ -152,7 +152,7 @@ fn a_broken_promise_is_told_with_its_story_and_how_to_see_it_again() {
     for expected in [
         "FAIL  memory",
         "first violation: memory at ",
-        "what led to it:",
+        "what led to it, until ",
         "run it again: cargo run -p sim -- some.toml --seed 0x7",
     ] {
         assert!(out.contains(expected), "no `{expected}` in:\n{out}");
