@@ -38,6 +38,8 @@ struct Life {
     phase: Option<Name>,
     /// The worker, and its epoch, that its calls name. Two processes may have the same token.
     identity: Option<(Name, u64)>,
+    /// The same of the start before: its calls may still be on their way, or it is a zombie.
+    before: Option<(Name, u64)>,
     ready: bool,
     online: bool,
     /// When it was asked to stop, and whether it was calm then.
@@ -83,6 +85,10 @@ impl Lifecycle {
         let calm = self.calm.since(worker);
         let earliest = self.interval / 10 * EARLIEST;
         let life = self.life(worker);
+        if identity.is_some() && identity == life.before {
+            // Not this start's life; what it may still do is for `fencing` to judge.
+            return;
+        }
         life.identity = identity.or(life.identity.take());
         match function {
             "workers:markConnected" => {
@@ -162,7 +168,8 @@ impl Oracle for Lifecycle {
         self.calm.observe(fact);
         match &fact.event {
             Event::WorkerStarted { worker, .. } => {
-                self.workers.insert(Name::clone(worker), Life::default());
+                let before = self.workers.remove(worker).and_then(|life| life.identity);
+                self.workers.insert(Name::clone(worker), Life { before, ..Life::default() });
             }
             Event::EpochBegan { worker, epoch, .. } => {
                 self.epochs.insert(Name::clone(worker), *epoch);
