@@ -205,10 +205,16 @@ async fn wait(shared: &Shared, server: &mut Onlooker, until: Option<Duration>) {
 pub struct Creation(Option<(Arc<Shared>, u64)>);
 
 impl Creation {
-    /// The session was created, and Convex has the link.
-    pub fn linked(mut self, id: &OpencodeSessionId, title: &str) {
+    /// The session was created, and Convex has the link, which led to `lost` before: a session that OpenCode did not
+    /// know any more.
+    pub fn linked(mut self, id: &OpencodeSessionId, title: &str, lost: Option<&OpencodeSessionId>) {
         if let Some((shared, number)) = self.0.take() {
-            shared.change(|state| state.created(number, Some((id, title))));
+            shared.change(|state| {
+                state.created(number, Some((id, title)));
+                if let Some(lost) = lost {
+                    state.replaced(lost);
+                }
+            });
         }
     }
 }

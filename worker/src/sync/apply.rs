@@ -103,11 +103,11 @@ pub(super) async fn scrub(
     client: &Client,
     after: String,
 ) -> Result<(), StepError> {
+    let stamp = shared.look(|state| state.stamp());
     let page = backend.page_of_linked_sessions(&after, shared.settings.page).await?;
     for (id, title) in page.iter() {
         // Nothing that OpenCode would not know, and nothing that could change a path.
         let Ok(id) = OpencodeSessionId::new(id) else { continue };
-        let stamp = shared.look(|state| state.stamp());
         let opencode = read(client, &id).await?;
         compare(shared, &id, opencode, InConvex::Titled(fingerprint(title)), stamp);
     }

@@ -1,7 +1,8 @@
 //! What Convex is known to have, for the sessions that were seen last: so that what did not change costs no call.
 //!
-//! A table of fixed size. A session may stand in one of its rows only, which it shares with others: the last few of a
-//! row have it. Forgetting costs a call that changes nothing.
+//! A table of fixed size. A session may stand in one of its rows only, which it shares with others. In each row those
+//! that are in use stand before those that were merely listed, and whoever stands last goes first: a listing of all
+//! sessions does not push out the few that will be heard of again. Forgetting costs a call that changes nothing.
 
 use super::plan::{InConvex, fingerprint};
 use crate::opencode::OpencodeSessionId;
@@ -10,10 +11,12 @@ const ROWS: usize = 64;
 const PLACES: usize = 8;
 /// The title of a session that no chat is linked with. No other session is so unlucky but once in 2^64.
 const ABSENT: u64 = 0;
+/// The fingerprint of no session's id, as above.
+const NOBODY: u64 = 0;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Place {
-    /// The fingerprint of the session's id; 0 for nobody's.
+    /// The fingerprint of the session's id.
     session: u64,
     /// That of its title.
     title: u64,
@@ -22,7 +25,7 @@ struct Place {
 /// See the file's comment. 8 KiB, from the first session on.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// In each row whoever came last stands first.
+    /// Free places stand last.
     rows: Vec<[Place; PLACES]>,
 }
 
@@ -37,7 +40,26 @@ impl Known {
         }
     }
 
+    /// Something happened to this session; it is forgotten last.
     pub(super) fn put(&mut self, id: &OpencodeSessionId, convex: InConvex) {
+        self.place(id, convex, |row, place| {
+            row[..=place].rotate_right(1);
+            0
+        });
+    }
+
+    /// As [`Known::put`], for a session that was only listed.
+    pub(super) fn put_listed(&mut self, id: &OpencodeSessionId, convex: InConvex) {
+        self.place(id, convex, |_, place| place);
+    }
+
+    /// `choose` is given the row and the place that the session has in it, or may take, and says where it goes.
+    fn place(
+        &mut self,
+        id: &OpencodeSessionId,
+        convex: InConvex,
+        choose: impl FnOnce(&mut [Place; PLACES], usize) -> usize,
+    ) {
         let title = match convex {
             InConvex::Titled(title) => title,
             InConvex::Absent => ABSENT,
@@ -46,9 +68,10 @@ impl Known {
         let session = fingerprint(id.as_str());
         self.rows.resize(ROWS, [Place::default(); PLACES]);
         let row = &mut self.rows[row_of(session)];
-        let place = row.iter().position(|place| place.session == session).unwrap_or(PLACES - 1);
-        row[..=place].rotate_right(1);
-        row[0] = Place { session, title };
+        let is_its = |place: &Place| place.session == session || place.session == NOBODY;
+        let place = row.iter().position(is_its).unwrap_or(PLACES - 1);
+        let chosen = choose(row, place);
+        row[chosen] = Place { session, title };
     }
 }
 
@@ -78,6 +101,16 @@ mod tests {
             kept.len() <= ROWS * PLACES
                 && kept.iter().all(|n| known.get(&id(*n)) == InConvex::Titled(*n as u64))
         );
+    }
+
+    #[test]
+    fn a_listing_of_everything_pushes_out_nobody_who_is_in_use() {
+        let mut known = Known::default();
+        let in_use = 1..=ROWS;
+        in_use.clone().for_each(|number| known.put(&id(number), InConvex::Titled(7)));
+        (1_000..50_000).for_each(|number| known.put_listed(&id(number), InConvex::Titled(8)));
+        let kept = in_use.filter(|number| known.get(&id(*number)) == InConvex::Titled(7)).count();
+        assert_eq!(kept, ROWS, "no row had more than its places of those in use");
     }
 
     #[test]

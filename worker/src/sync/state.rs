@@ -181,17 +181,22 @@ impl State {
     }
 
     fn hear(&mut self, id: &OpencodeSessionId, opencode: InOpencode, unless_known: InConvex, now: Duration) {
+        self.outdate_reads(id);
+        let convex = match self.known.get(id) {
+            InConvex::Unknown => unless_known,
+            known => known,
+        };
+        self.note(id, opencode, convex, now);
+    }
+
+    /// What was read of this session until now is not believed any more.
+    fn outdate_reads(&mut self, id: &OpencodeSessionId) {
         self.moment += 1;
         self.heard.retain(|(heard, _)| heard != id);
         if self.heard.len() == HEARD {
             self.heard.pop_front();
         }
         self.heard.push_back((id.clone(), self.moment));
-        let convex = match self.known.get(id) {
-            InConvex::Unknown => unless_known,
-            known => known,
-        };
-        self.note(id, opencode, convex, now);
     }
 
     /// Something may have been missed.
@@ -242,20 +247,27 @@ impl State {
     pub fn created(&mut self, number: u64, session: Option<(&OpencodeSessionId, &str)>) {
         self.creations.remove(&number);
         if let Some((id, title)) = session {
-            self.learn(id, title);
+            self.learn(id, InOpencode::titled(title).agreed());
         }
+    }
+
+    /// OpenCode did not know this session, and its chat is linked with another one by now.
+    pub fn replaced(&mut self, id: &OpencodeSessionId) {
+        self.outdate_reads(id);
+        self.learn(id, InConvex::Absent);
     }
 
     /// Convex says that it has this session, with this title.
     pub fn linked(&mut self, id: &OpencodeSessionId, title: &str) {
         // What is known or under way here is no older.
-        if self.known.get(id) == InConvex::Unknown && !self.queue.iter().any(|change| change.id == *id) {
-            self.learn(id, title);
+        match self.known.get(id) {
+            InConvex::Unknown if self.queue.iter().any(|change| change.id == *id) => {}
+            InConvex::Unknown => self.learn(id, InOpencode::titled(title).agreed()),
+            known => self.known.put(id, known),
         }
     }
 
-    fn learn(&mut self, id: &OpencodeSessionId, title: &str) {
-        let convex = InOpencode::titled(title).agreed();
+    fn learn(&mut self, id: &OpencodeSessionId, convex: InConvex) {
         self.known.put(id, convex);
         if let Some(place) = self.queue.iter().position(|change| change.id == *id) {
             self.queue[place].convex = convex;
@@ -280,7 +292,7 @@ impl State {
     /// Convex was read since `stamp`, and has this. What is known here is no older.
     pub fn remember(&mut self, id: &OpencodeSessionId, convex: InConvex, stamp: Stamp) {
         if self.known.get(id) == InConvex::Unknown && !self.has_heard(id, stamp) {
-            self.known.put(id, convex);
+            self.known.put_listed(id, convex);
         }
     }
 

@@ -167,10 +167,11 @@ impl<E: Env> Driver<'_, E> {
         };
         let mut may_be_missing = session.is_some();
         let mut session = session;
+        let mut lost = None;
         loop {
             let id = match session.take() {
                 Some(id) => id,
-                None => match self.create(&lease, title, model).await? {
+                None => match self.create(&lease, title, model, lost.as_ref()).await? {
                     Ok(id) => id,
                     Err(failure) => return Ok(Err(failure)),
                 },
@@ -185,6 +186,7 @@ impl<E: Env> Driver<'_, E> {
                     tracing::info!(session = %self.row.session, opencode = %id, "OpenCode lost the session");
                     self.shared.cache().forget(&self.row.session);
                     may_be_missing = false;
+                    lost = Some(id);
                 }
                 // It may have been taken all the same: the events tell. It is never sent a second time.
                 Err(error) if !error.may_have_happened() => return Ok(Err(Failure::prompt(&error))),
@@ -193,12 +195,13 @@ impl<E: Env> Driver<'_, E> {
         }
     }
 
-    /// Makes an OpenCode session, through the throttle, and links it.
+    /// Makes an OpenCode session, through the throttle, and links it, in place of the one that was `lost`.
     async fn create(
         &self,
         lease: &Lease,
         title: &str,
         model: Option<&ModelRef>,
+        lost: Option<&OpencodeSessionId>,
     ) -> Result<Result<OpencodeSessionId, Failure>, CallError> {
         let attempts = self.shared.settings.sessions.create_attempts.max(1);
         let backoff = exponential(&self.shared.env, CREATE_BACKOFF_MIN, CREATE_BACKOFF_MAX)
@@ -213,7 +216,7 @@ impl<E: Env> Driver<'_, E> {
             Ok(Ok(session)) => {
                 count(&self.shared.status.sessions_created);
                 self.shared.backend.session_ready(&self.row.session, session.id.as_str()).await?;
-                creation.linked(&session.id, title);
+                creation.linked(&session.id, title, lost);
                 Ok(Ok(session.id))
             }
             Ok(Err(error)) => Ok(Err(Failure::create(&error))),

@@ -69,6 +69,33 @@ fn an_update_that_changes_no_title_costs_nothing() {
 }
 
 #[test]
+fn a_lost_session_that_a_turn_replaces_is_not_deleted_any_more() {
+    let mut state = settled();
+    let in_convex = InOpencode::titled("a").agreed();
+    let stamp = state.stamp();
+    state.compare(&id(1), InOpencode::Gone, in_convex, stamp, secs(1));
+    state.replaced(&id(1));
+    assert_eq!(plan_of(&mut state, secs(9)), None, "what waited is taken out");
+    state.compare(&id(1), InOpencode::Gone, in_convex, stamp, secs(9));
+    assert_eq!(plan_of(&mut state, secs(99)), None, "what was read before is not believed");
+}
+
+#[test]
+fn a_session_in_use_is_still_known_after_a_listing_of_thousands() {
+    let mut state = settled();
+    let titled = InOpencode::titled("a").agreed();
+    let stamp = state.stamp();
+    let list = |numbers: std::ops::Range<usize>, state: &mut State| {
+        numbers.for_each(|number| state.remember(&id(number), titled, stamp));
+    };
+    list(1..10_001, &mut state);
+    let last = id(10_000);
+    state.linked(&last, "a");
+    list(10_001..20_000, &mut state);
+    assert_eq!(state.known(&last), titled);
+}
+
+#[test]
 fn a_rename_that_is_taken_back_in_time_costs_nothing() {
     let mut state = settled();
     state.linked(&id(1), "a");
