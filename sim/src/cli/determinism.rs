@@ -81,6 +81,12 @@ fn compare(traces: &[PathBuf; 2], statuses: &[ExitStatus], seed: Seed, quiet: bo
         let facts = BufReader::new(File::open(&traces[0])?).lines().count();
         terminal::say(&format!("deterministic: two runs of seed {seed} gave the same {facts} facts"));
     }
+    if exit != Exit::Passed {
+        let code = exit as u8;
+        terminal::complain(&format!(
+            "both runs failed alike (exit code {code}); without --check-determinism it is shown why"
+        ));
+    }
     Ok(exit)
 }
 
