@@ -121,12 +121,12 @@ fn names_are_sorted_and_told_apart() {
 }
 
 #[test]
-fn a_mark_that_no_run_reached_is_named() {
+fn a_mark_that_was_not_reached_is_named() {
     let (none, one) = (Counts::from([("abort", 0)]), Counts::from([("abort", 2)]));
-    assert_eq!(unreached(&["abort", "recovered"], &[&none, &one]), ["recovered"]);
-    assert_eq!(unreached(&["abort"], &[&none, &none]), ["abort"]);
-    assert_eq!(unreached(&["abort"], &[]), ["abort"]);
-    assert_eq!(unreached(&[], &[]), [""; 0]);
+    assert_eq!(unreached(&["abort", "recovered"], &one), ["recovered"]);
+    assert_eq!(unreached(&["abort"], &none), ["abort"]);
+    assert_eq!(unreached(&["abort"], &Counts::new()), ["abort"]);
+    assert_eq!(unreached(&[], &Counts::new()), [""; 0]);
 }
 
 #[test]

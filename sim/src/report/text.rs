@@ -116,7 +116,7 @@ fn marks(report: &Report) -> String {
     let reached: Vec<_> = reached.map(|(mark, count)| format!("{mark} {count}")).collect();
     let mut text =
         format!("marks reached: {}\n", if reached.is_empty() { "none".into() } else { reached.join(", ") });
-    let missing = unreached(&report.required_marks, &[&report.marks]);
+    let missing = unreached(&report.required_marks, &report.marks);
     if !missing.is_empty() {
         let _ = writeln!(text, "required, but not reached with this seed: {}", missing.join(", "));
     }
