@@ -28,7 +28,7 @@ pub const MARKS: [Mark; 27] = [
     mark("claim-in-vain", "A worker claimed a turn that was no longer to be had."),
     mark("conflict-failed", "A mutation conflicted so often that the backend gave it up."),
     mark("conflict-retried", "A mutation conflicted with another, ran again and passed."),
-    mark("create-failed", "The creation of an OpenCode session was given up."),
+    mark("create-failed", "A turn failed because its OpenCode session could not be created."),
     mark("create-throttled", "As many sessions were created within a second as may be."),
     mark("ended-in-mid-turn", "A person ended a session while a turn of it was in progress."),
     mark("idle-stop-raced", "A turn was claimed at most a second after or before an idle server stopped."),

@@ -58,6 +58,8 @@ pub enum Kind {
     MutationUnseen,
     /// Mutations meet conflicting writes and run again.
     ConvexConflicts,
+    /// Mutations throw, as they do while a mistake is deployed.
+    ConvexFunctionErrors,
     /// The server closes the connection with code 1013.
     ConvexClose,
     /// Mutations wait in vain for their turn (1013 in the end), and new connections get 503.
@@ -85,7 +87,7 @@ const LASTS: Duration = Duration::from_secs(2);
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Kill,
         Self::Stop,
         Self::RollingRestart,
@@ -108,6 +110,7 @@ impl Kind {
         Self::MutationUnanswered,
         Self::MutationUnseen,
         Self::ConvexConflicts,
+        Self::ConvexFunctionErrors,
         Self::ConvexClose,
         Self::ConvexOverload,
         Self::ConvexAuthError,
@@ -135,6 +138,7 @@ impl Kind {
                 | Self::MutationUnanswered
                 | Self::MutationUnseen
                 | Self::ConvexConflicts
+                | Self::ConvexFunctionErrors
                 | Self::ConvexClose
                 | Self::ConvexOverload
                 | Self::ConvexAuthError
@@ -185,6 +189,7 @@ impl Kind {
                 | Self::MutationUnanswered
                 | Self::MutationUnseen
                 | Self::ConvexConflicts
+                | Self::ConvexFunctionErrors
                 | Self::ConvexClose
                 | Self::ConvexOverload
                 | Self::ConvexAuthError

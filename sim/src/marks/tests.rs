@@ -209,7 +209,6 @@ fn limits_count_when_they_are_met() {
 fn what_opencode_answers_counts() {
     check(&[Event::Aborted { opencode_session: name("ses_1") }], &["abort"]);
     check_busy(&[prompted("t1", "ses_1"), replied("t1", ReplyOutcome::Failed)], &["model-error"]);
-    check(&[Event::CreateEnded { opencode_session: None, in_flight: 0 }], &["create-failed"]);
     check(&[request("/session", 500)], &["server-error"]);
     let vanished = || request("/session/{sessionID}/prompt_async", 404);
     check(&[vanished()], &["session-vanished"]);
