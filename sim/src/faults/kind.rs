@@ -147,6 +147,12 @@ impl Kind {
         ) || self.is_of_network()
     }
 
+    /// Whether it may hold back what a worker asks of OpenCode, and lets it through at once in the end.
+    #[must_use]
+    pub fn holds_back(self) -> bool {
+        matches!(self, Self::OpencodeHang | Self::Partition | Self::NetworkHold | Self::NetworkLatency)
+    }
+
     /// Whether it happens at one moment and is over then.
     #[must_use]
     pub fn is_momentary(self) -> bool {
