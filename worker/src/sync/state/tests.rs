@@ -62,12 +62,28 @@ fn many_titles_of_one_session_become_one_call() {
     assert_eq!(plan.new_sessions, [crate::sync::plan::Named { id: id(1), title: "c".into() }]);
 }
 
-#[test]
-fn an_update_that_changes_no_title_costs_nothing() {
+/// Convex has session 1 as `a`; these events call for nothing.
+fn check_costs_nothing<const N: usize>(events: [EventKind; N]) {
     let mut state = settled();
     state.linked(&id(1), "a");
-    state.take(event(EventKind::SessionUpdated(session(1, "a", 5))), secs(1));
+    events.into_iter().for_each(|kind| state.take(event(kind), secs(1)));
     assert_eq!(plan_of(&mut state, secs(9)), None);
+}
+
+#[test]
+fn an_update_that_changes_no_title_costs_nothing() {
+    check_costs_nothing([EventKind::SessionUpdated(session(1, "a", 5))]);
+}
+
+#[test]
+fn a_rename_that_is_taken_back_in_time_costs_nothing() {
+    check_costs_nothing(["b", "a"].map(|title| EventKind::SessionUpdated(session(1, title, 5))));
+}
+
+#[test]
+fn a_child_session_is_nobody_s_chat() {
+    let child = Session { parent: Some(id(1)), ..session(2, "task", 5) };
+    check_costs_nothing([EventKind::SessionCreated(child.clone()), EventKind::SessionDeleted(child)]);
 }
 
 #[test]
@@ -95,24 +111,6 @@ fn a_session_in_use_is_still_known_after_a_listing_of_thousands() {
     state.linked(&last, "a");
     list(10_001..20_000, &mut state);
     assert_eq!(state.known(&last), titled);
-}
-
-#[test]
-fn a_rename_that_is_taken_back_in_time_costs_nothing() {
-    let mut state = settled();
-    state.linked(&id(1), "a");
-    state.take(event(EventKind::SessionUpdated(session(1, "b", 5))), secs(1));
-    state.take(event(EventKind::SessionUpdated(session(1, "a", 5))), secs(1));
-    assert_eq!(plan_of(&mut state, secs(9)), None);
-}
-
-#[test]
-fn a_child_session_is_nobody_s_chat() {
-    let mut state = settled();
-    let child = Session { parent: Some(id(1)), ..session(2, "task", 5) };
-    state.take(event(EventKind::SessionCreated(child.clone())), secs(1));
-    state.take(event(EventKind::SessionDeleted(child)), secs(1));
-    assert_eq!(plan_of(&mut state, secs(9)), None);
 }
 
 #[test]
