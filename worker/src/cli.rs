@@ -23,6 +23,8 @@ pub(crate) mod code {
     pub(crate) const UNAVAILABLE: u8 = 69;
     /// A file cannot be written (`EX_CANTCREAT`).
     pub(crate) const CANNOT_CREATE: u8 = 73;
+    /// Standard output cannot be written to (`EX_IOERR`).
+    pub(crate) const CANNOT_PRINT: u8 = 74;
     /// A newer process of the same worker took over (`EX_TEMPFAIL`).
     pub(crate) const SUPERSEDED: u8 = 75;
     /// The backend refused the worker (`EX_NOPERM`).
@@ -38,7 +40,7 @@ pub(crate) mod code {
 #[derive(Parser)]
 #[command(
     version = env!("WORKER_VERSION"),
-    after_help = "Exit codes: 0 stopped, 1 failure, 2 wrong usage, 69 a port, OpenCode or the backend cannot be used, 73 a file cannot be written, 75 superseded by a newer process of the same worker, 77 refused by the backend, 78 invalid config."
+    after_help = "Exit codes: 0 stopped, 1 failure, 2 wrong usage, 69 a port, OpenCode or the backend cannot be used, 73 a file cannot be written, 74 nor standard output, 75 superseded by a newer process of the same worker, 77 refused by the backend, 78 invalid config."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
