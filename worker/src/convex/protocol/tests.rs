@@ -1,6 +1,7 @@
 //! The traps of the protocol, each with the frames that set it off. Frames are those that the real server and the
 //! official crate exchange.
 
+use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::*;
@@ -194,4 +195,58 @@ fn a_subscription_is_answered_by_the_transition_that_knows_it() {
     assert_eq!(protocol.gives_up_at(), Some(secs(31)));
     protocol.receive(&transition((0, 1), (T10, T20), updated(json!([1]))), secs(3)).unwrap();
     assert_eq!(protocol.gives_up_at(), None);
+}
+
+/// The frames that the server sends, each of which a protocol in the state of [`in_use`] takes.
+fn frames() -> Vec<String> {
+    let refusal = json!({ "type": "MutationResponse", "requestId": 0, "success": false, "result": "no", "ts": null,
+        "logLines": [], "errorData": { "code": "superseded" } });
+    let failed = json!([{ "type": "QueryFailed", "queryId": 0, "errorMessage": "no", "logLines": [], "journal": null }]);
+    vec![
+        success(0, T10),
+        refusal.to_string(),
+        transition((0, 1), (T0, T10), updated(json!({ "$integer": "AAAAAAAAAAA=" }))),
+        transition((0, 1), (T0, T10), failed),
+        transition((0, 1), (T0, T10), json!([{ "type": "QueryRemoved", "queryId": 0 }])),
+        r#"{"type":"FatalError","error":"x"}"#.to_owned(),
+        r#"{"type":"TransitionChunk","chunk":"{","partNumber":0,"totalParts":2,"transitionId":"99"}"#
+            .to_owned(),
+        r#"{"type":"AuthError","error":"x","baseVersion":0,"authUpdateAttempted":true}"#.to_owned(),
+    ]
+}
+
+/// With a subscription and a mutation under way.
+fn in_use() -> (Protocol, oneshot::Receiver<FunctionResult>, watch::Receiver<Latest>) {
+    let mut protocol = protocol();
+    connect(&mut protocol);
+    let (sender, latest) = watch::channel(None);
+    protocol.subscribe("chat:subscribeToWorkerMessages", args([]), sender);
+    let answer = mutate(&mut protocol);
+    protocol.outgoing(secs(0));
+    (protocol, answer, latest)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_frame_whatever_became_of_it_makes_the_worker_panic(
+        which in prop::collection::vec((0..8_usize, prop::option::of((any::<prop::sample::Index>(), 0..8_usize, "[ -~]{0,4}"))), 1..5),
+    ) {
+        let (mut protocol, _answer, _latest) = in_use();
+        for (number, change) in which {
+            let mut frame = frames()[number].clone();
+            if let Some((place, length, other)) = change {
+                let from = place.index(frame.len());
+                frame.replace_range(from..(from + length).min(frame.len()), &other);
+            }
+            let _ = receive(&mut protocol, &frame);
+        }
+    }
+}
+
+#[test]
+fn the_frames_that_are_spoiled_above_are_understood_when_they_are_whole() {
+    let understood = |frame: &String| receive(&mut in_use().0, frame).is_ok();
+    assert_eq!(frames().iter().filter(|frame| understood(frame)).count(), 5);
 }
