@@ -77,7 +77,8 @@ pub(crate) struct Options {
     /// Config file (TOML); flags and environment win over it.
     #[arg(long, env = "WORKER_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Run many workers from one file: TOML with `[[workers]]`, or the predecessor's workers.json. SIGHUP reads it again.
+    /// Many workers from one file, instead of one: TOML with `[[workers]]`, or the predecessor's workers.json. SIGHUP
+    /// reads it again while they run.
     #[arg(long, env = "WORKER_WORKERS", value_name = "FILE", conflicts_with_all = ["config", "token_file"])]
     pub(crate) workers: Option<PathBuf>,
     /// URL of the Convex deployment.
@@ -86,7 +87,7 @@ pub(crate) struct Options {
     /// File that holds the token; or set WORKER_TOKEN. The token itself is never an argument.
     #[arg(long, env = "WORKER_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Directory that OpenCode works in.
+    /// Directory that OpenCode works in; with `--workers`, the file alone says it.
     #[arg(long, env = "WORKER_DIRECTORY", value_name = "DIR")]
     directory: Option<PathBuf>,
     /// OpenCode executable.

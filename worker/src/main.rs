@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         }
         Command::Models(options) => {
             start_logging(format, "error");
-            options.merge().map_or_else(invalid, |merged| block_on(models(merged)))
+            block_on(cli::models::show(options))
         }
         Command::Doctor(options) => {
             start_logging(format, "error");
@@ -129,14 +129,6 @@ async fn serve_admin(admin: Option<Admin>, view: View) -> Infallible {
     match admin {
         Some(admin) => admin.serve(view).await,
         None => std::future::pending().await,
-    }
-}
-
-async fn models(merged: Merged) -> ExitCode {
-    match cli::models::list(&merged).await {
-        Ok(models) => finish(&models.join("\n")),
-        Err(error) if error.is::<ConfigError>() => fail(code::CONFIG, &error.to_string()),
-        Err(error) => fail(code::UNAVAILABLE, &format!("{error:#}; `worker doctor` says more")),
     }
 }
 
