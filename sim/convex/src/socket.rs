@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    future::{Future, pending, poll_fn},
+    future::{Future, pending},
     ops::ControlFlow,
     pin::Pin,
     rc::Rc,
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use convex::Value;
 use convex_sync_types::{ClientMessage, ServerMessage};
 use futures_util::{
-    SinkExt, StreamExt,
+    StreamExt,
     stream::{SplitSink, SplitStream},
 };
 use rand::SeedableRng;
@@ -27,17 +27,20 @@ use tokio::{
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
-        self, Message,
+        Message,
         protocol::{CloseFrame, frame::coding::CloseCode},
     },
 };
 
+use self::outbox::Outbox;
 use super::{
     Break, Convex, Faults, Identity, Observation, Point, Refusal,
     executor::{Call, Committed, MutationError},
     subscriptions::{Subscription, take_invalid},
     sync_protocol::{Action, Connection, Event, Mutation, Present, QueryRequest, QueryResult},
 };
+
+mod outbox;
 
 /// How often the server pings.
 const PING_EVERY: Duration = Duration::from_secs(5);
@@ -47,11 +50,6 @@ const INACTIVITY: Duration = Duration::from_secs(120);
 const QUIET: Duration = Duration::from_secs(15);
 /// A mutation may take this long.
 const MUTATION_TIMEOUT: Duration = Duration::from_secs(60);
-/// Transitions above this size are sent in parts to the clients that can put them together.
-const CHUNK_BYTES: usize = 5_000_000;
-
-/// Messages that may wait for a client that does not read; beyond them nothing is read from it either.
-const OUTBOX: usize = 1_000;
 /// How long a client may take to take the close frame.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
@@ -91,13 +89,10 @@ struct Socket<S> {
     /// The path of the mutation that runs.
     running: Option<String>,
     computation: Option<Computation>,
-    outbox: VecDeque<(Message, bool)>,
-    unflushed: bool,
+    outbox: Outbox,
     closing: Option<Instant>,
     last_inbound: Instant,
-    last_outbound: Instant,
     received: u64,
-    sent: u64,
     /// Whether a fault has broken the connection.
     broken: bool,
     /// Whether the connection breaks when all is sent, and nothing more is computed.
@@ -126,13 +121,10 @@ where
         mutation: None,
         running: None,
         computation: None,
-        outbox: VecDeque::new(),
-        unflushed: false,
+        outbox: Outbox::new(),
         closing: None,
         last_inbound: Instant::now(),
-        last_outbound: Instant::now(),
         received: 0,
-        sent: 0,
         broken: false,
         parting: false,
         restarted: false,
@@ -144,7 +136,7 @@ where
         connection,
         mutation,
         received,
-        sent,
+        outbox,
         sink,
         stream,
         subscriptions,
@@ -156,7 +148,7 @@ where
         caller: &caller,
         session_id: connection.session(),
         bytes_received: received,
-        bytes_sent: sent,
+        bytes_sent: outbox.bytes,
     });
     if let Some(mutation) = mutation.filter(|_| !restarted) {
         let _ = mutation.await;
@@ -182,17 +174,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
     /// Whether the close frame has left, or the client took too long to take it.
     fn is_closed(&self) -> bool {
         let Some(since) = self.closing else { return false };
-        (self.outbox.is_empty() && !self.unflushed) || since.elapsed() > CLOSE_GRACE
+        self.outbox.is_done() || since.elapsed() > CLOSE_GRACE
     }
 
     /// Whether a fault has ended the connection, perhaps after all was sent.
     fn is_broken(&self) -> bool {
-        self.broken || (self.parting && self.outbox.is_empty() && !self.unflushed)
+        self.broken || (self.parting && self.outbox.is_done())
     }
 
     async fn next(&mut self, pings: &mut Interval, disconnects: &mut watch::Receiver<Break>) -> Wake {
-        let quiet = self.last_outbound + QUIET;
-        let reading = self.closing.is_none() && self.outbox.len() < OUTBOX;
+        let quiet = self.outbox.last + QUIET;
+        let reading = self.closing.is_none() && !self.outbox.is_full();
         let expiry = self.connection.expires_at().map(|at| self.convex.until(at));
         tokio::select! {
             biased;
@@ -207,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
             outcome = running(&mut self.mutation) => Wake::MutationDone(outcome),
             () = self.wake.notified() => Wake::Invalidated,
             (ts, results) = running(&mut self.computation) => Wake::Computed(ts, results),
-            sent = write(&mut self.sink, &mut self.outbox, &mut self.unflushed) => match sent {
+            sent = self.outbox.write(&mut self.sink) => match sent {
                 Ok(transition) => Wake::Written { transition },
                 Err(_) => Wake::Lost,
             },
@@ -232,7 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
             Wake::Invalidated => self.handle(Event::Invalidated),
             Wake::Written { transition: true } => self.handle(Event::TransitionSent),
             Wake::Written { transition: false } => {}
-            Wake::Ping => self.outbox.push_back((Message::Ping(Bytes::new()), false)),
+            Wake::Ping => self.outbox.push(Message::Ping(Bytes::new())),
             Wake::Quiet => self.handle(Event::Quiet),
             Wake::Expired => self.handle(Event::IdentityExpired),
         }
@@ -255,9 +247,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
             }
             Message::Binary(_) => self.handle(Event::Binary),
             // The answers to these are queued by the WebSocket itself and leave with the next flush.
-            Message::Ping(_) => self.unflushed = true,
+            Message::Ping(_) => self.outbox.flush(),
             Message::Close(_) => {
-                self.unflushed = true;
+                self.outbox.flush();
                 self.closing = Some(Instant::now());
             }
             Message::Pong(_) | Message::Frame(_) => {}
@@ -388,19 +380,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
     }
 
     fn send(&mut self, message: ServerMessage<Value>) {
-        self.last_outbound = Instant::now();
-        let is_transition = matches!(message, ServerMessage::Transition { .. });
-        let mut text = serde_json::to_string(&Json::from(message)).expect("JSON prints");
-        if is_transition {
-            // JSON may end in white space.
-            text.extend(std::iter::repeat_n(' ', self.faults().padding(&self.caller)));
-        }
-        let frames = if is_transition && self.client.takes_chunks { chunks(text) } else { vec![text] };
-        let last = frames.len() - 1;
-        for (at, frame) in frames.into_iter().enumerate() {
-            self.sent += frame.len() as u64;
-            self.outbox.push_back((Message::text(frame), is_transition && at == last));
-        }
+        self.outbox.send(message, self.faults().padding(&self.caller), self.client.takes_chunks);
     }
 
     fn close(&mut self, frame: Option<(u16, &'static str)>) {
@@ -408,7 +388,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
             self.closing = Some(Instant::now());
             let frame =
                 frame.map(|(code, reason)| CloseFrame { code: CloseCode::from(code), reason: reason.into() });
-            self.outbox.push_back((Message::Close(frame), false));
+            self.outbox.push(Message::Close(frame));
         }
     }
 }
@@ -425,72 +405,5 @@ async fn after(wait: Option<Duration>) {
     match wait {
         Some(wait) => sleep(wait).await,
         None => pending().await,
-    }
-}
-
-/// Hands one message to the socket, or flushes it. Loses nothing when it is dropped while it waits.
-async fn write<S: AsyncRead + AsyncWrite + Unpin>(
-    sink: &mut SplitSink<WebSocketStream<S>, Message>,
-    outbox: &mut VecDeque<(Message, bool)>,
-    unflushed: &mut bool,
-) -> Result<bool, tungstenite::Error> {
-    if !outbox.is_empty() {
-        poll_fn(|cx| sink.poll_ready_unpin(cx)).await?;
-        let (message, is_transition) = outbox.pop_front().expect("it is not empty");
-        sink.start_send_unpin(message)?;
-        *unflushed = true;
-        return Ok(is_transition);
-    }
-    if *unflushed {
-        poll_fn(|cx| sink.poll_flush_unpin(cx)).await?;
-        *unflushed = false;
-        return Ok(false);
-    }
-    pending().await
-}
-
-/// Splits a long Transition.
-fn chunks(text: String) -> Vec<String> {
-    if text.len() <= CHUNK_BYTES {
-        return vec![text];
-    }
-    let transition_id = text.len().to_string();
-    let mut parts = Vec::new();
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let cut = (0..=CHUNK_BYTES.min(rest.len())).rev().find(|at| rest.is_char_boundary(*at));
-        let (part, after) = rest.split_at(cut.expect("0 is a boundary"));
-        parts.push(part.to_owned());
-        rest = after;
-    }
-    let total_parts = parts.len() as u32;
-    let chunk = |(part_number, chunk)| {
-        let transition_id = transition_id.clone();
-        Json::from(ServerMessage::<Value>::TransitionChunk { chunk, part_number, total_parts, transition_id })
-            .to_string()
-    };
-    (0..).zip(parts).map(chunk).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_transition_is_split_into_parts_that_join_to_it() {
-        let text = "é".repeat(CHUNK_BYTES);
-        let parts = chunks(text.clone());
-        let joined: String = parts
-            .iter()
-            .map(|part| match ServerMessage::<Value>::try_from(serde_json::from_str::<Json>(part).unwrap()) {
-                Ok(ServerMessage::TransitionChunk { chunk, total_parts: 2, transition_id, .. }) => {
-                    assert_eq!(transition_id, text.len().to_string());
-                    chunk
-                }
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!((parts.len(), joined), (2, text));
-        assert_eq!(chunks("short".into()), ["short"]);
     }
 }
