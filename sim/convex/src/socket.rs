@@ -14,7 +14,7 @@ use convex::Value;
 use convex_sync_types::{ClientMessage, ServerMessage};
 use futures_util::{
     StreamExt,
-    stream::{SplitSink, SplitStream},
+    stream::{FuturesUnordered, SplitSink, SplitStream},
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -34,10 +34,10 @@ use tokio_tungstenite::{
 
 use self::outbox::Outbox;
 use super::{
-    Break, Convex, Faults, Identity, Observation, Point, Refusal,
+    ActionRun, Break, Convex, Faults, Identity, Observation, Point, Refusal,
     executor::{Call, Committed, MutationError},
     subscriptions::{Subscription, take_invalid},
-    sync_protocol::{Action, Connection, Event, Mutation, Present, QueryRequest, QueryResult},
+    sync_protocol::{Action, Connection, Event, Invocation, Mutation, Present, QueryRequest, QueryResult},
 };
 
 mod outbox;
@@ -61,12 +61,15 @@ pub(super) struct Client {
 }
 
 type Running = Pin<Box<dyn Future<Output = Result<Committed, MutationError>>>>;
+/// Bounded by the state machine.
+type Acting = Pin<Box<dyn Future<Output = (u32, ActionRun)>>>;
 type Computation = Pin<Box<dyn Future<Output = (u64, Vec<QueryResult>)>>>;
 
 /// Something that woke the loop.
 enum Wake {
     Inbound(Message),
     MutationDone(Result<Committed, MutationError>),
+    ActionDone(u32, ActionRun),
     Invalidated,
     Computed(u64, Vec<QueryResult>),
     Written { transition: bool },
@@ -86,6 +89,7 @@ struct Socket<S> {
     subscriptions: BTreeMap<u32, Subscription>,
     wake: Rc<Notify>,
     mutation: Option<Running>,
+    actions: FuturesUnordered<Acting>,
     /// The path of the mutation that runs.
     running: Option<String>,
     computation: Option<Computation>,
@@ -97,11 +101,11 @@ struct Socket<S> {
     broken: bool,
     /// Whether the connection breaks when all is sent, and nothing more is computed.
     parting: bool,
-    /// Whether the deployment restarted: then the running mutation is cut off too.
+    /// Whether the deployment restarted: then what is running is cut off too.
     restarted: bool,
 }
 
-/// Serves one WebSocket until it ends. A mutation that is running then still runs to its end, as in Convex.
+/// Serves one WebSocket until it ends. What is running then still runs to its end, as in Convex.
 pub(super) async fn serve<S>(convex: Convex, socket: WebSocketStream<S>, caller: Rc<str>, client: Client)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -119,6 +123,7 @@ where
         subscriptions: BTreeMap::new(),
         wake: Rc::new(Notify::new()),
         mutation: None,
+        actions: FuturesUnordered::new(),
         running: None,
         computation: None,
         outbox: Outbox::new(),
@@ -135,6 +140,7 @@ where
         caller,
         connection,
         mutation,
+        mut actions,
         received,
         outbox,
         sink,
@@ -150,8 +156,13 @@ where
         bytes_received: received,
         bytes_sent: outbox.bytes,
     });
-    if let Some(mutation) = mutation.filter(|_| !restarted) {
-        let _ = mutation.await;
+    if !restarted {
+        let mutation = async {
+            if let Some(mutation) = mutation {
+                let _ = mutation.await;
+            }
+        };
+        tokio::join!(mutation, async { while actions.next().await.is_some() {} });
     }
 }
 
@@ -197,6 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
                 Some(Err(_)) | None => Wake::Lost,
             },
             outcome = running(&mut self.mutation) => Wake::MutationDone(outcome),
+            Some((id, run)) = self.actions.next(), if !self.actions.is_empty() => Wake::ActionDone(id, run),
             () = self.wake.notified() => Wake::Invalidated,
             (ts, results) = running(&mut self.computation) => Wake::Computed(ts, results),
             sent = self.outbox.write(&mut self.sink) => match sent {
@@ -217,6 +229,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
                 self.mutation = None;
                 self.mutation_done(outcome);
             }
+            Wake::ActionDone(request_id, run) => self.handle(Event::ActionDone { request_id, run }),
             Wake::Computed(ts, results) => {
                 self.computation = None;
                 self.handle(Event::Computed { ts, results });
@@ -328,6 +341,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
         match action {
             Action::Send(message) => self.send(message),
             Action::Mutate(mutation) => self.start(mutation),
+            Action::Act(action) => self.actions.push(self.act(action)),
             Action::Compute(_) if self.parting => {}
             Action::Compute(requests) => {
                 let (ts, results) = self.compute(requests);
@@ -363,6 +377,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
                 Err(_) => Err(MutationError::Conflict),
             }
         })
+    }
+
+    fn act(&self, action: Invocation) -> Acting {
+        let Invocation { request_id, path, args, identity } = action;
+        let call = self.call(path, args, identity);
+        let convex = self.convex.clone();
+        Box::pin(async move { (request_id, convex.run_action(&call).await) })
     }
 
     /// Runs queries at the present timestamp and watches what they read.

@@ -7,6 +7,7 @@ use tokio::task::LocalSet;
 
 use super::*;
 
+mod actions;
 mod edge;
 pub(crate) mod fixture;
 mod functions;

@@ -4,17 +4,19 @@ use std::rc::Rc;
 
 use convex::Value;
 use rquickjs::{
-    Array, ArrayBuffer, Ctx, Error, Exception, Function, IntoJs, Object, Result, Value as JsValue,
-    function::IntoJsFunc,
+    Array, ArrayBuffer, Ctx, Error, Exception, Function, IntoJs, Object, Persistent, Result,
+    Value as JsValue, function::IntoJsFunc,
 };
 use sha2::{Digest, Sha256};
 
 use super::{
     Registry,
+    action::{Asked, Settle},
     host::{Host, Request},
     marshal::{bytes_of, fields_from_js, from_js, from_js_or_undefined, to_js},
 };
 use crate::{
+    Kind,
     query::{Comparison, PageOptions},
     store::Document,
 };
@@ -58,6 +60,8 @@ impl<'js> Natives<'_, 'js> {
     fn environment(&self) -> Result<()> {
         let host = self.host();
         self.add("now", move || host.now())?;
+        let host = self.host();
+        self.add("isAction", move || host.is_action())?;
         let host = self.host();
         self.add("random", move |ctx: Ctx<'js>| check(&ctx, host.random()))?;
         let host = self.host();
@@ -192,6 +196,15 @@ impl<'js> Natives<'_, 'js> {
             check(&ctx, function.check_result(&result).map_err(|error| error.message))?;
             to_js(&ctx, &result)
         })?;
+        let host = self.host();
+        self.add(
+            "ask",
+            move |ctx: Ctx<'js>, mutates: bool, path: String, args: JsValue<'js>, settle: Function<'js>| {
+                let kind = if mutates { Kind::Mutation } else { Kind::Query };
+                let settle = Settle(Persistent::save(&ctx, settle));
+                check(&ctx, from_js(&args).and_then(|args| host.ask(Asked { kind, path, args, settle })))
+            },
+        )?;
         let host = self.host();
         self.add("savepoint", move |ctx: Ctx<'js>| check(&ctx, host.savepoint()))?;
         let host = self.host();

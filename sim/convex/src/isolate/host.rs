@@ -10,6 +10,7 @@ use convex::Value;
 use rand::{Rng, RngCore};
 use rand_chacha::ChaCha8Rng;
 
+use super::action::Asked;
 use crate::{
     filter::Expression,
     id::Id,
@@ -36,6 +37,8 @@ pub struct Execution {
     pub journal: Option<String>,
     /// What the function logged.
     pub logs: Vec<String>,
+    /// What an action has asked for since it last went on; `None` in queries and mutations, which ask for nothing.
+    pub(super) asked: Option<Vec<Asked>>,
     scheduled: (usize, usize),
     streams: Vec<Stream>,
     savepoints: Vec<Option<Savepoint>>,
@@ -51,6 +54,7 @@ impl Execution {
             identity,
             journal: None,
             logs: Vec::new(),
+            asked: None,
             scheduled: (0, 0),
             streams: Vec::new(),
             savepoints: Vec::new(),
@@ -226,6 +230,19 @@ impl Host {
             let now = Value::Float64(execution.now);
             let change = [("state".to_owned(), Some(state)), ("completedTime".to_owned(), Some(now))];
             execution.transaction.patch(store, id, BTreeMap::from(change))
+        })
+    }
+
+    /// Whether it is an action that runs.
+    pub(super) fn is_action(&self) -> bool {
+        self.execution.borrow().as_ref().is_some_and(|execution| execution.asked.is_some())
+    }
+
+    /// Keeps a call that an action makes. Its promise is settled later.
+    pub(super) fn ask(&self, call: Asked) -> Outcome<()> {
+        self.with(|execution, _| {
+            execution.asked.as_mut().ok_or("only actions wait for what they call")?.push(call);
+            Ok(())
         })
     }
 

@@ -1,6 +1,7 @@
 // What a handler gets as `ctx`, and how one is run.
 import { host } from "convex/host";
 import { getFunctionName } from "convex/server";
+import { ConvexError } from "convex/values";
 
 const COMPARISONS = { eq: 0, gt: 1, gte: 2, lt: 3, lte: 4 };
 
@@ -126,7 +127,31 @@ const refused = {
   },
 };
 
+const notInActions = (what) => {
+  throw new Error(`the simulator does not model ${what} in actions`);
+};
+const refusedInActions = {
+  __proto__: refused,
+  runAction: () => notInActions("ctx.runAction"),
+  vectorSearch: () => notInActions("ctx.vectorSearch"),
+  get scheduler() {
+    return notInActions("ctx.scheduler");
+  },
+};
+
+// Each call of an action is a transaction of its own, which the action waits for.
+const call = (mutates) => (target, args) =>
+  new Promise((resolve, reject) =>
+    host.ask(mutates, getFunctionName(target), args ?? {}, (succeeded, value, message) => {
+      if (succeeded) resolve(value);
+      else reject(value === undefined ? new Error(message) : Object.assign(new ConvexError(value), { message }));
+    }),
+  );
+
 function context(kind) {
+  if (kind === "action") {
+    return Object.assign(Object.create(refusedInActions), { auth, runQuery: call(false), runMutation: call(true) });
+  }
   const ctx = Object.create(refused);
   ctx.auth = auth;
   ctx.db = kind === "mutation" ? writer : reader;
