@@ -70,7 +70,7 @@ class Query {
   #read(limit) {
     if (this.used) throw new Error("This query is already iterated over: a query can be used only once.");
     this.used = true;
-    return host.query(this.table, this.index, this.steps, this.descending, this.condition, limit);
+    return host.query(this, limit);
   }
   async take(count) {
     if (!Number.isInteger(count) || count < 0) throw new Error(`take() needs a non-negative integer, not ${count}`);
@@ -90,10 +90,10 @@ class Query {
     return found[0] ?? null;
   }
   async paginate(options) {
-    return host.paginate(this.table, this.index, this.steps, this.descending, this.condition, options);
+    return host.paginate(this, options);
   }
   async *[Symbol.asyncIterator]() {
-    const stream = host.open(this.table, this.index, this.steps, this.descending, this.condition);
+    const stream = host.open(this);
     for (let found = host.next(stream); found !== null; found = host.next(stream)) yield found;
   }
 }
