@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use super::action::Asked;
 use crate::{
     filter::Expression,
-    id::Id,
+    id::{Id, SYSTEM_TABLE},
     limits,
     query::{Page, PageOptions, Query, RangeStep, find_index, range},
     schema::SCHEDULED_FUNCTIONS,
@@ -277,5 +277,9 @@ fn parse_id(method: &str, id: &str) -> Outcome<Id> {
 /// The id of a document that functions may write.
 fn user_id(method: &str, id: &str) -> Outcome<Id> {
     let id = parse_id(method, id)?;
-    if id.table_number() == 0 { Err(format!("`db.{method}` cannot write system tables")) } else { Ok(id) }
+    if id.table_number() == SYSTEM_TABLE {
+        Err(format!("`db.{method}` cannot write system tables"))
+    } else {
+        Ok(id)
+    }
 }
