@@ -8,6 +8,7 @@ use tokio::task::LocalSet;
 use super::*;
 
 mod actions;
+mod bounds;
 mod edge;
 pub(crate) mod fixture;
 mod functions;
