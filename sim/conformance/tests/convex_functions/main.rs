@@ -211,18 +211,22 @@ fn actions_do_the_same() {
 /// What is just allowed, and then what is not.
 #[test]
 fn the_limits_of_a_transaction_are_the_same() {
-    let insert =
-        |count: u32, bytes: u32| call("mutation", "limits:insert", json!({ "count": count, "bytes": bytes }));
-    let count = |kind: &str, path: &str, count: u32| call(kind, path, json!({ "count": count }));
-    let scan = |rows: u32| count("query", "limits:scan", rows);
+    let write = |path: &str, count: u32, bytes: u32| {
+        call("mutation", path, json!({ "count": count, "bytes": bytes }))
+    };
+    let insert = |count, bytes| write("limits:insert", count, bytes);
+    let schedule = |count, bytes| write("limits:schedule", count, bytes);
+    let read = |path: &str, count: u32| call("query", path, json!({ "count": count }));
+    let scan = |rows| read("limits:scan", rows);
     // How many calls of each sequence succeed; the one after them does not, and is the last.
     let sequences = [
         (1, vec![insert(16_000, 1), insert(16_001, 1)]),
         (4, vec![insert(16_000, 1), insert(16_000, 1), insert(1, 1), scan(32_000), scan(32_001)]),
         (1, vec![insert(16, 1_000_000), insert(17, 1_000_000)]),
         (3, vec![insert(16, 1_000_000), insert(1, 1_000_000), scan(16), scan(17)]),
-        (1, [4_096, 4_097].map(|ranges| count("query", "limits:ranges", ranges)).to_vec()),
-        (1, [1_000, 1_001].map(|jobs| count("mutation", "limits:schedule", jobs)).to_vec()),
+        (1, [4_096, 4_097].map(|ranges| read("limits:ranges", ranges)).to_vec()),
+        (1, [1_000, 1_001].map(|jobs| schedule(jobs, 1)).to_vec()),
+        (1, [4, 5].map(|jobs| schedule(jobs, 4_000_000)).to_vec()),
     ];
     for (succeed, calls) in sequences {
         let sequence = json!({ "limits": true, "calls": calls });
