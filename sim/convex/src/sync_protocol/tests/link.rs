@@ -38,6 +38,8 @@ pub(super) struct Link {
     pub(super) log: Vec<String>,
     /// What `items:names` answers at each timestamp at which something was committed.
     pub(super) history: BTreeMap<u64, Vec<Value>>,
+    /// The queries that ran, by number, in order.
+    pub(super) ran: Vec<u32>,
     /// The timestamp that the client has been brought to.
     pub(super) shown: u64,
 }
@@ -57,6 +59,7 @@ impl Link {
             closed: None,
             log: Vec::new(),
             history: BTreeMap::from([(0, Vec::new())]),
+            ran: Vec::new(),
             shown: 0,
         };
         link.connect(sync).await;
@@ -166,7 +169,8 @@ impl Link {
                 self.subscriptions.insert(id.get_id(), subscription);
                 QueryResult { id, result: run.result, logs: run.logs, journal: run.journal }
             });
-        let results = results.collect();
+        let results: Vec<QueryResult> = results.collect();
+        self.ran.extend(results.iter().map(|result| result.id.get_id()));
         (self.convex.present().last_ts, results)
     }
 
