@@ -106,7 +106,25 @@ fn too_many_actions_close_the_socket() {
 }
 
 #[test]
-fn a_query_whose_result_is_the_same_is_left_out_and_a_removed_one_is_named() {
+fn a_query_that_ran_again_with_the_same_result_is_left_out() {
+    check(USUAL, |mut link| async move {
+        link.subscribe("items:count");
+        drop(link.add("a"));
+        link.settle().await;
+        link.take_log();
+        link.ran.clear();
+        link.client.mutation("items:nameAll".parse().unwrap(), BTreeMap::new());
+        link.settle().await;
+        assert_eq!(link.ran, [0], "it read what was written");
+        insta::assert_snapshot!(link.take_log(), @r"
+        MutationResponse 1 ok
+        Transition 1→1 later ts 
+        ");
+    });
+}
+
+#[test]
+fn a_query_that_fails_and_one_that_is_removed_are_named() {
     check(USUAL, |mut link| async move {
         link.subscribe("items:count");
         let tags = link.subscribe("items:missing");
