@@ -10,6 +10,7 @@ mod list;
 mod load;
 mod merge;
 mod opencode;
+mod outputs;
 mod replay;
 mod run;
 mod schema;
@@ -103,7 +104,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     #[command(flatten)]
-    outputs: Outputs,
+    outputs: outputs::Outputs,
     /// Plant a bug, to see that it is caught (may be given several times).
     #[arg(long, value_name = "BUG")]
     plant: Vec<Plant>,
@@ -112,40 +113,6 @@ pub(crate) struct RunArgs {
     part: Option<Part>,
     #[command(flatten)]
     sweep: sweep::SweepArgs,
-}
-
-/// Where results go.
-#[derive(Debug, Args)]
-pub(crate) struct Outputs {
-    /// Where the report goes, as JSON and as a page for people.
-    #[arg(long, value_name = "DIR", default_value = "reports")]
-    report: PathBuf,
-    /// Write the verdict of each oracle as JUnit XML too (- for standard output, which then carries nothing else).
-    #[arg(long, value_name = "FILE")]
-    junit: Option<PathBuf>,
-    /// Write a summary as Markdown too (- for standard output, which then carries nothing else).
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
-    /// Print nothing but errors.
-    #[arg(long, short)]
-    quiet: bool,
-}
-
-impl Outputs {
-    /// Whether nothing is to be said: as asked, or because standard output carries a report.
-    fn is_quiet(&self) -> bool {
-        self.quiet || [&self.junit, &self.markdown].into_iter().flatten().any(|file| is_stdout(file))
-    }
-
-    /// Why they cannot all be written, if they cannot.
-    fn contradiction(&self) -> Option<&'static str> {
-        let both = [&self.junit, &self.markdown].iter().all(|file| file.as_deref().is_some_and(is_stdout));
-        both.then_some("error: both --junit and --markdown ask for standard output: give one of them a file")
-    }
-}
-
-fn is_stdout(file: &Path) -> bool {
-    file == Path::new("-")
 }
 
 /// What a run leaves that is a part of something larger.

@@ -28,7 +28,7 @@ pub const MARKS: [Mark; 27] = [
     mark("claim-in-vain", "A worker claimed a turn that was no longer to be had."),
     mark("conflict-failed", "A mutation conflicted so often that the backend gave it up."),
     mark("conflict-retried", "A mutation conflicted with another, ran again and passed."),
-    mark("create-failed", "The creation of an OpenCode session was given up."),
+    mark("create-failed", "A turn failed because its OpenCode session could not be created."),
     mark("create-throttled", "As many sessions were created within a second as may be."),
     mark("ended-in-mid-turn", "A person ended a session while a turn of it was in progress."),
     mark("idle-stop-raced", "A turn was claimed at most a second after or before an idle server stopped."),
@@ -77,10 +77,10 @@ pub fn nearest(id: &str) -> Option<&'static str> {
 /// How often each mark was reached; those that were not are in it with 0.
 pub type Counts = BTreeMap<&'static str, u64>;
 
-/// Which of the `required` marks none of the `runs` reached, in the order in which they are required.
+/// Which of the `required` marks a run did not reach, in the order in which they are required.
 #[must_use]
-pub fn unreached(required: &[&'static str], runs: &[&Counts]) -> Vec<&'static str> {
-    let is_reached = |id: &&'static str| runs.iter().any(|run| run.get(id).is_some_and(|count| *count > 0));
+pub fn unreached(required: &[&'static str], run: &Counts) -> Vec<&'static str> {
+    let is_reached = |id: &&'static str| run.get(id).is_some_and(|count| *count > 0);
     required.iter().copied().filter(|id| !is_reached(id)).collect()
 }
 

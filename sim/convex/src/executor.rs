@@ -286,6 +286,9 @@ impl Convex {
     pub(super) fn resolve(&self, call: &Call, kind: Kind) -> Result<Rc<LoadedFunction>, FunctionError> {
         let error = |message: String| FunctionError { message, data: None };
         let path = canonical(&call.path).map_err(error)?;
+        if kind == Kind::Mutation && call.public && self.0.options.faults.fails(&call.caller, &path) {
+            return Err(error("Uncaught Error: a mistake was deployed".into()));
+        }
         let found = self.0.isolate.registry().find(&path);
         let which = if call.public { "public function" } else { "function" };
         let found = found.filter(|function| function.public || !call.public).ok_or_else(|| {

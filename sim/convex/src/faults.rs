@@ -32,6 +32,11 @@ pub trait Faults {
         false
     }
 
+    /// Whether a mutation throws, as one does that was deployed with a mistake.
+    fn fails(&self, _caller: &str, _path: &str) -> bool {
+        false
+    }
+
     /// Whether there is no room for a mutation or for a new connection.
     fn is_overloaded(&self, _caller: &str) -> bool {
         false

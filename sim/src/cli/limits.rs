@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::{
     Exit,
-    load::{OutputArgs, WorkerArgs, publish, run},
+    load::{WorkerArgs, publish, run},
+    outputs::Outputs,
     terminal,
 };
 use crate::{
@@ -47,7 +48,7 @@ pub(crate) struct LimitsArgs {
     #[command(flatten)]
     worker: WorkerArgs,
     #[command(flatten)]
-    output: OutputArgs,
+    outputs: Outputs,
 }
 
 /// Starts of one world, each killed after a while.
@@ -74,6 +75,11 @@ const STARTS: &str = "
 
 /// Raises the load until the knee and prints where it is.
 pub(super) fn limits(args: &LimitsArgs) -> anyhow::Result<Exit> {
+    if let Some(contradiction) = args.outputs.contradiction() {
+        terminal::complain(contradiction);
+        return Ok(Exit::Usage);
+    }
+    let quiet = args.outputs.is_quiet();
     let command = match args.worker.command() {
         Ok(command) => command,
         Err(error) => {
@@ -86,11 +92,11 @@ pub(super) fn limits(args: &LimitsArgs) -> anyhow::Result<Exit> {
     turns.dedup();
     let rising =
         Rising { turns, hold: args.hold, deltas_per_second: args.deltas_per_second, bound: args.bound };
-    if !args.output.quiet {
+    if !quiet {
         terminal::say(&announcement(&rising));
     }
     let climbing = order(args, &command, rising.scenario()?);
-    let mut climb = run(&LoadOrder { rising: Some(rising.clone()), ..climbing }, args.output.quiet)?;
+    let mut climb = run(&LoadOrder { rising: Some(rising.clone()), ..climbing }, quiet)?;
     let mut starts = Vec::new();
     for sessions in &args.starts {
         if climb.verdict == Verdict::Interrupted {
@@ -98,7 +104,7 @@ pub(super) fn limits(args: &LimitsArgs) -> anyhow::Result<Exit> {
         }
         let text = format!("{STARTS}sessions = {sessions}\nmissing_in_opencode = {sessions}");
         let scenario = Scenario::parse("starts", "starts", &text)?;
-        let report = run(&order(args, &command, scenario), args.output.quiet)?;
+        let report = run(&order(args, &command, scenario), quiet)?;
         climb.verdict = worse(climb.verdict, report.verdict);
         climb.violations.extend(report.violations.iter().cloned());
         starts.push(Starts { sessions: *sessions, report });
@@ -107,7 +113,7 @@ pub(super) fn limits(args: &LimitsArgs) -> anyhow::Result<Exit> {
     if let Some(load) = &mut climb.load {
         load.goals = reached;
     }
-    publish(&climb, &args.output)
+    publish(&climb, &args.outputs)
 }
 
 /// The first that did not pass counts.

@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
 use clap::Args;
 
 use super::{
     Exit,
-    run::{state_line, watch_thread, write_more},
+    outputs::Outputs,
+    run::{FORMS, state_line, watch_thread},
     terminal,
 };
 use crate::{
@@ -53,7 +53,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     #[command(flatten)]
-    output: OutputArgs,
+    outputs: Outputs,
 }
 
 /// Which worker runs, and how large it may be.
@@ -68,23 +68,6 @@ pub(crate) struct WorkerArgs {
     /// Resident memory that a worker may take when it is ready and has not worked, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = load::CEILINGS.idle >> 20, value_parser = clap::value_parser!(u64).range(1..))]
     max_idle_rss: u64,
-}
-
-/// Where the result goes.
-#[derive(Debug, Args)]
-pub(crate) struct OutputArgs {
-    /// Where the report goes, as JSON and as a page for people.
-    #[arg(long, value_name = "DIR", default_value = "reports")]
-    report: PathBuf,
-    /// Write the verdict of each oracle as JUnit XML too (- for standard output).
-    #[arg(long, value_name = "FILE")]
-    junit: Option<PathBuf>,
-    /// Write a summary as Markdown too (- for standard output).
-    #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
-    /// Print nothing but errors.
-    #[arg(long, short)]
-    pub(super) quiet: bool,
 }
 
 /// A command line that was taken apart.
@@ -129,6 +112,10 @@ pub(super) fn load(args: &LoadArgs) -> anyhow::Result<Exit> {
         );
         return Ok(Exit::Usage);
     }
+    if let Some(contradiction) = args.outputs.contradiction() {
+        terminal::complain(contradiction);
+        return Ok(Exit::Usage);
+    }
     let command = match args.worker.command() {
         Ok(command) => command,
         Err(error) => {
@@ -138,7 +125,7 @@ pub(super) fn load(args: &LoadArgs) -> anyhow::Result<Exit> {
     };
     let seed = args.seed.or(scenario.seed).unwrap_or_else(Seed::from_system);
     let order = order(args, scenario, seed, command);
-    let quiet = args.output.quiet;
+    let quiet = args.outputs.is_quiet();
     if !quiet {
         terminal::say(&header(&order));
     }
@@ -147,7 +134,7 @@ pub(super) fn load(args: &LoadArgs) -> anyhow::Result<Exit> {
         let other = run(&LoadOrder { command: command.clone(), ..order }, quiet)?;
         report.compare_load(&other);
     }
-    publish(&report, &args.output)
+    publish(&report, &args.outputs)
 }
 
 fn order(args: &LoadArgs, scenario: Scenario, seed: Seed, command: Vec<OsString>) -> LoadOrder {
@@ -195,16 +182,12 @@ pub(super) fn run(order: &LoadOrder, quiet: bool) -> anyhow::Result<Report> {
     })
 }
 
-/// Writes and prints the report.
-pub(super) fn publish(report: &Report, output: &OutputArgs) -> anyhow::Result<Exit> {
-    let [json, html] = report::write(report, &output.report)
-        .with_context(|| format!("cannot write the report into `{}`", output.report.display()))?;
-    write_more(output.junit.as_deref(), || report::junit(report))?;
-    write_more(output.markdown.as_deref(), || report::markdown(report))?;
-    if !output.quiet {
+/// Prints and writes the report.
+pub(super) fn publish(report: &Report, outputs: &Outputs) -> anyhow::Result<Exit> {
+    if !outputs.is_quiet() {
         terminal::say(&report::summary(report, terminal::is_styled()));
-        terminal::say(&format!("report: {} and {}", html.display(), json.display()));
     }
+    outputs.publish(report, &FORMS)?;
     Ok(report.verdict.into())
 }
 

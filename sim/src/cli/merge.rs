@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Exit, sweep, terminal};
+use super::{Exit, outputs::Outputs, sweep, terminal};
 use crate::sweep::{
     merge::merge as put_together,
     report::{SCHEMA, SweepReport},
@@ -22,7 +22,7 @@ pub(crate) struct MergeArgs {
     #[arg(value_name = "REPORT", required = true)]
     reports: Vec<PathBuf>,
     #[command(flatten)]
-    outputs: sweep::Outputs,
+    outputs: Outputs,
 }
 
 /// Puts the shards of a sweep together, and judges it as a whole.

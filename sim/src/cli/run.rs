@@ -1,6 +1,6 @@
 //! `sim SCENARIO`: one run, watched from the main thread.
 
-use std::{fs, io, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{io, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -9,7 +9,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{Exit, Part, RunArgs, is_stdout, terminal};
+use super::{Exit, Part, RunArgs, outputs::Forms, terminal};
 use crate::{
     plant::Plant,
     report::{self, Report, Verdict},
@@ -20,6 +20,9 @@ use crate::{
 
 /// How often the state line is drawn.
 const REDRAW: Duration = Duration::from_millis(100);
+/// What is written of a run.
+pub(super) const FORMS: Forms<Report> =
+    Forms { write: report::write, junit: report::junit, markdown: report::markdown };
 
 /// Runs the scenario and prints what came of it.
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
@@ -46,15 +49,8 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     if let Some(part) = args.part {
         return run_part(order, part, &args.outputs.report);
     }
-    let quiet = args.outputs.is_quiet();
-    let report = show(order, quiet)?;
-    let [json, html] = report::write(&report, &args.outputs.report)
-        .with_context(|| format!("cannot write the report into `{}`", args.outputs.report.display()))?;
-    write_more(args.outputs.junit.as_deref(), || report::junit(&report))?;
-    write_more(args.outputs.markdown.as_deref(), || report::markdown(&report))?;
-    if !quiet {
-        terminal::say(&format!("report: {} and {}", html.display(), json.display()));
-    }
+    let report = show(order, args.outputs.is_quiet())?;
+    args.outputs.publish(&report, &FORMS)?;
     Ok(report.verdict.into())
 }
 
@@ -82,18 +78,6 @@ fn run_part(order: Order, part: Part, directory: &Path) -> anyhow::Result<Exit> 
     }
     terminal::write(&serde_json::to_string(&report)?);
     Ok(report.verdict.into())
-}
-
-/// Writes what `text` makes to where it was asked for, if it was.
-pub(super) fn write_more(file: Option<&Path>, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-    match file {
-        None => {}
-        Some(file) if is_stdout(file) => terminal::say(text().trim_end()),
-        Some(file) => {
-            fs::write(file, text()).with_context(|| format!("cannot write `{}`", file.display()))?;
-        }
-    }
-    Ok(())
 }
 
 /// The command that runs exactly this again.

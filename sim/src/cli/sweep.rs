@@ -8,11 +8,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
 use clap::Args;
 
-pub(super) use super::Outputs;
-use super::{Exit, RunArgs, run::write_more, terminal};
+use super::{
+    Exit, RunArgs,
+    outputs::{Forms, Outputs},
+    terminal,
+};
 use crate::{
     report,
     scenario::{Kind, Scenario, ScenarioError},
@@ -26,6 +28,9 @@ use crate::{
     },
 };
 
+/// What is written of a sweep.
+const FORMS: Forms<SweepReport> =
+    Forms { write: report::sweep::write, junit: report::sweep::junit, markdown: report::sweep::markdown };
 /// Failed runs named at the end; all are in the report.
 pub(super) const NAMED: usize = 10;
 
@@ -94,15 +99,10 @@ pub(super) fn sweep(args: &RunArgs) -> anyhow::Result<Exit> {
 
 /// Writes the report in all its forms, prints it, and says how it ends.
 pub(super) fn publish(report: &SweepReport, args: &Outputs) -> anyhow::Result<Exit> {
-    let quiet = args.is_quiet();
-    let [json, html] = report::sweep::write(report, &args.report)
-        .with_context(|| format!("cannot write the report into `{}`", args.report.display()))?;
-    write_more(args.junit.as_deref(), || report::sweep::junit(report))?;
-    write_more(args.markdown.as_deref(), || report::sweep::markdown(report))?;
-    if !quiet {
+    if !args.is_quiet() {
         terminal::say(&report::sweep::summary(report, terminal::is_styled()));
-        terminal::say(&format!("report: {} and {}", html.display(), json.display()));
     }
+    args.publish(report, &FORMS)?;
     Ok(report.verdict.into())
 }
 

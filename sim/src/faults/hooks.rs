@@ -117,6 +117,10 @@ impl convex::Faults for OnConvex {
         self.strikes(Kind::ConvexConflicts, caller)
     }
 
+    fn fails(&self, caller: &str, _path: &str) -> bool {
+        self.strikes(Kind::ConvexFunctionErrors, caller)
+    }
+
     fn is_overloaded(&self, caller: &str) -> bool {
         self.strikes(Kind::ConvexOverload, caller)
     }

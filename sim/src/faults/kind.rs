@@ -58,6 +58,8 @@ pub enum Kind {
     MutationUnseen,
     /// Mutations meet conflicting writes and run again.
     ConvexConflicts,
+    /// Mutations throw, as they do while a mistake is deployed.
+    ConvexFunctionErrors,
     /// The server closes the connection with code 1013.
     ConvexClose,
     /// Mutations wait in vain for their turn (1013 in the end), and new connections get 503.
@@ -85,7 +87,7 @@ const LASTS: Duration = Duration::from_secs(2);
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Kill,
         Self::Stop,
         Self::RollingRestart,
@@ -108,6 +110,7 @@ impl Kind {
         Self::MutationUnanswered,
         Self::MutationUnseen,
         Self::ConvexConflicts,
+        Self::ConvexFunctionErrors,
         Self::ConvexClose,
         Self::ConvexOverload,
         Self::ConvexAuthError,
@@ -135,12 +138,19 @@ impl Kind {
                 | Self::MutationUnanswered
                 | Self::MutationUnseen
                 | Self::ConvexConflicts
+                | Self::ConvexFunctionErrors
                 | Self::ConvexClose
                 | Self::ConvexOverload
                 | Self::ConvexAuthError
                 | Self::ConvexRestart
                 | Self::ConvexLargeTransition
         ) || self.is_of_network()
+    }
+
+    /// Whether it may hold back what a worker asks of OpenCode, and lets it through at once in the end.
+    #[must_use]
+    pub fn holds_back(self) -> bool {
+        matches!(self, Self::OpencodeHang | Self::Partition | Self::NetworkHold | Self::NetworkLatency)
     }
 
     /// Whether it happens at one moment and is over then.
@@ -185,6 +195,7 @@ impl Kind {
                 | Self::MutationUnanswered
                 | Self::MutationUnseen
                 | Self::ConvexConflicts
+                | Self::ConvexFunctionErrors
                 | Self::ConvexClose
                 | Self::ConvexOverload
                 | Self::ConvexAuthError

@@ -50,6 +50,9 @@ pub(super) fn before(fact: &Fact, known: &Known, reach: &mut Reach<'_>) {
 fn at_backend(fact: &Fact, reach: &mut Reach<'_>) {
     match &fact.event {
         Event::Replayed { .. } => reach("mutation-replayed"),
+        Event::TurnChanged { error: Some(error), .. } if &**error == "session_not_created" => {
+            reach("create-failed");
+        }
         Event::Executed { attempts: 2.., error: None, .. } => reach("conflict-retried"),
         Event::Executed { error: Some(error), .. } if &**error == "OptimisticConcurrencyControlFailure" => {
             reach("conflict-failed");
@@ -72,7 +75,6 @@ fn at_opencode(fact: &Fact, known: &Known, reach: &mut Reach<'_>) {
     match &fact.event {
         Event::Aborted { .. } => reach("abort"),
         Event::ReplyEnded { outcome: ReplyOutcome::Failed, .. } => reach("model-error"),
-        Event::CreateEnded { opencode_session: None, .. } => reach("create-failed"),
         Event::Request { status: 500.., .. } => reach("server-error"),
         Event::Request { status: 404, path, .. } if path.contains("prompt") => reach("session-vanished"),
         Event::ServerStopped => {

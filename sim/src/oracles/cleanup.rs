@@ -1,7 +1,8 @@
 //! **cleanup**: a worker that has ended, however, leaves nothing behind.
 //!
 //! At the second measurement after its end (killed or by itself; at least one period of measurement later, or at its
-//! next start if that comes first):
+//! next start if that comes first), not counting what belongs to an older process that stands still (a zombie) and has
+//! not ended either:
 //! - no OpenCode server runs on its machine: it dies with the worker, also by SIGKILL;
 //! - no event stream of that server is open;
 //! - no socket that the worker opened is open;
@@ -21,8 +22,35 @@ pub(super) struct Cleanup {
 
 #[derive(Default)]
 struct Machine {
+    here: Things,
+    /// What those processes had that stood still when another was started, by their starts.
+    zombies: BTreeMap<u64, Things>,
+    /// The process that was started last, until it has ended.
+    running: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Things {
     servers: u64,
     event_streams: u64,
+}
+
+impl Machine {
+    fn started(&mut self, start: u64) {
+        if let Some(zombie) = self.running.replace(start) {
+            let theirs = self.without_zombies();
+            self.zombies.insert(zombie, theirs);
+        }
+    }
+
+    fn without_zombies(&self) -> Things {
+        let without =
+            |all: u64, of: fn(&Things) -> u64| all.saturating_sub(self.zombies.values().map(of).sum());
+        Things {
+            servers: without(self.here.servers, |things| things.servers),
+            event_streams: without(self.here.event_streams, |things| things.event_streams),
+        }
+    }
 }
 
 impl Cleanup {
@@ -30,12 +58,16 @@ impl Cleanup {
         Some(self.machines.entry(worker_of(&fact.host)?).or_default())
     }
 
+    fn of(&mut self, worker: &Name) -> &mut Machine {
+        self.machines.entry(worker.to_string()).or_default()
+    }
+
     fn left(&self, worker: &Name, bytes: i64, sockets: u64, verdict: &mut Verdict) {
-        let none = Machine::default();
-        let Machine { servers, event_streams } = self.machines.get(&**worker).unwrap_or(&none);
+        let machine = self.machines.get(&**worker);
+        let Things { servers, event_streams } = machine.map(Machine::without_zombies).unwrap_or_default();
         let left = [
-            (*servers != 0, format!("{servers} OpenCode servers")),
-            (*event_streams != 0, format!("{event_streams} event streams")),
+            (servers != 0, format!("{servers} OpenCode servers")),
+            (event_streams != 0, format!("{event_streams} event streams")),
             (sockets != 0, format!("{sockets} sockets")),
             (bytes != 0, format!("{bytes} bytes")),
         ];
@@ -58,12 +90,17 @@ impl Oracle for Cleanup {
         match &fact.event {
             Event::ServerStarted | Event::ServerStopped => {
                 let up = fact.event == Event::ServerStarted;
-                self.machine(fact).into_iter().for_each(|machine| change(&mut machine.servers, up));
+                self.machine(fact).into_iter().for_each(|machine| change(&mut machine.here.servers, up));
             }
             Event::EventStreamOpened | Event::EventStreamClosed => {
                 let up = fact.event == Event::EventStreamOpened;
-                self.machine(fact).into_iter().for_each(|machine| change(&mut machine.event_streams, up));
+                self.machine(fact)
+                    .into_iter()
+                    .for_each(|machine| change(&mut machine.here.event_streams, up));
             }
+            Event::WorkerStarted { worker, start } => self.of(worker).started(*start),
+            Event::Killed { worker } | Event::Exited { worker, .. } => self.of(worker).running = None,
+            Event::ZombieExited { worker, start, .. } => drop(self.of(worker).zombies.remove(start)),
             Event::Left { worker, bytes, sockets } => self.left(worker, *bytes, *sockets, verdict),
             _ => {}
         }
@@ -76,6 +113,7 @@ mod tests {
         super::testing::{judge, name},
         *,
     };
+    use crate::trace::Exit;
 
     fn left(bytes: i64, sockets: u64) -> Event {
         Event::Left { worker: name("worker-1"), bytes, sockets }
@@ -98,6 +136,21 @@ mod tests {
             ],
             &[],
         );
+    }
+
+    #[test]
+    fn what_a_zombie_has_is_its_own_until_it_ends() {
+        let worker = || name("worker-1");
+        let started = |start| Event::WorkerStarted { worker: worker(), start };
+        let exited = || Event::Exited { worker: worker(), exit: Exit::Stopped };
+        let zombie_ended = || Event::ZombieExited { worker: worker(), start: 1, exit: Exit::Stopped };
+        let zombie = [started(1), Event::ServerStarted, started(2)];
+        let with = |more: &[Event]| [&zombie[..], more].concat();
+        check(&with(&[exited(), left(0, 0)]), &[]);
+        let of_the_second = "worker-1 is gone and left 1 OpenCode servers";
+        check(&with(&[Event::ServerStarted, exited(), left(0, 0)]), &[of_the_second]);
+        check(&with(&[zombie_ended(), exited(), left(0, 0)]), &[of_the_second]);
+        check(&with(&[Event::ServerStopped, zombie_ended(), exited(), left(0, 0)]), &[]);
     }
 
     #[test]

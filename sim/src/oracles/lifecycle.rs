@@ -9,12 +9,13 @@
 //!   the worker is calm (ready, connected, not asked to stop): a network that holds its messages back is not its fault.
 //! - It ends only when it is asked to; or when a newer epoch of the same worker has begun, as superseded. It is gone
 //!   within the bound for closing (raised by the run, which knows when its time is over).
-//! - When it ends as asked and was calm until then, the backend knows: it is offline before it is gone.
+//! - When it ends as asked, was calm until it was asked, and nothing has disturbed it since, the backend knows: it is offline before it is gone.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Oracle, Verdict, calm::Calm};
 use crate::{
+    faults::Kind,
     scenario::Scenario,
     trace::{Caller, Event, Exit, Fact, Micros, Name},
 };
@@ -42,7 +43,7 @@ struct Life {
     before: Option<(Name, u64)>,
     ready: bool,
     online: bool,
-    /// When it was asked to stop, and whether it was calm then.
+    /// Whether it was asked to stop, and has been calm until then and undisturbed since.
     asked: Option<bool>,
     /// The last beat, and whether its delay was told already.
     beat: Option<(Micros, bool)>,
@@ -62,6 +63,12 @@ impl Lifecycle {
 
     fn life(&mut self, worker: &Name) -> &mut Life {
         self.workers.entry(Name::clone(worker)).or_default()
+    }
+
+    /// Something makes it hard for these workers to say goodbye.
+    fn disturbed(&mut self, is_concerned: impl Fn(&Name) -> bool) {
+        let concerned = self.workers.iter_mut().filter(|(worker, _)| is_concerned(worker));
+        concerned.filter_map(|(_, life)| life.asked.as_mut()).for_each(|calm| *calm = false);
     }
 
     fn entered(&mut self, worker: &Name, phase: &Name, verdict: &mut Verdict) {
@@ -175,10 +182,9 @@ impl Oracle for Lifecycle {
                 self.epochs.insert(Name::clone(worker), *epoch);
             }
             Event::Offline { worker } => self.life(worker).online = false,
-            Event::Disconnected { client } => {
-                if let Some(asked) = self.workers.get_mut(client).and_then(|life| life.asked.as_mut()) {
-                    *asked = false;
-                }
+            Event::Disconnected { client } => self.disturbed(|worker| worker == client),
+            Event::FaultBegan { kind, worker, .. } if kind.hampers_backend() => {
+                self.disturbed(|of| *kind == Kind::ConvexRestart || of == worker);
             }
             Event::Lifecycle { worker, state } => self.entered(worker, state, verdict),
             Event::Executed {
@@ -306,6 +312,15 @@ mod tests {
             &["worker-1 stopped without saying that it is offline"],
         );
         check_after_calm(vec![(2.0, exited(Exit::Stopped))], &["worker-1 ended by itself: Stopped"]);
+        let cut = |worker| Event::FaultBegan { fault: 0, kind: Kind::Partition, worker: name(worker) };
+        check_after_calm(
+            vec![(2.0, stop_asked()), (2.1, cut("worker-1")), (2.2, exited(Exit::Stopped))],
+            &[],
+        );
+        check_after_calm(
+            vec![(2.0, stop_asked()), (2.1, cut("worker-2")), (2.2, exited(Exit::Stopped))],
+            &["worker-1 stopped without saying that it is offline"],
+        );
     }
 
     #[test]

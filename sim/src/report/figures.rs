@@ -24,9 +24,19 @@ pub struct Figures {
     functions: BTreeMap<Name, FunctionFigures>,
     worker_calls: u64,
     peak_heap: BTreeMap<Name, i64>,
+    wire: BTreeMap<String, WireFigures>,
     up: i64,
     counts: Counts,
     faults: BTreeMap<Kind, FaultFigures>,
+}
+
+/// What all workers exchanged with servers of one kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct WireFigures {
+    /// Bytes to these servers.
+    pub sent: u64,
+    /// Bytes from them.
+    pub received: u64,
 }
 
 /// How often faults of one kind came.
@@ -154,6 +164,9 @@ pub struct Summary {
     pub worker_calls_per_turn: f64,
     /// The most heap that each worker held, in bytes.
     pub peak_heap: BTreeMap<Name, i64>,
+    /// Bytes on the wire, `convex` and `opencode`; empty in real time.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub wire: BTreeMap<String, WireFigures>,
     /// Simple counts.
     #[serde(flatten)]
     pub counts: Counts,
@@ -177,6 +190,7 @@ impl Default for Figures {
             functions: BTreeMap::new(),
             worker_calls: 0,
             peak_heap: BTreeMap::new(),
+            wire: BTreeMap::new(),
             up: 0,
             counts: Counts::default(),
             faults: BTreeMap::new(),
@@ -304,6 +318,12 @@ impl Figures {
                 let most = self.peak_heap.entry(Name::clone(worker)).or_default();
                 *most = (*most).max(*peak);
             }
+            Event::Transferred { peer, sent, received, .. } => {
+                let kind = peer.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('-');
+                let wire = self.wire.entry(kind.to_owned()).or_default();
+                wire.sent += sent;
+                wire.received += received;
+            }
             other => self.count(other),
         }
     }
@@ -417,6 +437,7 @@ impl Figures {
             functions: self.functions.clone(),
             worker_calls_per_turn: per_turn,
             peak_heap: self.peak_heap.clone(),
+            wire: self.wire.clone(),
             counts: self.counts,
             faults: self.faults.clone(),
         }
@@ -485,6 +506,21 @@ mod tests {
         }
         let whole = figures.summary().latencies.pop().unwrap();
         assert_eq!((whole.stage, whole.max.round()), ("sent → completed", 600.0));
+    }
+
+    #[test]
+    fn the_bytes_of_all_workers_are_added_by_the_kind_of_server() {
+        let transferred = |worker, peer, sent| {
+            (0, Event::Transferred { worker: name(worker), peer: name(peer), sent, received: 1 })
+        };
+        let summary = figures([
+            transferred("worker-1", "convex", 5),
+            transferred("worker-2", "convex", 7),
+            transferred("worker-2", "opencode-2", 11),
+        ]);
+        let expected = [("convex", 12, 2), ("opencode", 11, 1)];
+        let expected = expected.map(|(kind, sent, received)| (kind.into(), WireFigures { sent, received }));
+        assert_eq!(summary.wire, BTreeMap::from(expected));
     }
 
     #[test]

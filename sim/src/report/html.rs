@@ -16,13 +16,18 @@ use crate::{
     oracles::{Class, Violation},
 };
 
-pub(super) const STYLE: &str = include_str!("html/style.css");
+const STYLE: &str = include_str!("html/style.css");
 
 /// The page.
 #[must_use]
 pub fn page(report: &Report) -> String {
     let (_, word) = verdict_words(report.verdict);
     let title = format!("{word}: {} {}", report.scenario, report.seed);
+    document(&title, &html! { (head(report)) main { (body(report)) } (machine(report)) })
+}
+
+/// A page with this body: one file with all that it needs.
+pub(super) fn document(title: &str, body: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -32,11 +37,7 @@ pub fn page(report: &Report) -> String {
                 title { (title) }
                 style { (PreEscaped(STYLE)) (PreEscaped(palette::style_sheet())) }
             }
-            body {
-                (head(report))
-                main { (body(report)) }
-                (machine(report))
-            }
+            body { (body) }
         }
     };
     let mut page = page.into_string();

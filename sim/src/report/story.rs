@@ -200,6 +200,10 @@ fn plain(event: &Event) -> String {
             format!("{worker} holds {live}, at most {peak} of late")
         }
         Event::Cache { worker, sessions } => format!("{worker} remembers {sessions} sessions"),
+        Event::Transferred { worker, peer, sent, received } => {
+            let [sent, received] = [sent, received].map(|bytes| size(*bytes));
+            format!("{worker} has sent {sent} to {peer} and received {received}")
+        }
         Event::Killed { worker } => format!("{worker} is killed"),
         Event::StopAsked { worker } => format!("{worker} is asked to stop"),
         Event::Exited { worker, exit: Exit::Stopped } => format!("{worker} has stopped"),

@@ -41,6 +41,10 @@ fn life() -> Vec<(Micros, &'static str, Event)> {
     let worker = || name("worker-1");
     let start = |start| Event::WorkerStarted { worker: worker(), start };
     let heap = |live, peak| Event::Heap { worker: worker(), live, peak };
+    let transferred = |peer, sent, received| {
+        let peer = name(peer);
+        Event::Transferred { worker: worker(), peer, sent, received }
+    };
     let (turn, session, text) = (name("turn-1"), name("session-1"), name("hello"));
     let sent = Event::Sent { turn, session, worker: worker(), created: 0.0, text: text.clone() };
     let prompted = Event::Prompted { opencode_session: name("ses_1"), message: name("msg_1"), text };
@@ -60,6 +64,8 @@ fn life() -> Vec<(Micros, &'static str, Event)> {
         (SECOND * 3, "worker-1", heap(0, 60_000)),
         (SECOND * 7 / 2, "worker-1", start(2)),
         (SECOND * 4, "world", Event::PhaseBegan { phase: Phase::Liveness }),
+        (SECOND * 5, "world", transferred("convex", 20_000, 9_000)),
+        (SECOND * 5, "world", transferred("opencode-1", 1_000, 30_000)),
         (SECOND * 5, "worker-1", Event::Exited { worker: worker(), exit: Exit::Stopped }),
     ]
 }

@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 
-use super::{Report, Verdict, figures::Summary, load};
+use super::{
+    Report, Verdict,
+    figures::{Summary, WireFigures},
+    load,
+};
 use crate::{load::figures::LoadFigures, marks::unreached, oracles::Violation, plant::Plant, seed::Seed};
 
 /// What is printed before a run: everything that decides it.
@@ -116,7 +120,7 @@ fn marks(report: &Report) -> String {
     let reached: Vec<_> = reached.map(|(mark, count)| format!("{mark} {count}")).collect();
     let mut text =
         format!("marks reached: {}\n", if reached.is_empty() { "none".into() } else { reached.join(", ") });
-    let missing = unreached(&report.required_marks, &[&report.marks]);
+    let missing = unreached(&report.required_marks, &report.marks);
     if !missing.is_empty() {
         let _ = writeln!(text, "required, but not reached with this seed: {}", missing.join(", "));
     }
@@ -203,14 +207,21 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
         ("calls per turn", format!("{:.1}", figures.worker_calls_per_turn)),
         ("sessions created", creates),
         ("peak heap", heaps.join(", ")),
+        ("bytes sent", wire(figures, |wire| wire.sent)),
+        ("bytes received", wire(figures, |wire| wire.received)),
         ("workers", ends),
         ("OpenCode servers", servers),
         ("trace", format!("{} facts, {}", report.trace.facts, &report.trace.hash[..16])),
     ];
     if report.load.is_some() {
-        facts.retain(|(name, _)| *name != "peak heap");
+        facts.retain(|(name, _)| !["peak heap", "bytes sent", "bytes received"].contains(name));
     }
     facts
+}
+
+fn wire(figures: &Summary, bytes: fn(&WireFigures) -> u64) -> String {
+    let kinds = figures.wire.iter().map(|(kind, wire)| format!("{kind} {}", size(bytes(wire))));
+    kinds.collect::<Vec<_>>().join(", ")
 }
 
 /// What depends on the machine.

@@ -216,6 +216,8 @@ pub enum Event {
     Process { worker: Name, rss: u64, peak_rss: u64, pss: u64, cpu_ms: u64, threads: u64, files: u64 },
     /// OpenCode sessions that a worker remembers.
     Cache { worker: Name, sessions: u64 },
+    /// What went through all the connections that a worker opened to `peer`, in bytes; once, when the run ends.
+    Transferred { worker: Name, peer: Name, sent: u64, received: u64 },
     /// A worker was killed, and its OpenCode server with it.
     Killed { worker: Name },
     /// A worker was asked to stop.
@@ -281,6 +283,7 @@ impl Event {
             | Self::Heap { worker, .. }
             | Self::Process { worker, .. }
             | Self::Cache { worker, .. }
+            | Self::Transferred { worker, .. }
             | Self::Killed { worker }
             | Self::StopAsked { worker }
             | Self::Left { worker, .. }

@@ -19,7 +19,10 @@ use std::{
     net::SocketAddr,
     ops::RangeInclusive,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -49,6 +52,8 @@ thread_local! {
     /// Ways that are cut, each with how often.
     static CUT: RefCell<BTreeMap<(String, String), u64>> = const { RefCell::new(BTreeMap::new()) };
     static DOWN: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+    /// What went through the streams that a host opened to another one, by both names.
+    static TRAFFIC: RefCell<BTreeMap<(String, String), Arc<Traffic>>> = const { RefCell::new(BTreeMap::new()) };
     static SOCKETS: [Cell<u64>; OWNERS] = const { [const { Cell::new(0) }; OWNERS] };
 }
 
@@ -75,7 +80,29 @@ pub async fn connect(from: &str, address: &Address) -> io::Result<Stream> {
     let connecting = TcpStream::connect((address.host.as_str(), address.port));
     let stream = Attributed::new(Owner::NOBODY, connecting).await?;
     let (here, there) = unattributed(|| (from.to_owned(), address.host.clone()));
-    Ok(Stream::new(stream, here, there))
+    let traffic = unattributed(|| {
+        TRAFFIC.with_borrow_mut(|all| all.entry((here.clone(), there.clone())).or_default().clone())
+    });
+    let mut stream = Stream::new(stream, here, there);
+    stream.traffic = Some(traffic);
+    Ok(stream)
+}
+
+/// Bytes that were handed to a network and taken from it: what the parts of a real one that carry bytes would carry,
+/// without their own headers.
+#[derive(Debug, Default)]
+struct Traffic {
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+/// Who opened streams to whom, and the bytes that it sent and received there.
+#[must_use]
+pub fn traffic() -> Vec<(String, String, [u64; 2])> {
+    let bytes = |traffic: &Traffic| [&traffic.sent, &traffic.received].map(|count| count.load(Relaxed));
+    TRAFFIC.with_borrow(|all| {
+        all.iter().map(|((from, to), traffic)| (from.clone(), to.clone(), bytes(traffic))).collect()
+    })
 }
 
 /// Waits until messages pass both ways between two hosts.
@@ -264,6 +291,8 @@ pub struct Stream {
     owner: Owner,
     stream: Option<TcpStream>,
     sever: Sever,
+    /// On the end that opened it.
+    traffic: Option<Arc<Traffic>>,
 }
 
 impl Stream {
@@ -276,7 +305,7 @@ impl Stream {
             let sever = Sever::default();
             let open = Open { here, there, sever: sever.clone() };
             OPEN.with_borrow_mut(|streams| streams.insert(number, open));
-            Self { number, owner, stream: Some(stream), sever }
+            Self { number, owner, stream: Some(stream), sever, traffic: None }
         })
     }
 
@@ -316,13 +345,23 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.poll(READING, context, |stream, context| stream.poll_read(context, buffer))
+        let (before, traffic) = (buffer.filled().len(), self.traffic.clone());
+        let polled = self.poll(READING, context, |stream, context| stream.poll_read(context, buffer));
+        if let Some(traffic) = traffic {
+            traffic.received.fetch_add((buffer.filled().len() - before) as u64, Relaxed);
+        }
+        polled
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll(WRITING, context, |stream, context| stream.poll_write(context, bytes))
+        let traffic = self.traffic.clone();
+        let polled = self.poll(WRITING, context, |stream, context| stream.poll_write(context, bytes));
+        if let (Some(traffic), Poll::Ready(Ok(written))) = (traffic, &polled) {
+            traffic.sent.fetch_add(*written as u64, Relaxed);
+        }
+        polled
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -377,6 +416,7 @@ mod tests {
             let mut all = Vec::new();
             stream.read_to_end(&mut all).await?;
             assert_eq!(all, b"x");
+            assert_eq!(traffic(), [("client".to_owned(), "server".to_owned(), [1, 1])]);
             Ok(())
         });
     }

@@ -206,7 +206,15 @@ impl World {
         progress.show(Look { simulated: self.sim.elapsed(), turns_sent, turns_ended, workers_up });
     }
 
+    fn record_traffic(&self) {
+        for (worker, peer, [sent, received]) in network::traffic() {
+            let [worker, peer] = [worker, peer].map(|name| self.recorder.name(&name));
+            self.recorder.record(&self.name, Event::Transferred { worker, peer, sent, received });
+        }
+    }
+
     fn report(self, ended: Ended, wall: Duration) -> Result<Report, RunError> {
+        self.record_traffic();
         let Order { scenario, seed, plants, trace: path, replay } = self.order;
         let engine = Engine {
             steps: self.steps,

@@ -3,12 +3,12 @@
 mod grid;
 mod spread;
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::text::{meaning, values};
 use crate::{
     report::{
-        html::{palette, tables},
+        html::{document, tables},
         text::seconds,
     },
     sweep::{
@@ -27,25 +27,7 @@ const LARGEST: usize = 5;
 pub fn page(report: &SweepReport) -> String {
     let (_, word) = words(report.verdict);
     let title = format!("{word}: sweep of {}", report.name());
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
-                style { (PreEscaped(crate::report::html::STYLE)) (PreEscaped(palette::style_sheet())) }
-            }
-            body {
-                (head(report))
-                main { (body(report)) }
-                (machine(report))
-            }
-        }
-    };
-    let mut page = page.into_string();
-    page.push('\n');
-    page
+    document(&title, &html! { (head(report)) main { (body(report)) } (machine(report)) })
 }
 
 fn words(verdict: SweepVerdict) -> (&'static str, &'static str) {

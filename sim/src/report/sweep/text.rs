@@ -59,13 +59,14 @@ pub fn summary(report: &SweepReport, styled: bool) -> String {
     let _ = writeln!(text, "\n{}", spreads(report));
     let (seen, unseen): (Vec<_>, Vec<_>) =
         report.marks.iter().partition(|mark| mark.required || mark.runs > 0);
+    let unseen: BTreeSet<_> = unseen.iter().map(|mark| &*mark.mark).collect();
+    let unseen: Vec<_> =
+        unseen.into_iter().filter(|mark| seen.iter().all(|seen| seen.mark != **mark)).collect();
     if !seen.is_empty() {
         let _ = writeln!(text, "\n{}", marks(&seen));
     }
     if !unseen.is_empty() {
-        let unseen: BTreeSet<_> = unseen.into_iter().map(|mark| &*mark.mark).collect();
-        let unseen: Vec<_> = unseen.into_iter().collect();
-        let _ = writeln!(text, "\nnot reached, nor required: {}", unseen.join(", "));
+        let _ = writeln!(text, "\nreached by no run, nor required: {}", unseen.join(", "));
     }
     let failed: Vec<_> = report.failed().collect();
     if !failed.is_empty() {

@@ -1,17 +1,13 @@
 //! Many seeds, shards, the corpus, shrinking and replaying, as people and scripts meet them.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
 };
 
-use assert_cmd::Command;
 use serde_json::{Value, json};
-use tempfile::TempDir;
+
+use crate::place::Place;
 
 /// A short life with a kill in it. The limits on memory are wide: what they are is not tested here.
 const SCENARIO: &str = "
@@ -30,49 +26,7 @@ kind = 'kill'
 worker_heap_above_idle = '64MiB'
 ";
 
-struct Place {
-    directory: TempDir,
-}
-
 impl Place {
-    fn with(scenario: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("some.toml"), scenario).unwrap();
-        Self { directory }
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    #[track_caller]
-    fn check(&self, arguments: &[&str], code: i32) -> (String, String) {
-        let mut command = Command::cargo_bin("sim").unwrap();
-        let output = command.current_dir(self.path()).args(arguments).output().unwrap();
-        let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-        assert_eq!(output.status.code(), Some(code), "{out}\n{err}");
-        (out, err)
-    }
-
-    fn read(&self, file: &str) -> String {
-        fs::read_to_string(self.path().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
-    }
-
-    fn json(&self, file: &str) -> Value {
-        serde_json::from_str(&self.read(file)).unwrap()
-    }
-
-    /// Starts the command, lets it run a moment, and interrupts it. Returns its exit code.
-    fn interrupt(&self, arguments: &[&str]) -> Option<i32> {
-        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("sim"));
-        command.current_dir(self.path()).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn().unwrap();
-        wait_a_little();
-        let interrupt = ["-INT", &child.id().to_string()];
-        assert!(std::process::Command::new("kill").args(interrupt).status().unwrap().success());
-        child.wait_with_output().unwrap().status.code()
-    }
-
     /// Processes that are at work here.
     fn processes(&self) -> usize {
         let here = |entry: &fs::DirEntry| {
@@ -80,11 +34,6 @@ impl Place {
         };
         fs::read_dir("/proc").unwrap().filter(|entry| entry.as_ref().is_ok_and(here)).count()
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a real process is waited for, in real time")]
-fn wait_a_little() {
-    std::thread::sleep(Duration::from_secs(3));
 }
 
 fn seeds(report: &Value) -> Vec<&str> {

@@ -1,12 +1,9 @@
 //! `sim load`: the `worker` binary as a process of its own, in real time.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::{
     fs,
     path::Path,
     process::{Command, Output, Stdio},
-    sync::LazyLock,
     thread::sleep,
     time::Duration,
 };
@@ -15,15 +12,7 @@ use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How long anything that is waited for may take.
-const PATIENCE: Duration = Duration::from_secs(40);
-
-/// The binary, built as this test is. With `sim` beside it, so that both are built with the same features.
-static WORKER: LazyLock<String> = LazyLock::new(|| {
-    let build = escargot::CargoBuild::new().package("worker").arg("--package=sim").bin("worker");
-    let built = build.current_release().run().expect("the worker builds");
-    built.path().to_str().expect("a path of letters").to_owned()
-});
+use crate::worker::{PATIENCE, WORKER};
 
 /// A few seconds in which a worker is killed in mid-reply and stopped.
 const SCENARIO: &str = "

@@ -1,20 +1,15 @@
 //! Faults of every kind have their effect, end when they are healed, and repeat.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-use std::{
-    fs,
-    sync::{Arc, mpsc},
-};
+use std::{fs, sync::mpsc};
 
 use serde_json::Value;
 use sim::{
     faults::Kind,
     report::{Report, Verdict},
-    scenario::Scenario,
-    seed::Seed,
-    world::{self, Order, progress::Progress},
 };
+use tempfile::TempDir;
+
+use crate::start::{self, parse};
 
 /// A world small enough for many runs.
 const WORLD: &str = "
@@ -44,26 +39,26 @@ struct Run {
     facts: Vec<Value>,
 }
 
-fn start(source: &str, seed: u64) -> mpsc::Receiver<Run> {
-    let scenario = Scenario::parse("some.toml", "some", source);
-    let scenario = scenario.unwrap_or_else(|error| panic!("{}", error.render(false)));
+/// A run that is under way.
+struct Started {
+    report: mpsc::Receiver<Report>,
+    directory: TempDir,
+}
+
+fn start(source: &str, seed: u64) -> Started {
     let directory = tempfile::tempdir().unwrap();
-    let trace = directory.path().join("trace.jsonl");
-    let order = Order {
-        scenario,
-        seed: Seed(seed),
-        plants: Vec::new(),
-        trace: Some(trace.clone()),
-        replay: String::new(),
-    };
-    let (sender, receiver) = mpsc::channel();
-    world::start(order, Arc::new(Progress::default()), move |report| {
-        let facts = fs::read_to_string(trace).unwrap();
-        let facts = facts.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        drop(directory);
-        sender.send(Run { report: report.unwrap(), facts }).unwrap();
-    });
-    receiver
+    let trace = directory.path().join(TRACE);
+    Started { report: start::start(parse(source), seed, &[], Some(trace)), directory }
+}
+
+const TRACE: &str = "trace.jsonl";
+
+impl Started {
+    fn end(self) -> Run {
+        let report = self.report.recv().unwrap();
+        let facts = fs::read_to_string(self.directory.path().join(TRACE)).unwrap();
+        Run { report, facts: facts.lines().map(|line| serde_json::from_str(line).unwrap()).collect() }
+    }
 }
 
 impl Run {
@@ -105,7 +100,7 @@ impl Run {
 /// One fault of a kind in a small world, with more lines for it.
 fn with(kind: Kind, more: &str) -> Run {
     let source = format!("duration = '14s'\n{WORLD}[[faults]]\nkind = '{kind}'\nat = '4s'\n{more}");
-    start(&source, 1).recv().unwrap().passed(kind)
+    start(&source, 1).end().passed(kind)
 }
 
 #[test]
@@ -153,7 +148,7 @@ fn the_hooks_of_the_fakes_are_struck() {
         let at = if kind == Kind::OpencodeSlowCreate { "0s" } else { "4s" };
         let more = if kind == Kind::OpencodeSlowCreate { "for = '9s'" } else { more };
         let source = format!("duration = '14s'\n{WORLD}[[faults]]\nkind = '{kind}'\nat = '{at}'\n{more}");
-        let run = start(&source, 1).recv().unwrap().passed(kind);
+        let run = start(&source, 1).end().passed(kind);
         assert!(run.figure(&format!("/faults/{kind}/struck")) > 0, "{kind}");
         assert_eq!(run.figure(&format!("/faults/{kind}/begun")), 1, "{kind}");
     }
@@ -163,7 +158,7 @@ fn the_hooks_of_the_fakes_are_struck() {
 fn a_server_that_starts_slowly_is_waited_for() {
     let source =
         format!("duration = '14s'\n{WORLD}[[faults]]\nkind = 'opencode-slow-start'\nat = '0s'\ndelay = '5s'");
-    let run = start(&source, 1).recv().unwrap().passed("slow start");
+    let run = start(&source, 1).end().passed("slow start");
     assert_eq!(run.figure("/faults/opencode-slow-start/struck"), 1);
     assert!(run.moment("prompted") > 5_000_000);
 }
@@ -222,7 +217,7 @@ fn healing_ends_every_kind_and_then_everything_ends() {
     for kind in Kind::ALL {
         let lasts = if kind.is_momentary() { "" } else { "for = '1h'" };
         let source = format!("duration = '6s'\n{WORLD}[[faults]]\nkind = '{kind}'\nat = '3s'\n{lasts}");
-        let run = start(&source, 2).recv().unwrap().passed(kind);
+        let run = start(&source, 2).end().passed(kind);
         let (began, ended) = (run.all("fault-began").count(), run.all("fault-ended").count());
         assert_eq!((began, ended), (1, 1), "{kind}");
         assert!(kind.is_momentary() || run.moment("fault-ended") >= 6_000_000, "{kind}");
@@ -236,7 +231,7 @@ fn twenty_seeds_of_a_swarm_pass_and_each_repeats() {
         "duration = '20s'\n{WORLD}[swarm]\nfaults = 12\nfrom = '1s'\nuntil = '18s'\nfor = {{ min = '200ms', max = '4s' }}\n[swarm.kinds]\n{kinds}"
     );
     for seed in 1..=20 {
-        let [once, again] = [start(&source, seed), start(&source, seed)].map(|run| run.recv().unwrap());
+        let [once, again] = [start(&source, seed), start(&source, seed)].map(Started::end);
         let once = once.passed(format!("seed {seed}"));
         assert_eq!(once.report.trace.hash, again.report.trace.hash, "seed {seed}");
         assert!(once.all("fault-began").count() > 0, "seed {seed}");

@@ -1,22 +1,19 @@
 //! The scenarios that stand in `scenarios/`: those of the worker pass, and those that must fail do so as they should.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
 };
 
 use serde_json::Value;
 use sim::{
     report::{Report, Verdict},
     scenario::Scenario,
-    seed::Seed,
-    world::{self, Order, progress::Progress},
 };
 use worker::config::PermissionPolicy;
+
+use crate::start::start;
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name)
@@ -27,10 +24,7 @@ fn run(name: &str, trace: Option<PathBuf>) -> Report {
 }
 
 fn run_scenario(scenario: Scenario, trace: Option<PathBuf>) -> Report {
-    let order = Order { scenario, seed: Seed(1), plants: Vec::new(), trace, replay: String::new() };
-    let (sender, receiver) = mpsc::channel();
-    world::start(order, Arc::new(Progress::default()), move |report| sender.send(report.unwrap()).unwrap());
-    receiver.recv().unwrap()
+    start(scenario, 1, &[], trace).recv().unwrap()
 }
 
 /// The oracles that fired.

@@ -1,12 +1,10 @@
-//! The gate as people and CI meet it: what it lets pass, what it stops, and with which exit code.
+//! The gate: what it lets pass, what it stops, and with which exit code.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+use std::fs;
 
-use std::{fs, path::PathBuf};
-
-use assert_cmd::Command;
 use serde_json::Value;
-use tempfile::TempDir;
+
+use crate::place::Place;
 
 /// Turns that send text for about a second each.
 const SCENARIO: &str = "
@@ -23,57 +21,42 @@ deltas = { min = 20, max = 30 }
 seeds = [1, 2]
 ";
 
+const BASELINE: &str = "reports/baseline.json";
 const CALLS: &str = "functions.chat:claim.calls";
 
-struct Place {
-    directory: TempDir,
-}
-
 impl Place {
-    fn with(scenario: &str) -> Self {
-        let place = Self { directory: tempfile::tempdir().unwrap() };
-        fs::create_dir(place.path("scenarios")).unwrap();
+    /// With a folder of scenarios, in which this is the only one.
+    fn of_gate(scenario: &str) -> Self {
+        let place = Self::with("");
+        fs::create_dir(place.path().join("scenarios")).unwrap();
         place.change(scenario);
         place
     }
 
     /// With a baseline of what the scenario costs.
     fn blessed() -> Self {
-        let place = Self::with(SCENARIO);
-        place.check(&["--bless", "--reason", "a first time"], 0);
+        let place = Self::of_gate(SCENARIO);
+        place.gate(&["--bless", "--reason", "a first time"], 0);
         place
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
     fn change(&self, scenario: &str) {
-        fs::write(self.path("scenarios/some.toml"), scenario).unwrap();
+        fs::write(self.path().join("scenarios/some.toml"), scenario).unwrap();
     }
 
     fn baseline(&self) -> Value {
-        serde_json::from_str(&fs::read_to_string(self.path("reports/baseline.json")).unwrap()).unwrap()
+        self.json(BASELINE)
     }
 
     fn doctor(&self, change: impl FnOnce(&mut Value)) {
         let mut baseline = self.baseline();
         change(&mut baseline);
-        fs::write(self.path("reports/baseline.json"), baseline.to_string()).unwrap();
+        fs::write(self.path().join(BASELINE), baseline.to_string()).unwrap();
     }
 
     #[track_caller]
-    fn check(&self, arguments: &[&str], code: i32) -> (String, String) {
-        self.sim(&[&["gate"], arguments].concat(), code)
-    }
-
-    #[track_caller]
-    fn sim(&self, arguments: &[&str], code: i32) -> (String, String) {
-        let mut command = Command::cargo_bin("sim").unwrap();
-        let output = command.current_dir(self.directory.path()).args(arguments).output().unwrap();
-        let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-        assert_eq!(output.status.code(), Some(code), "{out}\n{err}");
-        (out, err)
+    fn gate(&self, arguments: &[&str], code: i32) -> (String, String) {
+        self.check(&[&["gate"], arguments].concat(), code)
     }
 }
 
@@ -90,9 +73,9 @@ fn rows<'a>(out: &'a str, figure: &str) -> Vec<&'a str> {
 #[test]
 fn what_was_blessed_passes_and_its_reason_is_kept() {
     let place = Place::blessed();
-    let (out, _) = place.check(&[], 0);
+    let (out, _) = place.gate(&[], 0);
     assert!(out.contains("no figure changed\npassed: no figure got worse"), "{out}");
-    place.check(&["--bless", "--reason", "a second time"], 0);
+    place.gate(&["--bless", "--reason", "a second time"], 0);
     let baseline = place.baseline();
     assert_eq!(baseline["history"], Value::from(vec!["a second time", "a first time"]));
     let seeds: Vec<_> = baseline["runs"].as_object().unwrap().keys().cloned().collect();
@@ -111,7 +94,7 @@ fn one_more_call_for_each_turn_than_the_baseline_has_is_a_regression() {
         let calls = &mut baseline["runs"]["some 0x1"][CALLS];
         *calls = (calls.as_i64().unwrap() - turns).into();
     });
-    let (out, _) = place.check(&[], 13);
+    let (out, _) = place.gate(&[], 13);
     let rows = rows(&out, CALLS);
     assert!(rows.len() == 1 && rows[0].contains(&format!("+{turns}")) && rows[0].contains("WORSE"), "{out}");
     assert!(out.contains("FAILED: 1 figures got worse, 0 better"), "{out}");
@@ -122,14 +105,14 @@ fn a_worker_that_calls_once_more_for_each_turn_is_a_regression() {
     let place = Place::blessed();
     let before = place.baseline();
     place.change(&format!("{SCENARIO}[worker.turns]\ncoalesce_interval = '100ms'\n"));
-    let (out, _) = place.check(&[], 13);
+    let (out, _) = place.gate(&[], 13);
     let calls = "functions.chat:writeChunk.calls";
     assert!(
         rows(&out, calls).iter().all(|row| row.contains("WORSE")) && rows(&out, calls).len() == 2,
         "{out}"
     );
 
-    place.check(&["--bless", "--reason", "to see by how much"], 0);
+    place.gate(&["--bless", "--reason", "to see by how much"], 0);
     let more = figure(&place.baseline(), calls) - figure(&before, calls);
     assert!(more >= figure(&before, "prompts"), "only {more} more calls: the test shows less than it says");
 }
@@ -138,7 +121,7 @@ fn a_worker_that_calls_once_more_for_each_turn_is_a_regression() {
 fn what_got_better_passes_and_should_be_blessed() {
     let place = Place::blessed();
     place.doctor(|baseline| baseline["runs"]["some 0x1"][CALLS] = 100.into());
-    let (out, _) = place.check(&[], 0);
+    let (out, _) = place.gate(&[], 0);
     assert!(rows(&out, CALLS)[0].contains("better"), "{out}");
     assert!(out.contains("1 better; to keep the change, `cargo run -p sim -- gate --bless"), "{out}");
 }
@@ -147,38 +130,38 @@ fn what_got_better_passes_and_should_be_blessed() {
 fn another_trace_alone_is_not_the_run_that_was_accepted() {
     let place = Place::blessed();
     place.doctor(|baseline| baseline["runs"]["some 0x1"]["trace.hash"] = "abc".into());
-    let (out, _) = place.check(&[], 13);
+    let (out, _) = place.gate(&[], 13);
     assert!(rows(&out, "trace.hash")[0].contains("changed"), "{out}");
     assert!(out.contains("FAILED: 1 runs are not the runs that were accepted"), "{out}");
 }
 
 #[test]
 fn a_baseline_that_does_not_fit_is_refused_before_anything_runs() {
-    let place = Place::with(SCENARIO);
+    let place = Place::of_gate(SCENARIO);
     let refused = |expected: &str| {
-        let (out, err) = place.check(&[], 2);
+        let (out, err) = place.gate(&[], 2);
         assert_eq!(out, "");
         assert!(err.contains(expected) && err.contains("help: make it with `cargo run"), "{err}");
     };
     refused("cannot read the baseline `reports/baseline.json`");
-    fs::create_dir(place.path("reports")).unwrap();
-    fs::write(place.path("reports/baseline.json"), "{\"schema\": 0}").unwrap();
+    fs::create_dir(place.path().join("reports")).unwrap();
+    fs::write(place.path().join(BASELINE), "{\"schema\": 0}").unwrap();
     refused("is not of schema 1: its schema is 0");
-    place.check(&["--bless", "--reason", "a first time"], 0);
+    place.gate(&["--bless", "--reason", "a first time"], 0);
     place.change(&SCENARIO.replace("[1, 2]", "[1, 3]"));
     refused("it does not know some 0x3; no scenario is marked for some 0x2");
 }
 
 #[test]
 fn wrong_usage_is_explained() {
-    let place = Place::with(SCENARIO);
+    let place = Place::of_gate(SCENARIO);
     for (arguments, expected) in [
         (&["--bless"][..], "--reason <TEXT>"),
         (&["--bless", "--reason", ""], "a value is required for '--reason <TEXT>'"),
         (&["--reason", "none"], "--bless"),
         (&["nowhere"], "cannot list `nowhere`"),
     ] {
-        let (_, err) = place.check(arguments, 2);
+        let (_, err) = place.gate(arguments, 2);
         assert!(err.contains(expected), "no `{expected}` in:\n{err}");
     }
 }
@@ -188,7 +171,7 @@ fn the_figures_of_a_run_that_fails_are_worth_nothing() {
     let place = Place::blessed();
     let before = place.baseline();
     place.change(&format!("{SCENARIO}[limits]\nworker_heap_idle = '1B'\n"));
-    let (_, err) = place.check(&["--bless", "--reason", "nobody looked"], 10);
+    let (_, err) = place.gate(&["--bless", "--reason", "nobody looked"], 10);
     assert!(
         err.contains("some 0x1 failed") && err.contains("memory: ") && err.contains("--seed 0x1"),
         "{err}"
@@ -200,22 +183,22 @@ fn the_figures_of_a_run_that_fails_are_worth_nothing() {
         "[liveness]\nwithin = '1ms'\n[replies]\nfirst_token = { min = '2min', max = '2min' }",
     );
     place.change(&late);
-    place.check(&[], 11);
+    place.gate(&[], 11);
 }
 
 #[test]
 fn two_reports_are_compared_figure_by_figure() {
-    let place = Place::with(SCENARIO);
-    place.sim(&["scenarios/some.toml", "--seed", "1", "--quiet"], 0);
-    place.sim(&["scenarios/some.toml", "--seed", "2", "--quiet"], 0);
+    let place = Place::of_gate(SCENARIO);
+    place.check(&["scenarios/some.toml", "--seed", "1", "--quiet"], 0);
+    place.check(&["scenarios/some.toml", "--seed", "2", "--quiet"], 0);
     let [one, two] = ["reports/some-0x1.json", "reports/some-0x2.json"];
-    let (out, _) = place.sim(&["compare", one, two], 0);
+    let (out, _) = place.check(&["compare", one, two], 0);
     assert!(out.starts_with("before  some, seed 0x1: passed\nnow     some, seed 0x2: passed\n"), "{out}");
     assert_eq!(rows(&out, "trace.hash").len(), 1, "{out}");
-    let (out, _) = place.sim(&["compare", one, one], 0);
+    let (out, _) = place.check(&["compare", one, one], 0);
     assert!(out.ends_with("no figure changed\n"), "{out}");
-    let (_, err) = place.sim(&["compare", one, "nowhere.json"], 2);
+    let (_, err) = place.check(&["compare", one, "nowhere.json"], 2);
     assert!(err.contains("cannot read the report `nowhere.json`"), "{err}");
-    let (_, err) = place.sim(&["compare", one, "scenarios/some.toml"], 2);
+    let (_, err) = place.check(&["compare", one, "scenarios/some.toml"], 2);
     assert!(err.contains("`scenarios/some.toml` is not a report"), "{err}");
 }

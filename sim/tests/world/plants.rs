@@ -1,17 +1,12 @@
 //! Each oracle sees what it is there for: a bug is planted into a copy of the behaviour, and that oracle says so, with
 //! its message. The same scenario without the bug passes.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-use std::sync::{Arc, mpsc};
-
 use sim::{
     plant::Plant,
     report::{Report, Verdict},
-    scenario::Scenario,
-    seed::Seed,
-    world::{self, Order, progress::Progress},
 };
+
+use crate::start::{parse, start};
 
 /// Everything once: a kill in mid-reply, a stop, stale turns, sessions that OpenCode does not know.
 const SMALL: &str = "
@@ -89,19 +84,10 @@ const PAIR: &str = "
 ";
 
 /// Sessions that are made, renamed and deleted in OpenCode itself.
-const DIRECT: &str = include_str!("../../scenarios/sync.toml");
+const DIRECT: &str = include_str!("../../../scenarios/sync.toml");
 
 fn run(scenario: &str, plants: &[Plant]) -> Report {
-    let order = Order {
-        scenario: Scenario::parse("some.toml", "some", scenario).unwrap(),
-        seed: Seed(1),
-        plants: plants.to_vec(),
-        trace: None,
-        replay: String::new(),
-    };
-    let (sender, receiver) = mpsc::channel();
-    world::start(order, Arc::new(Progress::default()), move |report| sender.send(report.unwrap()).unwrap());
-    receiver.recv().unwrap()
+    start(parse(scenario), 1, plants, None).recv().unwrap()
 }
 
 /// Runs `scenario` with and without the last of `plants`: only with it `oracle` fires, and says `message`.

@@ -1,7 +1,5 @@
 //! The `worker` binary against `sim serve`: real processes, real sockets, real time.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::{
     cell::Cell,
     fs,
@@ -14,25 +12,12 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, sync_channel},
     },
     thread,
-    time::Duration,
 };
 
 use assert_cmd::cargo::cargo_bin;
 use sim::{opencode::Content, serve::guide::RUN_WORKER};
 
-/// How long anything that is waited for may take.
-const PATIENCE: Duration = Duration::from_secs(40);
-
-/// The binary, built as this test is. With `sim` beside it, so that both are built with the same features; and without
-/// what cargo tells a test about its package, which would have `ring` and all above it built again.
-static WORKER: LazyLock<String> = LazyLock::new(|| {
-    let build = escargot::CargoBuild::new().package("worker").arg("--package=sim").bin("worker");
-    let about_us = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PKG_"));
-    let build = about_us.fold(build, |build, (name, _)| build.env_remove(name));
-    let build = build.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_PATH");
-    let built = build.current_release().run().expect("the worker builds");
-    built.path().to_str().expect("a path of letters").to_owned()
-});
+use crate::worker::{PATIENCE, WORKER};
 
 /// A child process that is killed if it is still there in the end.
 struct Process {

@@ -1,11 +1,8 @@
-//! The command as people and scripts meet it: arguments, exit codes, output, files.
+//! One run, and what is asked of a scenario file.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+use assert_cmd::{Command, cargo::cargo_bin};
 
-use std::{fs, path::Path, process::Stdio, time::Duration};
-
-use assert_cmd::Command;
-use tempfile::TempDir;
+use crate::place::Place;
 
 /// A short life with everything in it. The limits on memory are wide: what they are is not tested here.
 const SCENARIO: &str = "
@@ -26,36 +23,6 @@ when = 'in-mid-reply'
 worker_heap_above_idle = '64MiB'
 ";
 
-struct Place {
-    directory: TempDir,
-}
-
-impl Place {
-    fn with(scenario: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("some.toml"), scenario).unwrap();
-        Self { directory }
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    fn sim(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::cargo_bin("sim").unwrap();
-        command.current_dir(self.path()).args(arguments);
-        command
-    }
-
-    #[track_caller]
-    fn check(&self, arguments: &[&str], code: i32) -> (String, String) {
-        let output = self.sim(arguments).output().unwrap();
-        let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-        assert_eq!(output.status.code(), Some(code), "{out}\n{err}");
-        (out, err)
-    }
-}
-
 #[test]
 fn a_run_that_passes_says_what_it_ran_and_leaves_a_report() {
     let place = Place::with(SCENARIO);
@@ -67,10 +34,10 @@ fn a_run_that_passes_says_what_it_ran_and_leaves_a_report() {
         assert!(out.contains(expected), "no `{expected}` in:\n{out}");
     }
     assert!(!out.contains('\u{1b}'), "colours without a terminal");
-    let report = fs::read_to_string(place.path().join("reports/some-0x7.json")).unwrap();
+    let report = place.read("reports/some-0x7.json");
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     assert_eq!((&report["schema"], &report["verdict"]), (&1.into(), &"passed".into()));
-    let facts = fs::read_to_string(place.path().join("trace.jsonl")).unwrap().lines().count();
+    let facts = place.read("trace.jsonl").lines().count();
     assert_eq!(report["trace"]["facts"], facts);
 }
 
@@ -108,7 +75,7 @@ fn a_run_leaves_a_page_and_on_request_more() {
     let (out, err) = place.check(&arguments, 0);
     assert_eq!(err, "");
     assert!(out.starts_with("## ✅ some passed") && !out.contains("report:"), "{out}");
-    let read = |file: &str| fs::read_to_string(place.path().join(file)).unwrap();
+    let read = |file: &str| place.read(file);
     assert!(read("junit.xml").contains(r#"<testcase name="answered" classname="some"/>"#));
     let page = read("reports/some-0x7.html");
     for expected in ["<title>Passed: some 0x7</title>", "Worker heap over time", "Convex calls over time"] {
@@ -124,7 +91,7 @@ fn the_page_of_a_seed_repeats_but_for_the_machine() {
     let page = || {
         let place = Place::with(SCENARIO);
         place.check(&["some.toml", "--seed", "7", "--quiet"], 0);
-        let page = fs::read_to_string(place.path().join("reports/some-0x7.html")).unwrap();
+        let page = place.read("reports/some-0x7.html");
         let (before, machine) = page.split_once(r#"<section id="machine">"#).unwrap();
         assert!(machine.contains("wall time"), "{machine}");
         before.to_owned()
@@ -200,26 +167,13 @@ fn the_scenarios_of_a_directory_are_listed() {
 
 #[test]
 fn the_scenarios_that_come_along_are_in_order() {
-    let mut command = Command::cargo_bin("sim").unwrap();
+    let mut command = Command::new(cargo_bin("sim"));
     command.args(["list", concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios")]).assert().success();
 }
 
 #[test]
 fn an_interrupted_run_leaves_a_partial_report() {
     let place = Place::with(&SCENARIO.replace("15s", "100h"));
-    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("sim"));
-    command.current_dir(place.path()).args(["some.toml", "--seed", "7"]).stdout(Stdio::piped());
-    let child = command.spawn().unwrap();
-    wait_a_little();
-    let interrupt = ["-INT", &child.id().to_string()];
-    assert!(std::process::Command::new("kill").args(interrupt).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
-    let report = fs::read_to_string(place.path().join("reports/some-0x7.json")).unwrap();
-    assert!(report.contains(r#""verdict": "interrupted""#));
-}
-
-#[expect(clippy::disallowed_methods, reason = "a real process is waited for, in real time")]
-fn wait_a_little() {
-    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(place.interrupt(&["some.toml", "--seed", "7"]), Some(130));
+    assert!(place.read("reports/some-0x7.json").contains(r#""verdict": "interrupted""#));
 }

@@ -1,0 +1,77 @@
+//! Where results go: files for programs and people, and standard output.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::terminal;
+
+/// Where results go.
+#[derive(Debug, Args)]
+pub(crate) struct Outputs {
+    /// Where the report goes, as JSON and as a page for people.
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    pub(super) report: PathBuf,
+    /// Write the verdict of each oracle as JUnit XML too (- for standard output, which then carries nothing else).
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write a summary as Markdown too (- for standard output, which then carries nothing else).
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Print nothing but errors.
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+/// A result in its forms.
+pub(super) struct Forms<R> {
+    /// Writes JSON and page into a directory, and says where they are, in this order.
+    pub(super) write: fn(&R, &Path) -> io::Result<[PathBuf; 2]>,
+    pub(super) junit: fn(&R) -> String,
+    pub(super) markdown: fn(&R) -> String,
+}
+
+impl Outputs {
+    /// Whether nothing is to be said: as asked, or because standard output carries a report.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet || [&self.junit, &self.markdown].into_iter().flatten().any(|file| is_stdout(file))
+    }
+
+    /// Why they cannot all be written, if they cannot.
+    pub(super) fn contradiction(&self) -> Option<&'static str> {
+        let both = [&self.junit, &self.markdown].iter().all(|file| file.as_deref().is_some_and(is_stdout));
+        both.then_some("error: both --junit and --markdown ask for standard output: give one of them a file")
+    }
+
+    /// Writes `result` to where it was asked for, and says where that is.
+    pub(super) fn publish<R>(&self, result: &R, forms: &Forms<R>) -> anyhow::Result<()> {
+        let [json, html] = (forms.write)(result, &self.report)
+            .with_context(|| format!("cannot write the report into `{}`", self.report.display()))?;
+        write_more(self.junit.as_deref(), || (forms.junit)(result))?;
+        write_more(self.markdown.as_deref(), || (forms.markdown)(result))?;
+        if !self.is_quiet() {
+            terminal::say(&format!("report: {} and {}", html.display(), json.display()));
+        }
+        Ok(())
+    }
+}
+
+fn is_stdout(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
+/// Writes what `text` makes to where it was asked for, if it was.
+fn write_more(file: Option<&Path>, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+    match file {
+        None => {}
+        Some(file) if is_stdout(file) => terminal::say(text().trim_end()),
+        Some(file) => {
+            fs::write(file, text()).with_context(|| format!("cannot write `{}`", file.display()))?;
+        }
+    }
+    Ok(())
+}

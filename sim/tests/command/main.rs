@@ -1,0 +1,8 @@
+//! The `sim` command as people and scripts meet it: arguments, exit codes, output, files.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod gate;
+mod place;
+mod run;
+mod sweep;

@@ -1,0 +1,34 @@
+//! Starts runs.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, mpsc},
+};
+
+use sim::{
+    plant::Plant,
+    report::Report,
+    scenario::Scenario,
+    seed::Seed,
+    world::{self, Order, progress::Progress},
+};
+
+/// The scenario with this text.
+#[track_caller]
+pub(crate) fn parse(source: &str) -> Scenario {
+    let scenario = Scenario::parse("some.toml", "some", source);
+    scenario.unwrap_or_else(|error| panic!("{}", error.render(false)))
+}
+
+/// Starts a run; its report comes when it is over, and the trace is written by then.
+pub(crate) fn start(
+    scenario: Scenario,
+    seed: u64,
+    plants: &[Plant],
+    trace: Option<PathBuf>,
+) -> mpsc::Receiver<Report> {
+    let order = Order { scenario, seed: Seed(seed), plants: plants.to_vec(), trace, replay: String::new() };
+    let (sender, receiver) = mpsc::channel();
+    world::start(order, Arc::new(Progress::default()), move |report| sender.send(report.unwrap()).unwrap());
+    receiver
+}
