@@ -1,7 +1,8 @@
 /** What the client suite calls. */
 import { paginationOptsValidator } from "convex/server";
 import { ConvexError, v } from "convex/values";
-import { mutation, query } from "./_generated/server.js";
+import { internal } from "./_generated/api.js";
+import { action, mutation, query } from "./_generated/server.js";
 
 export const add = mutation({
   args: { name: v.string(), n: v.number() },
@@ -62,3 +63,16 @@ export const who = query({
   args: {},
   handler: async (ctx) => (await ctx.auth.getUserIdentity())?.subject ?? "nobody",
 });
+
+/** Adds by a mutation, and says by a query what there is then. */
+export const addByAction = action({
+  args: { name: v.string(), n: v.number() },
+  handler: async (ctx, item): Promise<string[]> => {
+    await ctx.runMutation(internal.items.add, item);
+    return await ctx.runQuery(internal.items.names, {});
+  },
+});
+
+export const refuseByAction = action({ args: {}, handler: (ctx) => ctx.runMutation(internal.items.refuse, {}) });
+
+export const whoByAction = action({ args: {}, handler: (ctx) => ctx.runQuery(internal.items.who, {}) });

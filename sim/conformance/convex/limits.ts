@@ -21,10 +21,11 @@ export const ranges = query({
 });
 
 export const schedule = mutation({
-  args: { count: v.number() },
-  handler: async (ctx, { count }) => {
-    for (let n = 0; n < count; n += 1) await ctx.scheduler.runAfter(3_600_000, internal.limits.nothing, {});
+  args: { count: v.number(), bytes: v.number() },
+  handler: async (ctx, { count, bytes }) => {
+    const text = "x".repeat(bytes);
+    for (let n = 0; n < count; n += 1) await ctx.scheduler.runAfter(3_600_000, internal.limits.nothing, { text });
   },
 });
 
-export const nothing = internalMutation({ args: {}, handler: async () => {} });
+export const nothing = internalMutation({ args: { text: v.string() }, handler: async () => {} });

@@ -25,6 +25,7 @@ const write = mutation({
 
 export const claim = write;
 export const dropA = write;
+export const respdrop = write;
 
 export const bad = mutation({
   args: {},

@@ -45,6 +45,7 @@ const calls = {
   query: ({ path, args }) => client.query(named(path), args),
   httpQuery: ({ path, args }) => http.query(named(path), args),
   httpMutation: ({ path, args }) => http.mutation(named(path), args),
+  httpAction: ({ path, args }) => http.action(named(path), args),
 };
 
 createInterface({ input: process.stdin }).on("line", (line) => {

@@ -1,5 +1,6 @@
 // Runs sequences of calls through convex-test: `node js/functions.mjs DIRECTORY CALLS`, where DIRECTORY holds the
-// functions and CALLS is a file with one sequence a line: {limits, calls: [{kind, path, args, who, now}]}.
+// functions and CALLS is a file with one sequence a line: {limits, calls: [{kind, path, args, who, now}]}. A `kind` is
+// that of the function, `cron` (a mutation, called by nobody) or `due` (runs what was scheduled until then).
 // Prints a line for each: {results: [{value, ahead} | {code} | {error}], tables: {name: [documents]}}.
 //
 // In `args`, {"$row": [table, n]} is the id of a document (the nth by creation, counted in a circle) and
@@ -28,6 +29,19 @@ const tables = Object.keys(schema.tables);
 
 let now = 0;
 Date.now = () => now;
+// What is scheduled waits for a step that runs it.
+let timers = [];
+globalThis.setTimeout = (run, delay = 0) => timers.push({ at: now + delay, run });
+
+async function runDue(t) {
+  const isDue = ({ at }) => at <= now;
+  while (timers.some(isDue)) {
+    const due = timers.filter(isDue);
+    timers = timers.filter((timer) => !isDue(timer));
+    for (const { run } of due) run();
+    await t.finishInProgressScheduledFunctions();
+  }
+}
 
 function listFiles(root) {
   const files = readdirSync(root, { recursive: true }).filter((file) => /\.[jt]s$/.test(file) && !file.endsWith(".d.ts"));
@@ -50,6 +64,11 @@ async function resolved(t, value) {
 
 async function call(t, cursors, { kind, path, args, who, now: at }) {
   now = at;
+  if (kind === "due") {
+    await runDue(t);
+    return { value: null };
+  }
+  if (kind === "cron") kind = "mutation";
   const subject = who === null ? t : t.withIdentity({ issuer: "https://people.example", subject: who, tokenIdentifier: `https://people.example|${who}` });
   const named = path.split(/[:/]/).reduce((api, name) => api[name], anyApi);
   const given = await resolved(t, args);
@@ -73,11 +92,10 @@ async function call(t, cursors, { kind, path, args, who, now: at }) {
 
 for (const line of readFileSync(calls, "utf8").split("\n").filter(Boolean)) {
   const sequence = JSON.parse(line);
+  timers = [];
   const t = convexTest({ schema, modules, transactionLimits: sequence.limits });
   const [results, cursors, dump] = [[], new Map(), {}];
   for (const step of sequence.calls) results.push(await call(t, cursors, step));
   if (!sequence.limits) for (const table of tables) dump[table] = await t.run(async (ctx) => (await ctx.db.query(table).collect()).map(convexToJson));
   process.stdout.write(`${JSON.stringify({ results, tables: dump })}\n`);
 }
-// What was scheduled would keep the process alive until it is due.
-process.stdout.write("", () => process.exit(0));

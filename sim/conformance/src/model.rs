@@ -141,7 +141,8 @@ fn text_of(content: &Value) -> String {
     }
 }
 
-fn plan(text: &str) -> Reply {
+/// What the directives in a prompt's text ask for.
+pub(crate) fn plan(text: &str) -> Reply {
     let model = ModelName { provider_id: "fake".into(), model_id: "m1".into() };
     by_directives(&Prompt { session: "", message: "", text, model: &model })
 }

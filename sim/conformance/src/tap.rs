@@ -23,7 +23,7 @@ use tokio_tungstenite::{
         self, Message,
         client::IntoClientRequest,
         handshake::server::{Request, Response},
-        protocol::WebSocketConfig,
+        protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
     },
 };
 
@@ -32,7 +32,7 @@ const MAX_FRAME: usize = 64 << 20;
 /// What the client needs to read the last message before the cut.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
-/// Where the connection is cut, once for each mutation that is named.
+/// Where the connection is cut, once for each that is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
     /// The backend never sees the mutation.
@@ -41,6 +41,10 @@ pub enum Cut {
     BeforeAnswer,
     /// The client sees the answer, and no Transition after it.
     BeforeTransition,
+    /// The same, but by a close frame.
+    CloseBeforeTransition,
+    /// An action is over; the client never sees the answer.
+    BeforeActionAnswer,
 }
 
 /// One message that passed.
@@ -133,7 +137,7 @@ impl Line {
             };
             let Some(Ok(message)) = message else { return };
             let cut = self.note(by_client, &message);
-            if matches!(cut, Some(Cut::BeforeRun | Cut::BeforeAnswer)) {
+            if matches!(cut, Some(Cut::BeforeRun | Cut::BeforeAnswer | Cut::BeforeActionAnswer)) {
                 return;
             }
             let to = if by_client { &mut server } else { &mut client };
@@ -143,6 +147,9 @@ impl Line {
                 return;
             }
             if cut.is_some() {
+                if cut == Some(Cut::CloseBeforeTransition) {
+                    let _ = client.send(Message::Close(Some(overloaded()))).await;
+                }
                 sleep(LAST_WORDS).await;
                 return;
             }
@@ -155,17 +162,25 @@ impl Line {
         let message: Json = serde_json::from_str(text).unwrap_or_default();
         let mut state = self.state.borrow_mut();
         let next = state.cuts.last().copied();
-        let due = match (by_client, message["type"].as_str(), next) {
-            (true, Some("Mutation"), Some(Cut::BeforeRun)) => next,
-            (false, Some("MutationResponse"), Some(Cut::BeforeAnswer | Cut::BeforeTransition)) => next,
-            _ => None,
-        };
+        let at = next.map(|cut| match cut {
+            Cut::BeforeRun => (true, "Mutation"),
+            Cut::BeforeAnswer | Cut::BeforeTransition | Cut::CloseBeforeTransition => {
+                (false, "MutationResponse")
+            }
+            Cut::BeforeActionAnswer => (false, "ActionResponse"),
+        });
+        let due = next.filter(|_| at == message["type"].as_str().map(|kind| (by_client, kind)));
         if due.is_some() {
             state.cuts.pop();
         }
         state.said.push(Said { connection: self.connection, by_client, message });
         due
     }
+}
+
+/// What the backend closes with when it cannot go on.
+fn overloaded() -> CloseFrame {
+    CloseFrame { code: CloseCode::Restart, reason: "InternalServerError".into() }
 }
 
 fn config() -> WebSocketConfig {

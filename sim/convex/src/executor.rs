@@ -258,7 +258,7 @@ impl Convex {
         }
     }
 
-    fn execution(&self, call: &Call, ts: u64) -> Execution {
+    pub(super) fn execution(&self, call: &Call, ts: u64) -> Execution {
         let now = (self.0.options.clock)();
         let seed = self.0.random.borrow_mut().random();
         let identity = call.identity.as_ref().map(Identity::to_value);
@@ -283,7 +283,7 @@ impl Convex {
         Attempt { result, execution }
     }
 
-    fn resolve(&self, call: &Call, kind: Kind) -> Result<Rc<LoadedFunction>, FunctionError> {
+    pub(super) fn resolve(&self, call: &Call, kind: Kind) -> Result<Rc<LoadedFunction>, FunctionError> {
         let error = |message: String| FunctionError { message, data: None };
         let path = canonical(&call.path).map_err(error)?;
         if kind == Kind::Mutation && call.public && self.0.options.faults.fails(&call.caller, &path) {
@@ -318,7 +318,7 @@ impl Convex {
         longest.mul_f64(self.0.random.borrow_mut().random())
     }
 
-    fn observe(
+    pub(super) fn observe(
         &self,
         call: &Call,
         kind: Kind,

@@ -226,11 +226,10 @@ async fn run(convex: &Convex, call: &Call, kind: Kind) -> Result<Outcome, Refusa
                 "Documents read from or written to by this mutation changed while it was being run. Try again.".into(),
             )),
         },
-        Kind::Action => Err(Refusal(
-            StatusCode::NOT_IMPLEMENTED,
-            "NotModelled",
-            format!("the simulator does not model actions (called: {})", call.path),
-        )),
+        Kind::Action => {
+            let run = convex.run_action(call).await;
+            Ok((run.result, run.logs))
+        }
     }
 }
 

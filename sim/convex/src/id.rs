@@ -14,6 +14,8 @@ const SCRAMBLE: u16 = 0x5a3c & 0x7fff;
 
 /// The number of a table inside a deployment.
 pub type TableNumber = u16;
+/// The number of the table that deployments have besides their own ones: what is scheduled.
+pub const SYSTEM_TABLE: TableNumber = 0;
 
 /// The id of a document.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,4 +1,5 @@
-//! The engine: loads the user's modules once and runs their functions, synchronously, one at a time.
+//! The engine: loads the user's modules once and runs their functions, synchronously, one at a time; an action step
+//! by step.
 //!
 //! One JavaScript context serves all executions of a deployment. So a module's own mutable variables would survive
 //! between calls here, while Convex gives no promise about them: backend code must not rely on either.
@@ -28,6 +29,7 @@ use super::{
     validator::Validator,
 };
 
+pub(super) mod action;
 mod bindings;
 mod host;
 mod load;
@@ -136,6 +138,14 @@ impl Drop for Isolate {
     }
 }
 
+/// What became of a function when there was nothing more to run.
+enum Driven<'js> {
+    /// It is over.
+    Ended(Result<Value, FunctionError>),
+    /// It waits for something that does not come by itself.
+    Waits(Promise<'js>),
+}
+
 /// What loading yields.
 pub(super) struct Loaded {
     pub(super) isolate: Isolate,
@@ -191,43 +201,67 @@ impl Isolate {
         if let Err(error) = function.check_args(args) {
             return (Err(error), execution);
         }
-        let before = self.host.execution.replace(Some(execution));
-        assert!(before.is_none(), "one function runs at a time");
-        self.host.polls.set(0);
-        let result = self.context.with(|ctx| self.drive(&ctx, function, args));
-        let execution = self.host.execution.take().expect("put there above; nothing else takes it");
-        self.drain();
+        let (result, execution) =
+            self.enter(execution, |ctx| match self.drive(ctx, |ctx| self.start(ctx, function, args)) {
+                Driven::Ended(result) => result,
+                Driven::Waits(_) => Err(self.stuck()),
+            });
         (result.and_then(|value| function.check_result(&value).map(|()| value)), execution)
     }
 
-    fn drive(&self, ctx: &Ctx<'_>, function: &LoadedFunction, args: &Value) -> Result<Value, FunctionError> {
-        let engine = |error: rquickjs::Error| FunctionError::plain(format!("the engine failed: {error}"));
-        let run = self.run.clone().restore(ctx).map_err(engine)?;
-        let definition = function.definition.clone().restore(ctx).map_err(engine)?;
-        let args = to_js(ctx, args).map_err(engine)?;
-        let promise: Promise<'_> = match run.call((definition, args)).catch(ctx) {
+    /// Lets the engine work for an execution. What is left over then finds none any more.
+    fn enter<R>(&self, execution: Execution, work: impl FnOnce(&Ctx<'_>) -> R) -> (R, Execution) {
+        let before = self.host.execution.replace(Some(execution));
+        assert!(before.is_none(), "one function runs at a time");
+        self.host.polls.set(0);
+        let result = self.context.with(|ctx| work(&ctx));
+        let execution = self.host.execution.take().expect("put there above; nothing else takes it");
+        self.drain();
+        (result, execution)
+    }
+
+    fn start<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        function: &LoadedFunction,
+        args: &Value,
+    ) -> rquickjs::Result<Promise<'js>> {
+        let run = self.run.clone().restore(ctx)?;
+        run.call((function.definition.clone().restore(ctx)?, to_js(ctx, args)?))
+    }
+
+    /// Begins or goes on with a function, and runs what there is to run.
+    fn drive<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        begin: impl FnOnce(&Ctx<'js>) -> rquickjs::Result<Promise<'js>>,
+    ) -> Driven<'js> {
+        let promise = match begin(ctx).catch(ctx) {
             Ok(promise) => promise,
-            Err(caught) => return Err(self.failure(&caught)),
+            Err(caught) => return Driven::Ended(Err(self.failure(&caught))),
         };
         while promise.state() == PromiseState::Pending {
-            if self.timed_out() || !ctx.execute_pending_job() {
-                return Err(self.stuck());
+            if self.timed_out() {
+                return Driven::Ended(Err(self.stuck()));
+            }
+            if !ctx.execute_pending_job() {
+                return Driven::Waits(promise);
             }
         }
-        match promise.result::<JsValue<'_>>().expect("the promise is settled").catch(ctx) {
-            Ok(value) => {
-                let value = from_js_or_undefined(&value).map_err(FunctionError::plain)?;
-                Ok(value.unwrap_or(Value::Null))
-            }
+        let settled = promise.result::<JsValue<'_>>().expect("the promise is settled").catch(ctx);
+        Driven::Ended(match settled {
+            Ok(value) => from_js_or_undefined(&value)
+                .map(|value| value.unwrap_or(Value::Null))
+                .map_err(FunctionError::plain),
             Err(caught) => Err(self.failure(&caught)),
-        }
+        })
     }
 
     fn timed_out(&self) -> bool {
         self.host.polls.get() > self.polls_allowed.get()
     }
 
-    fn stuck(&self) -> FunctionError {
+    pub(super) fn stuck(&self) -> FunctionError {
         if self.timed_out() {
             FunctionError::plain("Function execution timed out (maximum duration: 1s)")
         } else {

@@ -7,7 +7,8 @@
 //!
 //! # Not modelled
 //!
-//! Refused loudly: actions and HTTP actions, components, file storage, search and vector indexes, admin keys,
+//! Refused loudly: HTTP actions, and in actions `fetch`, timers, the scheduler and other actions; scheduled actions,
+//! components, file storage, search and vector indexes, admin keys,
 //! monthly crons and crons in cron syntax, imports other than relative ones, `convex/server` and `convex/values`,
 //! a deployment without `schema.ts`, other HTTP routes.
 //!
@@ -34,6 +35,7 @@ use tokio::{
 };
 
 pub use self::{
+    actions::ActionRun,
     auth::Identity,
     executor::Failure,
     faults::{Faults, NoFaults, Point, Refusal},
@@ -53,6 +55,7 @@ use self::{
     sync_protocol::Present,
 };
 
+mod actions;
 pub mod auth;
 pub mod encoding;
 pub mod executor;
@@ -88,7 +91,7 @@ pub enum Kind {
     Query,
     /// Reads and writes, in one transaction.
     Mutation,
-    /// Not modelled: refused when called.
+    /// Calls queries and mutations, each in a transaction of its own.
     Action,
 }
 
@@ -141,9 +144,6 @@ pub enum CallError {
     /// A mutation conflicted with other writes at every attempt.
     #[error("the mutation conflicted with other writes at every attempt")]
     Conflict,
-    /// Something that is not modelled.
-    #[error("the simulator does not model {0}")]
-    NotModelled(&'static str),
 }
 
 /// A deployment. Clones are the same one.
@@ -221,12 +221,22 @@ impl Convex {
                 self.execution_latency().await;
                 run.result.map_err(CallError::Failed)
             }
-            Kind::Mutation => match self.run_mutation(&call, None, None).await {
-                Ok(committed) => Ok(committed.value),
-                Err(MutationError::Failed(failure, _)) => Err(CallError::Failed(failure)),
-                Err(MutationError::Conflict) => Err(CallError::Conflict),
-            },
-            Kind::Action => Err(CallError::NotModelled("actions")),
+            Kind::Mutation => self.mutate(&call).await,
+            Kind::Action => self.run_action(&call).await.result.map_err(CallError::Failed),
+        }
+    }
+
+    /// Runs a mutation, internal or public, as a cron job would.
+    pub async fn call_as_cron(&self, path: &str, args: Value) -> Result<Value, CallError> {
+        let call = Call { path: path.into(), args, identity: None, caller: "cron".into(), public: false };
+        self.mutate(&call).await
+    }
+
+    async fn mutate(&self, call: &Call) -> Result<Value, CallError> {
+        match self.run_mutation(call, None, None).await {
+            Ok(committed) => Ok(committed.value),
+            Err(MutationError::Failed(failure, _)) => Err(CallError::Failed(failure)),
+            Err(MutationError::Conflict) => Err(CallError::Conflict),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The documented limits of a Convex deployment (facts/convex.md §5; the numbers of convex-backend's `knobs.rs`).
 
+use std::time::Duration;
+
 /// Documents that one transaction may scan.
 pub const DOCUMENTS_READ: usize = 32_000;
 /// Bytes that one transaction may read.
@@ -40,6 +42,10 @@ pub const LOG_LINE_BYTES: usize = 4 << 10;
 pub const CONFLICT_RETRIES: u32 = 4;
 /// Mutations that may wait on one socket.
 pub const QUEUED_MUTATIONS: usize = 1_000;
+/// Actions that may run for one socket (convex-backend, `crates/sync/src/worker.rs`: one more than the queue holds).
+pub const RUNNING_ACTIONS: usize = 1_001;
+/// How long an action may take.
+pub const ACTION_TIME: Duration = Duration::from_secs(30 * 60);
 /// Client sessions at a time, on the smallest plan.
 pub const CONNECTIONS: usize = 1_000;
 /// Scheduled functions that run at a time, on the smallest plan.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    future::{Future, pending, poll_fn},
+    future::{Future, pending},
     ops::ControlFlow,
     pin::Pin,
     rc::Rc,
@@ -13,8 +13,8 @@ use bytes::Bytes;
 use convex::Value;
 use convex_sync_types::{ClientMessage, ServerMessage};
 use futures_util::{
-    SinkExt, StreamExt,
-    stream::{SplitSink, SplitStream},
+    StreamExt,
+    stream::{FuturesUnordered, SplitSink, SplitStream},
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -27,17 +27,20 @@ use tokio::{
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
-        self, Message,
+        Message,
         protocol::{CloseFrame, frame::coding::CloseCode},
     },
 };
 
+use self::outbox::Outbox;
 use super::{
-    Break, Convex, Faults, Identity, Observation, Point, Refusal,
+    ActionRun, Break, Convex, Faults, Identity, Observation, Point, Refusal,
     executor::{Call, Committed, MutationError},
     subscriptions::{Subscription, take_invalid},
-    sync_protocol::{Action, Connection, Event, Mutation, Present, QueryRequest, QueryResult},
+    sync_protocol::{Action, Connection, Event, Invocation, Mutation, Present, QueryRequest, QueryResult},
 };
+
+mod outbox;
 
 /// How often the server pings.
 const PING_EVERY: Duration = Duration::from_secs(5);
@@ -47,11 +50,6 @@ const INACTIVITY: Duration = Duration::from_secs(120);
 const QUIET: Duration = Duration::from_secs(15);
 /// A mutation may take this long.
 const MUTATION_TIMEOUT: Duration = Duration::from_secs(60);
-/// Transitions above this size are sent in parts to the clients that can put them together.
-const CHUNK_BYTES: usize = 5_000_000;
-
-/// Messages that may wait for a client that does not read; beyond them nothing is read from it either.
-const OUTBOX: usize = 1_000;
 /// How long a client may take to take the close frame.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
@@ -63,12 +61,15 @@ pub(super) struct Client {
 }
 
 type Running = Pin<Box<dyn Future<Output = Result<Committed, MutationError>>>>;
+/// Bounded by the state machine.
+type Acting = Pin<Box<dyn Future<Output = (u32, ActionRun)>>>;
 type Computation = Pin<Box<dyn Future<Output = (u64, Vec<QueryResult>)>>>;
 
 /// Something that woke the loop.
 enum Wake {
     Inbound(Message),
     MutationDone(Result<Committed, MutationError>),
+    ActionDone(u32, ActionRun),
     Invalidated,
     Computed(u64, Vec<QueryResult>),
     Written { transition: bool },
@@ -88,25 +89,23 @@ struct Socket<S> {
     subscriptions: BTreeMap<u32, Subscription>,
     wake: Rc<Notify>,
     mutation: Option<Running>,
+    actions: FuturesUnordered<Acting>,
     /// The path of the mutation that runs.
     running: Option<String>,
     computation: Option<Computation>,
-    outbox: VecDeque<(Message, bool)>,
-    unflushed: bool,
+    outbox: Outbox,
     closing: Option<Instant>,
     last_inbound: Instant,
-    last_outbound: Instant,
     received: u64,
-    sent: u64,
     /// Whether a fault has broken the connection.
     broken: bool,
     /// Whether the connection breaks when all is sent, and nothing more is computed.
     parting: bool,
-    /// Whether the deployment restarted: then the running mutation is cut off too.
+    /// Whether the deployment restarted: then what is running is cut off too.
     restarted: bool,
 }
 
-/// Serves one WebSocket until it ends. A mutation that is running then still runs to its end, as in Convex.
+/// Serves one WebSocket until it ends. What is running then still runs to its end, as in Convex.
 pub(super) async fn serve<S>(convex: Convex, socket: WebSocketStream<S>, caller: Rc<str>, client: Client)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -124,15 +123,13 @@ where
         subscriptions: BTreeMap::new(),
         wake: Rc::new(Notify::new()),
         mutation: None,
+        actions: FuturesUnordered::new(),
         running: None,
         computation: None,
-        outbox: VecDeque::new(),
-        unflushed: false,
+        outbox: Outbox::new(),
         closing: None,
         last_inbound: Instant::now(),
-        last_outbound: Instant::now(),
         received: 0,
-        sent: 0,
         broken: false,
         parting: false,
         restarted: false,
@@ -143,8 +140,9 @@ where
         caller,
         connection,
         mutation,
+        mut actions,
         received,
-        sent,
+        outbox,
         sink,
         stream,
         subscriptions,
@@ -156,10 +154,15 @@ where
         caller: &caller,
         session_id: connection.session(),
         bytes_received: received,
-        bytes_sent: sent,
+        bytes_sent: outbox.bytes,
     });
-    if let Some(mutation) = mutation.filter(|_| !restarted) {
-        let _ = mutation.await;
+    if !restarted {
+        let mutation = async {
+            if let Some(mutation) = mutation {
+                let _ = mutation.await;
+            }
+        };
+        tokio::join!(mutation, async { while actions.next().await.is_some() {} });
     }
 }
 
@@ -182,17 +185,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
     /// Whether the close frame has left, or the client took too long to take it.
     fn is_closed(&self) -> bool {
         let Some(since) = self.closing else { return false };
-        (self.outbox.is_empty() && !self.unflushed) || since.elapsed() > CLOSE_GRACE
+        self.outbox.is_done() || since.elapsed() > CLOSE_GRACE
     }
 
     /// Whether a fault has ended the connection, perhaps after all was sent.
     fn is_broken(&self) -> bool {
-        self.broken || (self.parting && self.outbox.is_empty() && !self.unflushed)
+        self.broken || (self.parting && self.outbox.is_done())
     }
 
     async fn next(&mut self, pings: &mut Interval, disconnects: &mut watch::Receiver<Break>) -> Wake {
-        let quiet = self.last_outbound + QUIET;
-        let reading = self.closing.is_none() && self.outbox.len() < OUTBOX;
+        let quiet = self.outbox.last + QUIET;
+        let reading = self.closing.is_none() && !self.outbox.is_full();
         let expiry = self.connection.expires_at().map(|at| self.convex.until(at));
         tokio::select! {
             biased;
@@ -205,9 +208,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
                 Some(Err(_)) | None => Wake::Lost,
             },
             outcome = running(&mut self.mutation) => Wake::MutationDone(outcome),
+            Some((id, run)) = self.actions.next(), if !self.actions.is_empty() => Wake::ActionDone(id, run),
             () = self.wake.notified() => Wake::Invalidated,
             (ts, results) = running(&mut self.computation) => Wake::Computed(ts, results),
-            sent = write(&mut self.sink, &mut self.outbox, &mut self.unflushed) => match sent {
+            sent = self.outbox.write(&mut self.sink) => match sent {
                 Ok(transition) => Wake::Written { transition },
                 Err(_) => Wake::Lost,
             },
@@ -225,6 +229,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
                 self.mutation = None;
                 self.mutation_done(outcome);
             }
+            Wake::ActionDone(request_id, run) => self.handle(Event::ActionDone { request_id, run }),
             Wake::Computed(ts, results) => {
                 self.computation = None;
                 self.handle(Event::Computed { ts, results });
@@ -232,7 +237,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
             Wake::Invalidated => self.handle(Event::Invalidated),
             Wake::Written { transition: true } => self.handle(Event::TransitionSent),
             Wake::Written { transition: false } => {}
-            Wake::Ping => self.outbox.push_back((Message::Ping(Bytes::new()), false)),
+            Wake::Ping => self.outbox.push(Message::Ping(Bytes::new())),
             Wake::Quiet => self.handle(Event::Quiet),
             Wake::Expired => self.handle(Event::IdentityExpired),
         }
@@ -255,9 +260,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
             }
             Message::Binary(_) => self.handle(Event::Binary),
             // The answers to these are queued by the WebSocket itself and leave with the next flush.
-            Message::Ping(_) => self.unflushed = true,
+            Message::Ping(_) => self.outbox.flush(),
             Message::Close(_) => {
-                self.unflushed = true;
+                self.outbox.flush();
                 self.closing = Some(Instant::now());
             }
             Message::Pong(_) | Message::Frame(_) => {}
@@ -336,6 +341,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
         match action {
             Action::Send(message) => self.send(message),
             Action::Mutate(mutation) => self.start(mutation),
+            Action::Act(action) => self.actions.push(self.act(action)),
             Action::Compute(_) if self.parting => {}
             Action::Compute(requests) => {
                 let (ts, results) = self.compute(requests);
@@ -373,6 +379,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
         })
     }
 
+    fn act(&self, action: Invocation) -> Acting {
+        let Invocation { request_id, path, args, identity } = action;
+        let call = self.call(path, args, identity);
+        let convex = self.convex.clone();
+        Box::pin(async move { (request_id, convex.run_action(&call).await) })
+    }
+
     /// Runs queries at the present timestamp and watches what they read.
     fn compute(&mut self, requests: Vec<QueryRequest>) -> (u64, Vec<QueryResult>) {
         let ts = self.convex.present().last_ts;
@@ -388,19 +401,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
     }
 
     fn send(&mut self, message: ServerMessage<Value>) {
-        self.last_outbound = Instant::now();
-        let is_transition = matches!(message, ServerMessage::Transition { .. });
-        let mut text = serde_json::to_string(&Json::from(message)).expect("JSON prints");
-        if is_transition {
-            // JSON may end in white space.
-            text.extend(std::iter::repeat_n(' ', self.faults().padding(&self.caller)));
-        }
-        let frames = if is_transition && self.client.takes_chunks { chunks(text) } else { vec![text] };
-        let last = frames.len() - 1;
-        for (at, frame) in frames.into_iter().enumerate() {
-            self.sent += frame.len() as u64;
-            self.outbox.push_back((Message::text(frame), is_transition && at == last));
-        }
+        self.outbox.send(message, self.faults().padding(&self.caller), self.client.takes_chunks);
     }
 
     fn close(&mut self, frame: Option<(u16, &'static str)>) {
@@ -408,7 +409,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
             self.closing = Some(Instant::now());
             let frame =
                 frame.map(|(code, reason)| CloseFrame { code: CloseCode::from(code), reason: reason.into() });
-            self.outbox.push_back((Message::Close(frame), false));
+            self.outbox.push(Message::Close(frame));
         }
     }
 }
@@ -425,72 +426,5 @@ async fn after(wait: Option<Duration>) {
     match wait {
         Some(wait) => sleep(wait).await,
         None => pending().await,
-    }
-}
-
-/// Hands one message to the socket, or flushes it. Loses nothing when it is dropped while it waits.
-async fn write<S: AsyncRead + AsyncWrite + Unpin>(
-    sink: &mut SplitSink<WebSocketStream<S>, Message>,
-    outbox: &mut VecDeque<(Message, bool)>,
-    unflushed: &mut bool,
-) -> Result<bool, tungstenite::Error> {
-    if !outbox.is_empty() {
-        poll_fn(|cx| sink.poll_ready_unpin(cx)).await?;
-        let (message, is_transition) = outbox.pop_front().expect("it is not empty");
-        sink.start_send_unpin(message)?;
-        *unflushed = true;
-        return Ok(is_transition);
-    }
-    if *unflushed {
-        poll_fn(|cx| sink.poll_flush_unpin(cx)).await?;
-        *unflushed = false;
-        return Ok(false);
-    }
-    pending().await
-}
-
-/// Splits a long Transition.
-fn chunks(text: String) -> Vec<String> {
-    if text.len() <= CHUNK_BYTES {
-        return vec![text];
-    }
-    let transition_id = text.len().to_string();
-    let mut parts = Vec::new();
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let cut = (0..=CHUNK_BYTES.min(rest.len())).rev().find(|at| rest.is_char_boundary(*at));
-        let (part, after) = rest.split_at(cut.expect("0 is a boundary"));
-        parts.push(part.to_owned());
-        rest = after;
-    }
-    let total_parts = parts.len() as u32;
-    let chunk = |(part_number, chunk)| {
-        let transition_id = transition_id.clone();
-        Json::from(ServerMessage::<Value>::TransitionChunk { chunk, part_number, total_parts, transition_id })
-            .to_string()
-    };
-    (0..).zip(parts).map(chunk).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_transition_is_split_into_parts_that_join_to_it() {
-        let text = "é".repeat(CHUNK_BYTES);
-        let parts = chunks(text.clone());
-        let joined: String = parts
-            .iter()
-            .map(|part| match ServerMessage::<Value>::try_from(serde_json::from_str::<Json>(part).unwrap()) {
-                Ok(ServerMessage::TransitionChunk { chunk, total_parts: 2, transition_id, .. }) => {
-                    assert_eq!(transition_id, text.len().to_string());
-                    chunk
-                }
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!((parts.len(), joined), (2, text));
-        assert_eq!(chunks("short".into()), ["short"]);
     }
 }

@@ -2,7 +2,8 @@
 //! `crates/sync/src/{worker,state}.rs`). Holds no clock, no socket and no store.
 //!
 //! Every update ends in a Transition, even an empty one; all queries of a Transition were run at its end timestamp; a
-//! query whose result did not change is left out. Mutations run one at a time, in order of arrival.
+//! query whose result did not change is left out. Mutations run one at a time, in order of arrival; actions beside them
+//! and each other.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,6 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use uuid::Uuid;
 
 use super::{
+    actions::ActionRun,
     auth::{self, Identity},
     executor::{Committed, Failure, MutationError},
     limits,
@@ -28,7 +30,9 @@ mod query_set;
 #[cfg(test)]
 mod tests;
 
-pub use self::events::{Action, Event, Mutation, Present, QueryRequest, QueryResult, SyncOptions};
+pub use self::events::{
+    Action, Event, Invocation, Mutation, Present, QueryRequest, QueryResult, SyncOptions,
+};
 use self::query_set::LiveQuery;
 
 /// Transitions that may wait to be sent before no further one is computed.
@@ -58,6 +62,8 @@ pub struct Connection {
     removed: Vec<QueryId>,
     mutations: VecDeque<Mutation>,
     running: Option<SessionRequestSeqNumber>,
+    /// Actions that run.
+    acting: usize,
     /// Responses that wait for the Transition that covers them.
     held: Vec<(u64, ServerMessage<Value>)>,
     update: bool,
@@ -83,6 +89,7 @@ impl Connection {
             removed: Vec::new(),
             mutations: VecDeque::new(),
             running: None,
+            acting: 0,
             held: Vec::new(),
             update: false,
             computing: None,
@@ -113,6 +120,7 @@ impl Connection {
             Event::Garbage(why) => self.fatal(format!("Received Invalid JSON on websocket: {why}")),
             Event::Binary => self.internal_error(),
             Event::MutationDone(outcome) => self.mutation_done(outcome),
+            Event::ActionDone { request_id, run } => self.action_done(request_id, run),
             Event::Invalidated => {}
             Event::Computed { ts, results } => self.computed(ts, results, present),
             Event::TransitionSent => self.unsent = self.unsent.saturating_sub(1),
@@ -139,8 +147,8 @@ impl Connection {
             ClientMessage::Mutation { request_id, udf_path, args, component_path: None } => {
                 self.mutation(request_id, String::from(udf_path), &args);
             }
-            ClientMessage::Action { request_id, udf_path, component_path: None, .. } => {
-                self.refuse_action(request_id, &String::from(udf_path));
+            ClientMessage::Action { request_id, udf_path, args, component_path: None } => {
+                self.action(request_id, String::from(udf_path), &args);
             }
             ClientMessage::Authenticate { base_version, token } => {
                 self.authenticate(base_version, token, present)
@@ -217,15 +225,22 @@ impl Connection {
         }
     }
 
-    fn refuse_action(&mut self, request_id: SessionRequestSeqNumber, path: &str) {
-        let message =
-            format!("[Request ID: 0] Server Error\nthe simulator does not model actions (called: {path})");
-        let result = Err(ErrorPayload::Message(message));
-        self.send(ServerMessage::ActionResponse {
-            request_id,
-            result,
-            log_lines: LogLinesMessage(Vec::new()),
-        });
+    /// Actions do not wait for each other, nor for mutations.
+    fn action(&mut self, request_id: SessionRequestSeqNumber, path: String, args: &SerializedArgs) {
+        if self.acting >= limits::RUNNING_ACTIONS {
+            return self.close(Some((1013, "TooManyInflightActionsForSingleClient")));
+        }
+        let Some(args) = self.parse_args(args) else { return };
+        self.acting += 1;
+        let identity = self.identity.clone();
+        self.actions.push(Action::Act(Invocation { request_id, path, args, identity }));
+    }
+
+    fn action_done(&mut self, request_id: SessionRequestSeqNumber, run: ActionRun) {
+        self.acting -= 1;
+        let ActionRun { result, logs } = run;
+        let (result, log_lines) = (result.map_err(payload), LogLinesMessage(logs));
+        self.send(ServerMessage::ActionResponse { request_id, result, log_lines });
         self.update = true;
     }
 

@@ -7,6 +7,8 @@ use tokio::task::LocalSet;
 
 use super::*;
 
+mod actions;
+mod bounds;
 mod edge;
 pub(crate) mod fixture;
 mod functions;

@@ -6,7 +6,7 @@ use convex::Value;
 
 use super::{
     encoding::{Interval, encode_str},
-    id::Id,
+    id::{Id, SYSTEM_TABLE},
     limits,
     size::{check_document, size},
     store::{BY_ID, Document, IndexId, Read, Store, Table, Write},
@@ -190,7 +190,10 @@ impl Transaction {
         fields.insert("_id".into(), Value::String(id.to_string()));
         fields.insert("_creationTime".into(), Value::Float64(creation_time));
         let size = size(&value);
-        check_document(&value, size)?;
+        // What is scheduled may be larger than a document: its arguments have a limit of their own.
+        if id.table_number() != SYSTEM_TABLE {
+            check_document(&value, size)?;
+        }
         self.note_write(size)?;
         self.write(store, id, old, Some(Rc::new(Document { id, creation_time, value, size })))
     }
@@ -232,13 +235,9 @@ impl Transaction {
     fn note_document(&mut self, document: &Document) -> Result<(), String> {
         self.usage.documents_read += 1;
         self.usage.bytes_read += document.size;
-        let (what, limit) = if self.usage.documents_read > limits::DOCUMENTS_READ {
-            ("documents", limits::DOCUMENTS_READ)
-        } else if self.usage.bytes_read > limits::BYTES_READ {
-            ("bytes", limits::BYTES_READ)
-        } else {
-            return Ok(());
-        };
+        let Usage { documents_read, bytes_read, .. } = self.usage;
+        let read = [(documents_read, limits::DOCUMENTS_READ), (bytes_read, limits::BYTES_READ)];
+        let Some((what, limit)) = exceeded(read) else { return Ok(()) };
         Err(format!(
             "Too many {what} read in a single function execution (limit: {limit}). Consider using smaller limits in \
              your queries, paginating your queries, or using indexed queries with a selective index range expressions."
@@ -248,15 +247,18 @@ impl Transaction {
     fn note_write(&mut self, size: usize) -> Result<(), String> {
         self.usage.documents_written += 1;
         self.usage.bytes_written += size;
-        let (what, limit) = if self.usage.documents_written > limits::DOCUMENTS_WRITTEN {
-            ("documents", limits::DOCUMENTS_WRITTEN)
-        } else if self.usage.bytes_written > limits::BYTES_WRITTEN {
-            ("bytes", limits::BYTES_WRITTEN)
-        } else {
-            return Ok(());
-        };
+        let Usage { documents_written, bytes_written, .. } = self.usage;
+        let written =
+            [(documents_written, limits::DOCUMENTS_WRITTEN), (bytes_written, limits::BYTES_WRITTEN)];
+        let Some((what, limit)) = exceeded(written) else { return Ok(()) };
         Err(format!("Too many {what} written in a single function execution (limit: {limit})"))
     }
+}
+
+/// Which limit of documents and bytes is exceeded first, if one is; each comes after what was used.
+fn exceeded(used: [(usize, usize); 2]) -> Option<(&'static str, usize)> {
+    let mut named = ["documents", "bytes"].into_iter().zip(used);
+    named.find_map(|(what, (used, limit))| (used > limit).then_some((what, limit)))
 }
 
 fn table_of(store: &Store, id: Id) -> Result<&Table, String> {

@@ -131,7 +131,7 @@ impl Followed {
 
 /// The official Rust client.
 pub(crate) struct Official {
-    client: ConvexClient,
+    pub(crate) client: ConvexClient,
     followed: Followed,
 }
 

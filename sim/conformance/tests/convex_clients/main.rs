@@ -32,6 +32,11 @@ struct World {
 
 impl World {
     async fn new(seed: u64, sync: SyncOptions) -> Self {
+        Self::with_latency(seed, sync, Duration::from_millis(2)).await
+    }
+
+    /// A backend that takes this long for each function.
+    async fn with_latency(seed: u64, sync: SyncOptions, execution_latency: Duration) -> Self {
         let files = sources::read_directory(&Path::new(tools::DIRECTORY).join("convex")).unwrap();
         let ran = Rc::<RefCell<Vec<String>>>::default();
         let inserted = ran.clone();
@@ -44,7 +49,7 @@ impl World {
         let options = Options {
             seed,
             clock: Rc::new(|| SystemEnv.now() * 1_000_000),
-            execution_latency: Duration::from_millis(2),
+            execution_latency,
             sync,
             observer: Rc::new(observer),
             faults: Rc::new(NoFaults),
@@ -107,7 +112,10 @@ fn field<'a>(answer: &'a Answer, name: &str) -> Option<&'a Value> {
     }
 }
 
-/// What every client is put through. `runs`: how often a mutation runs whose connection is cut at each [`Cut`].
+/// The points of a mutation at which connections are cut.
+const CUTS: [Cut; 3] = [Cut::BeforeRun, Cut::BeforeAnswer, Cut::BeforeTransition];
+
+/// What every client is put through. `runs`: how often a mutation runs whose connection is cut at each of [`CUTS`].
 async fn suite<C: Client>(seed: u64, runs: [usize; 3]) {
     let world = World::new(seed, MIXED).await;
     let mut client = C::connect(world.tap.address).await;
@@ -116,11 +124,7 @@ async fn suite<C: Client>(seed: u64, runs: [usize; 3]) {
     large(&mut client).await;
     if C::IS_COMPLETE {
         identities(&world, &mut client).await;
-        assert_eq!(
-            client.call("action", "items:none", args([])).await,
-            Err(None),
-            "actions are not modelled"
-        );
+        actions(&world, &mut client).await;
     }
     cuts(&world, &mut client, runs).await;
 }
@@ -189,10 +193,35 @@ async fn identities(world: &World, client: &mut impl Client) {
     until(&who, "signed out", is("nobody".into())).await;
 }
 
+async fn actions(world: &World, client: &mut impl Client) {
+    let names = client.subscribe("items:names", args([])).await;
+    until(&names, "names", |answer| answer.is_ok()).await;
+    let item = args([("name", "acted".into()), ("n", 50.0.into())]);
+    let before = names.borrow().last().unwrap().clone();
+    let after = client.call("action", "items:addByAction", item).await;
+    assert_ne!(after, before, "it sees what it wrote");
+    until(&names, "what an action wrote", |answer| *answer == after).await;
+    assert_eq!(world.times("acted"), 1);
+    assert_eq!(client.call("action", "items:refuseByAction", args([])).await, Err(Some("no".into())));
+    assert_eq!(client.call("action", "items:nosuch", args([])).await, Err(None));
+    assert_eq!(client.call("action", "items:add", args([])).await, Err(None), "this is a mutation");
+    assert_eq!(client.call("action", "items:whoByAction", args([])).await, Ok("nobody".into()));
+}
+
+/// Cuts the connection while the answer of an action is under way. `runs`: how often it runs.
+async fn cut_action<C: Client>(expected: &Answer, runs: usize) {
+    let world = World::new(1, PLAIN).await;
+    let mut client = C::connect(world.tap.address).await;
+    world.tap.cut(&[Cut::BeforeActionAnswer]);
+    let item = args([("name", "acted".into()), ("n", 1.0.into())]);
+    assert_eq!(&client.call("action", "items:addByAction", item).await, expected);
+    assert_eq!((world.tap.cuts_left(), world.times("acted")), (0, runs));
+}
+
 async fn cuts(world: &World, client: &mut impl Client, runs: [usize; 3]) {
     let names = client.subscribe("items:names", args([])).await;
     until(&names, "names", |answer| answer.is_ok()).await;
-    for (cut, runs) in [Cut::BeforeRun, Cut::BeforeAnswer, Cut::BeforeTransition].into_iter().zip(runs) {
+    for (cut, runs) in CUTS.into_iter().zip(runs) {
         let name = format!("{cut:?}");
         world.tap.cut(&[cut]);
         let item = args([("name", name.as_str().into()), ("n", 100.0.into())]);
@@ -229,10 +258,28 @@ fn convexs_npm_client_gets_large_transitions_in_chunks_and_calls_over_http() {
         assert_eq!(client.call("httpMutation", "items:add", item).await, Ok("over http".into()));
         assert_eq!(client.call("httpQuery", "items:names", args([])).await, Ok(strings(&["over http"])));
         assert_eq!(client.call("httpMutation", "items:refuse", args([])).await, Err(Some("no".into())));
+        let item = args([("name", "by an action".into()), ("n", 2.0.into())]);
+        let both = strings(&["over http", "by an action"]);
+        assert_eq!(client.call("httpAction", "items:addByAction", item).await, Ok(both));
+        assert_eq!(client.call("httpAction", "items:refuseByAction", args([])).await, Err(Some("no".into())));
         let ada = Identity::new("https://people.example", "ada");
         client.sign_in(Some(ada.to_token())).await;
         assert_eq!(client.call("httpQuery", "items:who", args([])).await, Ok("ada".into()));
     });
+}
+
+/// Its users are told that nobody knows what became of an action whose answer was lost.
+#[test]
+fn convexs_npm_client_gives_up_an_action_whose_answer_is_lost() {
+    if tools::node().is_none() {
+        return;
+    }
+    run(async || cut_action::<Npm>(&Err(None), 1).await);
+}
+
+#[test]
+fn convexs_rust_client_runs_an_action_again_whose_answer_is_lost() {
+    run(async || cut_action::<Official>(&Ok(strings(&["acted", "acted"])), 2).await);
 }
 
 /// It takes a new session id at each connection, so the backend cannot tell that a mutation was resent.

@@ -16,6 +16,32 @@ pub(crate) fn draw(seed: u64, length: usize) -> Json {
     json!({ "limits": false, "calls": calls })
 }
 
+/// So many workers and turns that what looks after them goes on in transactions that it schedules.
+pub(crate) fn crowd() -> Json {
+    let mut draw = Draw { random: ChaCha8Rng::seed_from_u64(0), now: BEGIN };
+    let mut calls = draw.beginning();
+    for at in 0..60 {
+        let who =
+            json!({ "machineId": { "$machine": 0 }, "workerId": format!("worker_{at}"), "secret": "right" });
+        let register = json!({ "who": who, "acceptUnclaimedWithinMs": 0 });
+        calls.push(draw.at("mutation", "workers:register", register, None));
+        let worker = row("workers", at + 1);
+        calls.push(draw.at("mutation", "workers:approve", json!({ "worker": worker }), Some("ada")));
+        let mut who = who;
+        who["epoch"] = json!(1);
+        calls.push(draw.at("mutation", "workers:markConnected", json!({ "who": who }), None));
+        let session = json!({ "worker": row("workers", 1) });
+        calls.push(draw.at("mutation", "chat:startSession", session, Some("ada")));
+        let message = json!({ "session": row("sessions", at + 1), "content": "hello" });
+        calls.push(draw.at("mutation", "chat:sendMessage", message, Some("ada")));
+    }
+    draw.now += 60_000;
+    calls.extend([draw.at("cron", "cleanup:markLostOffline", json!({}), None), draw.due()]);
+    draw.now += 11 * 60_000;
+    calls.extend([draw.at("cron", "cleanup:expireAbandoned", json!({}), None), draw.due()]);
+    json!({ "limits": false, "calls": calls })
+}
+
 struct Draw {
     random: ChaCha8Rng,
     now: u64,
@@ -62,6 +88,9 @@ impl Draw {
     }
 
     fn call(&mut self) -> Json {
+        if self.chance(0.06) {
+            return self.by_clock();
+        }
         let (kind, path, mut args, who) = if self.chance(0.4) { self.by_person() } else { self.by_worker() };
         if self.chance(0.03) {
             self.spoil(&mut args);
@@ -69,9 +98,26 @@ impl Draw {
         self.at(kind, path, args, who)
     }
 
+    /// What happens by itself, sometimes after nobody did anything for a while.
+    fn by_clock(&mut self) -> Json {
+        if self.chance(0.5) {
+            self.now += 11 * 60_000;
+        }
+        match self.pick(3) {
+            0 => self.at("cron", "cleanup:markLostOffline", json!({}), None),
+            1 => self.at("cron", "cleanup:expireAbandoned", json!({}), None),
+            _ => self.due(),
+        }
+    }
+
+    /// Runs what was scheduled until now.
+    fn due(&mut self) -> Json {
+        self.at("due", "", json!({}), None)
+    }
+
     fn by_person(&mut self) -> (&'static str, &'static str, Json, Option<&'static str>) {
         let (session, worker, turn) = (self.row("sessions"), self.row("workers"), self.row("turns"));
-        let (kind, path, args) = match self.pick(16) {
+        let (kind, path, args) = match self.pick(19) {
             0 => ("mutation", "workers:createMachine", json!({ "name": "another" })),
             1 => ("query", "workers:list", json!({})),
             2 => ("mutation", "workers:approve", json!({ "worker": worker })),
@@ -83,6 +129,11 @@ impl Draw {
             7 => ("query", "chat:listTurns", self.page(json!({ "session": session }))),
             8 => ("query", "chat:listChunks", self.page(json!({ "turn": turn }))),
             9 => ("query", "workerModels:list", json!({ "worker": worker })),
+            10 => ("query", "permissions:list", json!({})),
+            11 | 12 => {
+                let question = self.row("permissionQuestions");
+                ("mutation", "permissions:answer", json!({ "question": question, "allow": self.chance(0.5) }))
+            }
             _ => ("mutation", "chat:sendMessage", json!({ "session": session, "content": self.text() })),
         };
         let who = if self.chance(0.85) { Some(PEOPLE[0]) } else { PEOPLE.get(self.pick(4)).copied() };
@@ -93,7 +144,8 @@ impl Draw {
         let (turn, session) = (self.row("turns"), self.row("sessions"));
         let (sequence, text) = (self.pick(3), self.text());
         let opencode = ["ses_short", "ses_a", "ses_b"][self.pick(3)];
-        let (kind, path, mut args) = match self.pick(30) {
+        let request = ["per_1", "per_2"][self.pick(2)];
+        let (kind, path, mut args) = match self.pick(36) {
             0 => {
                 return (
                     "mutation",
@@ -104,6 +156,7 @@ impl Draw {
             }
             1 => ("query", "workers:getByMachineAndWorker", json!({ "who": self.identity() })),
             2 => ("mutation", "workers:heartbeat", json!({})),
+            3 if self.chance(0.3) => ("query", "chat:isInProgress", json!({ "turn": turn })),
             3 => ("mutation", "workers:markConnected", json!({})),
             4 if self.chance(0.3) => ("mutation", "workers:setOffline", json!({})),
             4 | 5 => ("query", "chat:subscribeToWorkerMessages", json!({ "limit": 1 + self.pick(5) })),
@@ -153,6 +206,14 @@ impl Draw {
             21 => ("query", "sync:getLastSyncTimestamp", json!({})),
             22 => ("query", "sync:linkedSessions", json!({ "opencodeSessionIds": [opencode, "ses_none"] })),
             23 => ("query", "sync:pageOfLinkedSessions", json!({ "after": "", "limit": 1 + self.pick(3) })),
+            24 | 25 => {
+                let args = json!({
+                    "turn": turn, "request": request, "permission": "bash", "patterns": [text], "timeoutMs": 1_000,
+                });
+                ("mutation", "permissions:ask", args)
+            }
+            26 => ("mutation", "permissions:withdraw", json!({ "turn": turn, "request": request })),
+            27 | 28 => ("query", "permissions:subscribeToAnswers", json!({ "turn": turn })),
             _ => ("mutation", "chat:claim", json!({ "turn": turn })),
         };
         if args.get("who").is_none() {

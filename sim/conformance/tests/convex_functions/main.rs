@@ -103,13 +103,18 @@ fn compare(what: &str, calls: &Json, ours: &Json, theirs: &Json) {
     assert_eq!(left.value(&ours["tables"]), right.value(&theirs["tables"]), "{what}: tables");
 }
 
+/// Runs the fake on a paused clock.
+fn simulate<T>(work: impl Future<Output = T>) -> T {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    LocalSet::new().block_on(&runtime, work)
+}
+
 /// Runs both and compares. Returns what the functions were that succeeded at least once, if convex-test is there.
 fn check(functions: &Path, sequences: &[Json]) -> Option<BTreeSet<String>> {
     let theirs = theirs(functions, sequences)?;
     assert_eq!(theirs.len(), sequences.len());
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    LocalSet::new().block_on(&runtime, async {
+    simulate(async {
         for (seed, (sequence, theirs)) in sequences.iter().zip(&theirs).enumerate() {
             let tables: Vec<_> = theirs["tables"].as_object().unwrap().keys().cloned().collect();
             let ours = ours::run(functions, sequence, &tables).await;
@@ -120,58 +125,115 @@ fn check(functions: &Path, sequences: &[Json]) -> Option<BTreeSet<String>> {
         let calls = sequence["calls"].as_array().into_iter().flatten();
         calls.zip(theirs["results"].as_array().into_iter().flatten())
     });
-    let done = steps.filter(|(_, result)| result.get("value").is_some());
+    let done = steps.filter(|(call, result)| call["kind"] != "due" && result.get("value").is_some());
     Some(done.map(|(call, _)| call["path"].as_str().unwrap().to_owned()).collect())
+}
+
+/// The backend that production deploys.
+fn backend() -> PathBuf {
+    Path::new(tools::DIRECTORY).join("../../worker/convex")
+}
+
+fn paths(sequences: &[Json]) -> BTreeSet<String> {
+    let calls = sequences.iter().flat_map(|sequence| sequence["calls"].as_array().unwrap());
+    let named = calls.filter(|call| call["kind"] != "due");
+    named.map(|call| call["path"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The functions that the files declare, `module:name`.
+fn declared(functions: &Path) -> BTreeSet<String> {
+    let mut declared = BTreeSet::new();
+    for (file, text) in fake_convex::sources::read_directory(functions).unwrap() {
+        let module = file.trim_end_matches(".ts");
+        for line in text.lines().filter(|line| line.contains("uery({") || line.contains("utation({")) {
+            let name = line.strip_prefix("export const ").and_then(|rest| rest.split_once(" = "));
+            declared.extend(name.map(|(name, _)| format!("{module}:{name}")));
+        }
+    }
+    declared
+}
+
+#[test]
+fn every_function_of_the_backend_is_drawn() {
+    let sequences: Vec<_> = (0..SEQUENCES).map(|seed| calls::draw(seed, LENGTH)).collect();
+    assert_eq!(paths(&sequences), declared(&backend()));
 }
 
 #[test]
 fn the_backend_does_the_same_in_convex_test_and_in_the_fake() {
     let count = std::env::var("CONFORMANCE_SEQUENCES").map_or(SEQUENCES, |count| count.parse().unwrap());
     let sequences: Vec<_> = (0..count).map(|seed| calls::draw(seed, LENGTH)).collect();
-    let done = check(&Path::new(tools::DIRECTORY).join("../../worker/convex"), &sequences);
-    let calls = sequences.iter().flat_map(|sequence| sequence["calls"].as_array().unwrap());
-    let drawn: BTreeSet<_> = calls.map(|call| call["path"].as_str().unwrap().to_owned()).collect();
+    let drawn = paths(&sequences);
+    let done = check(&backend(), &sequences);
     assert_eq!(done.unwrap_or(drawn.clone()), drawn, "every function succeeds now and then");
 }
 
-/// The limit itself is allowed, one more is not.
+#[test]
+fn what_looks_after_a_crowd_goes_on_in_what_it_schedules() {
+    let crowd = calls::crowd();
+    check(&backend(), std::slice::from_ref(&crowd));
+    let ours = simulate(ours::run(&backend(), &crowd, &["workers".into(), "turns".into()]));
+    let all = |table: &str, field: &str, value: &str| {
+        let rows = ours["tables"][table].as_array().unwrap();
+        rows.len() >= 60 && rows.iter().all(|row| row[field] == value)
+    };
+    assert!(all("turns", "state", "expired"), "{ours:#}");
+    let workers = ours["tables"]["workers"].as_array().unwrap();
+    assert_eq!(workers.iter().filter(|worker| worker["status"] == "online").count(), 0);
+}
+
+/// One call of the functions of this suite.
+fn call(kind: &str, path: &str, args: Json) -> Json {
+    json!({ "kind": kind, "path": path, "args": args, "who": null, "now": 1_767_225_600_000_u64 })
+}
+
+fn functions() -> PathBuf {
+    Path::new(tools::DIRECTORY).join("convex")
+}
+
+#[test]
+fn actions_do_the_same() {
+    let add = |name: &str| call("action", "items:addByAction", json!({ "name": name, "n": 1 }));
+    let none = || json!({});
+    let calls = vec![
+        add("a"),
+        add("b"),
+        call("action", "items:addByAction", json!({ "name": 1 })),
+        call("action", "items:refuseByAction", none()),
+        call("action", "items:add", json!({ "name": "c", "n": 1 })),
+        call("action", "items:whoByAction", none()),
+        call("action", "act:slow", none()),
+        call("query", "items:names", none()),
+    ];
+    check(&functions(), &[json!({ "limits": false, "calls": calls })]);
+}
+
+/// What is just allowed, and then what is not.
 #[test]
 fn the_limits_of_a_transaction_are_the_same() {
-    let call = |kind: &str, path: &str, args: Json| json!({ "kind": kind, "path": path, "args": args, "who": null, "now": 1_767_225_600_000_u64 });
-    let insert =
-        |count: u32, bytes: u32| call("mutation", "limits:insert", json!({ "count": count, "bytes": bytes }));
-    let sequence = |calls: Vec<Json>| json!({ "limits": true, "calls": calls });
-    let sequences = [
-        sequence(vec![
-            insert(16_000, 1),
-            insert(16_001, 1),
-            insert(16_000, 1),
-            call("query", "limits:scan", json!({ "count": 32_000 })),
-        ]),
-        sequence(vec![insert(16, 1_000_000), insert(17, 1_000_000)]),
-        sequence(
-            [4_096, 4_097].map(|count| call("query", "limits:ranges", json!({ "count": count }))).to_vec(),
-        ),
-        sequence(
-            [1_000, 1_001]
-                .map(|count| call("mutation", "limits:schedule", json!({ "count": count })))
-                .to_vec(),
-        ),
-    ];
-    let functions: PathBuf = Path::new(tools::DIRECTORY).join("convex");
-    check(&functions, &sequences);
-    let failed = |sequence: &Json| {
-        let theirs = theirs(&functions, std::slice::from_ref(sequence))?;
-        Some(
-            theirs[0]["results"]
-                .as_array()?
-                .iter()
-                .map(|result| result.get("error").is_some())
-                .collect::<Vec<_>>(),
-        )
+    let write = |path: &str, count: u32, bytes: u32| {
+        call("mutation", path, json!({ "count": count, "bytes": bytes }))
     };
-    assert!(
-        failed(&sequences[2]).is_none_or(|failed| failed == [false, true]),
-        "the reference enforces limits"
-    );
+    let insert = |count, bytes| write("limits:insert", count, bytes);
+    let schedule = |count, bytes| write("limits:schedule", count, bytes);
+    let read = |path: &str, count: u32| call("query", path, json!({ "count": count }));
+    let scan = |rows| read("limits:scan", rows);
+    // How many calls of each sequence succeed; the one after them does not, and is the last.
+    let sequences = [
+        (1, vec![insert(16_000, 1), insert(16_001, 1)]),
+        (4, vec![insert(16_000, 1), insert(16_000, 1), insert(1, 1), scan(32_000), scan(32_001)]),
+        (1, vec![insert(16, 1_000_000), insert(17, 1_000_000)]),
+        (3, vec![insert(16, 1_000_000), insert(1, 1_000_000), scan(16), scan(17)]),
+        (1, [4_096, 4_097].map(|ranges| read("limits:ranges", ranges)).to_vec()),
+        (1, [1_000, 1_001].map(|jobs| schedule(jobs, 1)).to_vec()),
+        (1, [4, 5].map(|jobs| schedule(jobs, 4_000_000)).to_vec()),
+    ];
+    for (succeed, calls) in sequences {
+        let sequence = json!({ "limits": true, "calls": calls });
+        check(&functions(), std::slice::from_ref(&sequence));
+        let Some(theirs) = theirs(&functions(), &[sequence]) else { return };
+        let results = theirs[0]["results"].as_array().unwrap();
+        let succeeded = results.iter().take_while(|result| result.get("error").is_none()).count();
+        assert_eq!((succeeded, results.len()), (succeed, succeed + 1), "the reference enforces {calls:?}");
+    }
 }

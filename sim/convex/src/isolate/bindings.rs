@@ -4,18 +4,20 @@ use std::rc::Rc;
 
 use convex::Value;
 use rquickjs::{
-    Array, ArrayBuffer, Ctx, Error, Exception, Function, IntoJs, Object, Result, Value as JsValue,
-    function::IntoJsFunc,
+    Array, ArrayBuffer, Ctx, Error, Exception, Function, IntoJs, Object, Persistent, Result,
+    Value as JsValue, function::IntoJsFunc,
 };
 use sha2::{Digest, Sha256};
 
 use super::{
     Registry,
+    action::{Asked, Settle},
     host::{Host, Request},
     marshal::{bytes_of, fields_from_js, from_js, from_js_or_undefined, to_js},
 };
 use crate::{
-    query::{Comparison, PageOptions},
+    Kind,
+    query::{Comparison, Page, PageOptions},
     store::Document,
 };
 
@@ -58,6 +60,8 @@ impl<'js> Natives<'_, 'js> {
     fn environment(&self) -> Result<()> {
         let host = self.host();
         self.add("now", move || host.now())?;
+        let host = self.host();
+        self.add("isAction", move || host.is_action())?;
         let host = self.host();
         self.add("random", move |ctx: Ctx<'js>| check(&ctx, host.random()))?;
         let host = self.host();
@@ -108,57 +112,24 @@ impl<'js> Natives<'_, 'js> {
 
     fn queries(&self) -> Result<()> {
         let host = self.host();
-        self.add(
-            "query",
-            move |ctx: Ctx<'js>,
-                  t: String,
-                  i: Option<String>,
-                  s: Array<'js>,
-                  d: bool,
-                  f: JsValue<'js>,
-                  limit: i64| {
-                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-                let found = request(t, i, &s, d, &f).and_then(|request| host.query(request, limit));
-                documents(&ctx, check(&ctx, found)?.iter().map(|document| &**document))
-            },
-        )?;
+        self.add("query", move |ctx: Ctx<'js>, query: Object<'js>, limit: i64| {
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            let found = request(&query).and_then(|request| host.query(request, limit));
+            documents(&ctx, check(&ctx, found)?.iter().map(|document| &**document))
+        })?;
         let host = self.host();
-        self.add(
-            "open",
-            move |ctx: Ctx<'js>, t: String, i: Option<String>, s: Array<'js>, d: bool, f: JsValue<'js>| {
-                check(&ctx, request(t, i, &s, d, &f).and_then(|request| host.open(request)))
-            },
-        )?;
+        self.add("open", move |ctx: Ctx<'js>, query: Object<'js>| {
+            check(&ctx, request(&query).and_then(|request| host.open(request)))
+        })?;
         let host = self.host();
         self.add("next", move |ctx: Ctx<'js>, stream: usize| {
             optional_document(&ctx, check(&ctx, host.next(stream))?.as_deref())
         })?;
         let host = self.host();
-        self.add(
-            "paginate",
-            move |ctx: Ctx<'js>,
-                  t: String,
-                  i: Option<String>,
-                  s: Array<'js>,
-                  d: bool,
-                  f: JsValue<'js>,
-                  o: JsValue<'js>| {
-                let page =
-                    request(t, i, &s, d, &f).and_then(|request| host.paginate(request, &page_options(&o)?));
-                let page = check(&ctx, page)?;
-                let result = Object::new(ctx.clone())?;
-                result.set("page", documents(&ctx, page.documents.iter().map(|document| &**document))?)?;
-                result.set("isDone", page.done)?;
-                result.set("continueCursor", page.cursor)?;
-                let status = page
-                    .split
-                    .as_ref()
-                    .map(|(_, required)| if *required { "SplitRequired" } else { "SplitRecommended" });
-                result.set("splitCursor", Nullable(Ok(page.split.map(|(cursor, _)| cursor))))?;
-                result.set("pageStatus", Nullable(Ok(status)))?;
-                Ok::<_, Error>(result)
-            },
-        )
+        self.add("paginate", move |ctx: Ctx<'js>, query: Object<'js>, options: JsValue<'js>| {
+            let page = request(&query).and_then(|request| host.paginate(request, &page_options(&options)?));
+            page_object(&ctx, check(&ctx, page)?)
+        })
     }
 
     fn scheduling(&self) -> Result<()> {
@@ -192,6 +163,15 @@ impl<'js> Natives<'_, 'js> {
             check(&ctx, function.check_result(&result).map_err(|error| error.message))?;
             to_js(&ctx, &result)
         })?;
+        let host = self.host();
+        self.add(
+            "ask",
+            move |ctx: Ctx<'js>, mutates: bool, path: String, args: JsValue<'js>, settle: Function<'js>| {
+                let kind = if mutates { Kind::Mutation } else { Kind::Query };
+                let settle = Settle(Persistent::save(&ctx, settle));
+                check(&ctx, from_js(&args).and_then(|args| host.ask(Asked { kind, path, args, settle })))
+            },
+        )?;
         let host = self.host();
         self.add("savepoint", move |ctx: Ctx<'js>| check(&ctx, host.savepoint()))?;
         let host = self.host();
@@ -233,13 +213,28 @@ fn documents<'js, 'a>(ctx: &Ctx<'js>, found: impl Iterator<Item = &'a Document>)
     Ok(array)
 }
 
-fn request(
-    table: String,
-    index: Option<String>,
-    steps: &Array<'_>,
-    descending: bool,
-    filter: &JsValue<'_>,
-) -> std::result::Result<Request, String> {
+fn page_object<'js>(ctx: &Ctx<'js>, page: Page) -> Result<Object<'js>> {
+    let result = Object::new(ctx.clone())?;
+    result.set("page", documents(ctx, page.documents.iter().map(|document| &**document))?)?;
+    result.set("isDone", page.done)?;
+    result.set("continueCursor", page.cursor)?;
+    let status = page.split.as_ref().map(|(_, is_required)| match is_required {
+        true => "SplitRequired",
+        false => "SplitRecommended",
+    });
+    result.set("splitCursor", Nullable(Ok(page.split.map(|(cursor, _)| cursor))))?;
+    result.set("pageStatus", Nullable(Ok(status)))?;
+    Ok(result)
+}
+
+/// Reads the `Query` of `js/runtime.js`.
+fn request(query: &Object<'_>) -> std::result::Result<Request, String> {
+    let (table, index, descending, steps, filter) = (|| {
+        let steps: Array<'_> = query.get("steps")?;
+        let filter: JsValue<'_> = query.get("condition")?;
+        Ok((query.get("table")?, query.get("index")?, query.get("descending")?, steps, filter))
+    })()
+    .map_err(|why: Error| why.to_string())?;
     let mut parsed = Vec::with_capacity(steps.len() / 3);
     for at in (0..steps.len()).step_by(3) {
         let part = |offset| steps.get::<JsValue<'_>>(at + offset).map_err(|why| why.to_string());
@@ -255,7 +250,7 @@ fn request(
         };
         parsed.push((comparison, field, from_js_or_undefined(&part(2)?)?));
     }
-    let filter = from_js(filter)?;
+    let filter = from_js(&filter)?;
     let filter = (filter != Value::Null).then_some(filter);
     Ok(Request { table, index, steps: parsed, descending, filter })
 }

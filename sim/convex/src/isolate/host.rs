@@ -10,9 +10,10 @@ use convex::Value;
 use rand::{Rng, RngCore};
 use rand_chacha::ChaCha8Rng;
 
+use super::action::Asked;
 use crate::{
     filter::Expression,
-    id::Id,
+    id::{Id, SYSTEM_TABLE},
     limits,
     query::{Page, PageOptions, Query, RangeStep, find_index, range},
     schema::SCHEDULED_FUNCTIONS,
@@ -36,6 +37,8 @@ pub struct Execution {
     pub journal: Option<String>,
     /// What the function logged.
     pub logs: Vec<String>,
+    /// What an action has asked for since it last went on; `None` in queries and mutations, which ask for nothing.
+    pub(super) asked: Option<Vec<Asked>>,
     scheduled: (usize, usize),
     streams: Vec<Stream>,
     savepoints: Vec<Option<Savepoint>>,
@@ -51,6 +54,7 @@ impl Execution {
             identity,
             journal: None,
             logs: Vec::new(),
+            asked: None,
             scheduled: (0, 0),
             streams: Vec::new(),
             savepoints: Vec::new(),
@@ -229,6 +233,19 @@ impl Host {
         })
     }
 
+    /// Whether it is an action that runs.
+    pub(super) fn is_action(&self) -> bool {
+        self.execution.borrow().as_ref().is_some_and(|execution| execution.asked.is_some())
+    }
+
+    /// Keeps a call that an action makes. Its promise is settled later.
+    pub(super) fn ask(&self, call: Asked) -> Outcome<()> {
+        self.with(|execution, _| {
+            execution.asked.as_mut().ok_or("only actions wait for what they call")?.push(call);
+            Ok(())
+        })
+    }
+
     pub(super) fn savepoint(&self) -> Outcome<usize> {
         self.with(|execution, _| {
             execution.savepoints.push(Some(execution.transaction.savepoint()));
@@ -260,5 +277,9 @@ fn parse_id(method: &str, id: &str) -> Outcome<Id> {
 /// The id of a document that functions may write.
 fn user_id(method: &str, id: &str) -> Outcome<Id> {
     let id = parse_id(method, id)?;
-    if id.table_number() == 0 { Err(format!("`db.{method}` cannot write system tables")) } else { Ok(id) }
+    if id.table_number() == SYSTEM_TABLE {
+        Err(format!("`db.{method}` cannot write system tables"))
+    } else {
+        Ok(id)
+    }
 }

@@ -87,12 +87,12 @@
     trace: logger("LOG"),
   });
 
-  const forbid = (name, hint) =>
+  for (const name of ["fetch", "setTimeout", "setInterval"]) {
     define(name, () => {
-      throw new Error(`Can't use ${name}() in queries and mutations. ${hint}`);
+      if (host.isAction()) throw new Error(`the simulator does not model ${name}() in actions`);
+      throw new Error(
+        `Can't use ${name}() in queries and mutations. Please consider using an action. See https://docs.convex.dev/functions/actions for more details.`,
+      );
     });
-  forbid("fetch", "Please consider using an action. See https://docs.convex.dev/functions/actions for more details.");
-  for (const name of ["setTimeout", "setInterval"]) {
-    forbid(name, "Please consider using an action. See https://docs.convex.dev/functions/actions for more details.");
   }
 })();

@@ -1,6 +1,7 @@
 // What a handler gets as `ctx`, and how one is run.
 import { host } from "convex/host";
 import { getFunctionName } from "convex/server";
+import { ConvexError } from "convex/values";
 
 const COMPARISONS = { eq: 0, gt: 1, gte: 2, lt: 3, lte: 4 };
 
@@ -69,7 +70,7 @@ class Query {
   #read(limit) {
     if (this.used) throw new Error("This query is already iterated over: a query can be used only once.");
     this.used = true;
-    return host.query(this.table, this.index, this.steps, this.descending, this.condition, limit);
+    return host.query(this, limit);
   }
   async take(count) {
     if (!Number.isInteger(count) || count < 0) throw new Error(`take() needs a non-negative integer, not ${count}`);
@@ -89,10 +90,10 @@ class Query {
     return found[0] ?? null;
   }
   async paginate(options) {
-    return host.paginate(this.table, this.index, this.steps, this.descending, this.condition, options);
+    return host.paginate(this, options);
   }
   async *[Symbol.asyncIterator]() {
-    const stream = host.open(this.table, this.index, this.steps, this.descending, this.condition);
+    const stream = host.open(this);
     for (let found = host.next(stream); found !== null; found = host.next(stream)) yield found;
   }
 }
@@ -126,7 +127,31 @@ const refused = {
   },
 };
 
+const notInActions = (what) => {
+  throw new Error(`the simulator does not model ${what} in actions`);
+};
+const refusedInActions = {
+  __proto__: refused,
+  runAction: () => notInActions("ctx.runAction"),
+  vectorSearch: () => notInActions("ctx.vectorSearch"),
+  get scheduler() {
+    return notInActions("ctx.scheduler");
+  },
+};
+
+// Each call of an action is a transaction of its own, which the action waits for.
+const call = (mutates) => (target, args) =>
+  new Promise((resolve, reject) =>
+    host.ask(mutates, getFunctionName(target), args ?? {}, (succeeded, value, message) => {
+      if (succeeded) resolve(value);
+      else reject(value === undefined ? new Error(message) : Object.assign(new ConvexError(value), { message }));
+    }),
+  );
+
 function context(kind) {
+  if (kind === "action") {
+    return Object.assign(Object.create(refusedInActions), { auth, runQuery: call(false), runMutation: call(true) });
+  }
   const ctx = Object.create(refused);
   ctx.auth = auth;
   ctx.db = kind === "mutation" ? writer : reader;

@@ -5,6 +5,7 @@ use convex_sync_types::{ClientMessage, QueryId, ServerMessage, SessionRequestSeq
 use uuid::Uuid;
 
 use crate::{
+    actions::ActionRun,
     auth::Identity,
     executor::{Committed, Failure, MutationError},
 };
@@ -48,6 +49,13 @@ pub enum Event {
     Binary,
     /// The running mutation is over.
     MutationDone(Result<Committed, MutationError>),
+    /// An action is over.
+    ActionDone {
+        /// The client's number for it.
+        request_id: SessionRequestSeqNumber,
+        /// What it came to.
+        run: ActionRun,
+    },
     /// Something that a live query read was written; what, [`Present`] says.
     Invalidated,
     /// The queries that were asked for have run, all at `ts`.
@@ -85,6 +93,8 @@ pub enum Action {
     Send(ServerMessage<Value>),
     /// Run a mutation, then report [`Event::MutationDone`]. One at a time.
     Mutate(Mutation),
+    /// Run an action, then report [`Event::ActionDone`]. Many at a time.
+    Act(Invocation),
     /// Run these queries at once, at the present timestamp, and watch what they read; report [`Event::Computed`] then or
     /// later. One at a time.
     Compute(Vec<QueryRequest>),
@@ -101,6 +111,19 @@ pub struct Mutation {
     pub request_id: SessionRequestSeqNumber,
     /// Under which key its answer is recorded.
     pub session: Option<Uuid>,
+    /// `module:function`.
+    pub path: String,
+    /// Its arguments.
+    pub args: Value,
+    /// Who called, when the message came.
+    pub identity: Option<Identity>,
+}
+
+/// An action to be run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Invocation {
+    /// The client's number for it.
+    pub request_id: SessionRequestSeqNumber,
     /// `module:function`.
     pub path: String,
     /// Its arguments.

@@ -155,6 +155,9 @@ fn functions_are_called_over_http() {
         let body = r#"{"path":"items:refuse","args":{}}"#;
         let refused = post(&convex, "/api/mutation", "", body).await;
         assert!(refused.contains(r#""errorData":{"code":"no","message":"No."}"#), "{refused}");
+        let body = r#"{"path":"actions:refused","args":{"caught":false}}"#;
+        let refused = post(&convex, "/api/action", "", body).await;
+        assert!(refused.contains(r#""errorData":{"code":"no","message":"No."}"#), "{refused}");
         let token = Identity::new("https://i", "ada").to_token();
         let header = format!("authorization: Bearer {token}\r\n");
         let seen = post(&convex, "/api/query", &header, r#"{"path":"items:environment"}"#).await;
@@ -170,42 +173,50 @@ fn functions_are_called_over_http() {
 fn bad_requests_are_refused_with_a_code() {
     simulate(|| async {
         let (convex, _) = deploy(FIXTURE, Duration::ZERO, SyncOptions::default());
-        insta::assert_snapshot!(post(&convex, "/api/query", "", "nonsense").await, @r#"
+        let refused = async |headers: &str, body: &str| {
+            let answer = post(&convex, "/api/query", headers, body).await;
+            let (head, body) = answer.split_once("\n\n").unwrap();
+            format!("{}\n{body}", head.lines().next().unwrap())
+        };
+        let call = r#"{"path":"a:b"}"#;
+        insta::assert_snapshot!(refused("", "nonsense").await, @r#"
         HTTP/1.1 400 Bad Request
-        content-type: application/json
-        connection: close
-        content-length: 68
-
         {"code":"BadJsonBody","message":"expected ident at line 1 column 2"}
         "#);
-        insta::assert_snapshot!(post(&convex, "/api/query", "authorization: Bearer x\r\n", r#"{"path":"a:b"}"#).await, @r#"
+        insta::assert_snapshot!(refused("authorization: Bearer x\r\n", call).await, @r#"
         HTTP/1.1 401 Unauthorized
-        content-type: application/json
-        connection: close
-        content-length: 106
-
         {"code":"InvalidAuthHeader","message":"Could not parse as JWT: a token has three parts separated by dots"}
         "#);
-        insta::assert_snapshot!(post(&convex, "/api/query", "convex-client: npm-0.19.1\r\n", r#"{"path":"a:b"}"#).await, @r#"
+        insta::assert_snapshot!(refused("convex-client: npm-0.19.1\r\n", call).await, @r#"
         HTTP/1.1 400 Bad Request
-        content-type: application/json
-        connection: close
-        content-length: 116
-
         {"code":"ClientVersionUnsupported","message":"The npm package at version 0.19.1 is no longer supported. Update it."}
-        "#);
-        insta::assert_snapshot!(post(&convex, "/api/action", "", r#"{"path":"a:b"}"#).await, @r#"
-        HTTP/1.1 501 Not Implemented
-        content-type: application/json
-        connection: close
-        content-length: 85
-
-        {"code":"NotModelled","message":"the simulator does not model actions (called: a:b)"}
         "#);
         let version =
             http(&convex, "GET /version HTTP/1.1\r\nhost: c\r\nconnection: close\r\n\r\n".into()).await;
         assert!(version.ends_with("sim"), "{version}");
     });
+}
+
+#[test]
+fn an_action_of_a_connection_that_is_cut_goes_on_and_one_of_a_restarted_deployment_does_not() {
+    let added = |restarts: bool| {
+        simulate(|| async {
+            let (convex, _) = deploy(FIXTURE, Duration::from_millis(50), SyncOptions::default());
+            let mut peer = Peer::new(&convex).await;
+            let args = [("first", "a"), ("second", "b")];
+            let args = args.map(|(name, value)| (name.to_owned(), Value::from(value)));
+            drop(peer.client.action("actions:addTwo".parse().unwrap(), BTreeMap::from(args)));
+            let _ = timeout(Duration::from_millis(20), peer.step()).await;
+            if restarts {
+                convex.restart()
+            } else {
+                convex.disconnect_all()
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            convex.table("items").len()
+        })
+    };
+    assert_eq!((added(false), added(true)), (2, 0));
 }
 
 #[test]

@@ -3,8 +3,11 @@
 use super::*;
 
 /// Its files.
-pub(crate) const FIXTURE: &[(&str, &str)] =
-    &[("schema.ts", include_str!("fixture/schema.ts")), ("items.ts", include_str!("fixture/items.ts"))];
+pub(crate) const FIXTURE: &[(&str, &str)] = &[
+    ("schema.ts", include_str!("fixture/schema.ts")),
+    ("items.ts", include_str!("fixture/items.ts")),
+    ("actions.ts", include_str!("fixture/actions.ts")),
+];
 
 pub(crate) fn strings(items: &[&str]) -> Value {
     Value::Array(items.iter().map(|item| (*item).into()).collect())

@@ -2,7 +2,7 @@
 
 use super::{fixture::*, *};
 
-async fn error(convex: &Convex, kind: Kind, path: &str, args: Value) -> String {
+pub(super) async fn error(convex: &Convex, kind: Kind, path: &str, args: Value) -> String {
     match convex.call(kind, path, args, None, "test").await {
         Err(CallError::Failed(failure)) => {
             let (request, rest) = failure.message.split_once("] ").unwrap();
@@ -14,7 +14,7 @@ async fn error(convex: &Convex, kind: Kind, path: &str, args: Value) -> String {
 }
 
 /// Runs a test on the fixture's functions.
-fn check<F: Future<Output = ()>>(test: impl FnOnce(Convex) -> F) {
+pub(super) fn check<F: Future<Output = ()>>(test: impl FnOnce(Convex) -> F) {
     simulate(|| async {
         let (convex, _) = deploy(FIXTURE, Duration::ZERO, SyncOptions::default());
         test(convex).await;

@@ -196,24 +196,3 @@ fn a_transaction_sees_its_own_writes_in_order() {
         assert_eq!(found.iter().map(|document| document.id).collect::<Vec<_>>(), [id(2), id(0)]);
     });
 }
-
-#[test]
-fn limits_are_enforced() {
-    simulate(|| async {
-        let (convex, _) = deploy(FIXTURE, Duration::ZERO, SyncOptions::default());
-        let store = convex.0.store.borrow();
-        let mut transaction = Transaction::new(store.last_ts(), START);
-        let mut insert = |name: &str| {
-            let id = id::Id::draw(16, &mut *convex.0.random.borrow_mut());
-            transaction.insert(&store, id, item(name, 1.0, None))
-        };
-        let refused = insert(&"x".repeat(limits::DOCUMENT_BYTES)).unwrap_err();
-        insta::assert_snapshot!(refused, @"Value is too large (1048657 bytes > maximum size 1048576 bytes)");
-        (0..limits::DOCUMENTS_WRITTEN).for_each(|_| insert("x").unwrap());
-        insta::assert_snapshot!(insert("x").unwrap_err(), @"Too many documents written in a single function execution (limit: 16000)");
-        let mut reader = Transaction::new(store.last_ts(), START);
-        let id = id::Id::draw(16, &mut *convex.0.random.borrow_mut());
-        (0..limits::INDEX_RANGES).for_each(|_| drop(reader.get(&store, id).unwrap()));
-        insta::assert_snapshot!(reader.get(&store, id).unwrap_err(), @"Too many reads in a single function execution (limit: 4096)");
-    });
-}

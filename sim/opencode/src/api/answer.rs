@@ -128,6 +128,11 @@ pub(super) enum Problem {
 }
 
 impl Problem {
+    /// What was looked for under a session's id; there is no such session if there is nothing.
+    pub(super) fn unless_known<T>(session: &str, found: Option<T>) -> Result<T, Self> {
+        found.ok_or_else(|| Self::NoSession(session.to_owned()))
+    }
+
     /// The answer; what is not modelled is also reported.
     pub(super) fn into_answer(self, server: &Inner, method: &str, route: &str) -> Response<Body> {
         match self {

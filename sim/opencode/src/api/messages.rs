@@ -48,7 +48,7 @@ pub(super) fn list(server: &Inner, call: &Call) -> Answer {
         None => None,
     };
     let store = server.machine.store.borrow();
-    let mut messages = store.messages(id).ok_or_else(|| Problem::NoSession(id.into()))?;
+    let mut messages = Problem::unless_known(id, store.messages(id))?;
     if let Some(cursor) = before {
         let end = messages.iter().position(|message| Cursor::of(message) == cursor);
         messages = &messages[..end.ok_or(Problem::BadRequest)?];
@@ -88,7 +88,7 @@ fn link(call: &Call, headers: &mut http::HeaderMap, limit: usize, cursor: &str) 
 pub(super) fn get(server: &Inner, call: &Call) -> Answer {
     let session = call.session()?;
     let store = server.machine.store.borrow();
-    store.get(session).ok_or_else(|| Problem::NoSession(session.into()))?;
+    Problem::unless_known(session, store.get(session))?;
     let id = call.id(1);
     answer::json(store.message(session, id).ok_or_else(|| Problem::NoMessage(id.into()))?)
 }

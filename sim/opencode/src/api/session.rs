@@ -146,7 +146,7 @@ pub(super) fn status(server: &Inner) -> Answer {
 pub(super) fn get(server: &Inner, call: &Call) -> Answer {
     let id = call.session()?;
     let store = server.machine.store.borrow();
-    answer::json(store.get(id).ok_or_else(|| Problem::NoSession(id.into()))?)
+    answer::json(Problem::unless_known(id, store.get(id))?)
 }
 
 /// Renames or archives. Neither counts as an update (measured): `time.updated` stays.
@@ -160,7 +160,7 @@ pub(super) fn patch(server: &Inner, call: &Call) -> Answer {
         session.title = title.unwrap_or_else(|| session.title.clone());
         session.time.archived = archived.or(session.time.archived);
     });
-    let changed = changed.ok_or_else(|| Problem::NoSession(id.into()))?;
+    let changed = Problem::unless_known(id, changed)?;
     server.machine.observe_session(&changed);
     server.emit_session("session.updated", &changed);
     answer::json(&changed)
@@ -170,7 +170,7 @@ pub(super) fn patch(server: &Inner, call: &Call) -> Answer {
 pub(super) fn delete(server: &Inner, call: &Call) -> Answer {
     let id = call.session()?;
     let deleted = server.machine.store.borrow_mut().delete(id);
-    let deleted = deleted.ok_or_else(|| Problem::NoSession(id.into()))?;
+    let deleted = Problem::unless_known(id, deleted)?;
     server.machine.observe_deleted(&deleted);
     server.emit_session("session.deleted", &deleted);
     answer::json(&true)
@@ -179,7 +179,7 @@ pub(super) fn delete(server: &Inner, call: &Call) -> Answer {
 pub(super) fn children(server: &Inner, call: &Call) -> Answer {
     let id = call.session()?;
     let store = server.machine.store.borrow();
-    store.get(id).ok_or_else(|| Problem::NoSession(id.into()))?;
+    Problem::unless_known(id, store.get(id))?;
     answer::json(&store.children(id))
 }
 

@@ -9,9 +9,7 @@ use super::{shape::same_shape, world::run};
 #[test]
 fn a_crash_in_mid_reply_leaves_what_was_recorded() {
     run(async |world| {
-        let session = world.create("c").await;
-        world.prompt_async(&session, "c [[chunks=100 delay=0.1]]").await;
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        let session = world.prompted("c", "c [[chunks=100 delay=0.1]]", Duration::from_secs(3)).await;
         let recorded: Value = serde_json::from_str(include_str!("../recordings/crash.json")).unwrap();
         let live = world.messages(&session).await;
         same_shape("live", &live, &recorded);
@@ -37,9 +35,7 @@ fn a_crash_in_mid_reply_leaves_what_was_recorded() {
 fn a_crash_breaks_streams_and_calls_off_and_leaves_tools_running() {
     run(async |world| {
         let events = world.listen("/event").await;
-        let session = world.create("t").await;
-        world.prompt_async(&session, "[[tool=1 ask=1]]").await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        let session = world.prompted("t", "[[tool=1 ask=1]]", Duration::from_secs(2)).await;
         let sync = world.open(world.request(
             "POST",
             &format!("/session/{session}/message"),

@@ -86,7 +86,7 @@ fn a_session_from_creation_to_deletion_publishes_what_was_recorded() {
         world.call("POST", &message, Some(&json!({ "agent": "noagent", "parts": text("x") }))).await;
         let long = json!({ "parts": text("long [[chunks=100 delay=0.1]]") });
         world.call("POST", &message, Some(&long)).await;
-        world.call("POST", &format!("/session/{session}/abort"), None).await;
+        world.abort(session).await;
         world.call("DELETE", &format!("/session/{session}"), None).await;
         tokio::time::sleep(Duration::from_millis(10)).await;
 
@@ -104,11 +104,10 @@ fn an_abort_publishes_what_was_recorded() {
     run(async |world| {
         warm(&world).await;
         let events = world.listen("/event").await;
-        let session = world.create("abort-sse").await;
-        world.prompt_async(&session, "a [[chunks=50 delay=0.1]]").await;
-        tokio::time::sleep(Duration::from_millis(780)).await;
+        let session =
+            world.prompted("abort-sse", "a [[chunks=50 delay=0.1]]", Duration::from_millis(780)).await;
         assert_eq!(world.get("/session/status").await, json!({ (session.as_str()): { "type": "busy" } }));
-        world.call("POST", &format!("/session/{session}/abort"), None).await;
+        world.abort(&session).await;
         assert_eq!(world.get("/session/status").await, json!({}), "idle is reported before the last part");
         tokio::time::sleep(Duration::from_millis(100)).await;
         let recorded = recorded(include_str!("../recordings/events-abort.jsonl"));
@@ -158,9 +157,7 @@ fn a_stream_that_is_dropped_is_forgotten_and_replays_nothing() {
 fn permission_events_have_the_described_shape() {
     run(async |world| {
         let events = world.listen("/event").await;
-        let session = world.create("asks").await;
-        world.prompt_async(&session, "[[tool=1 ask=1]]").await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        world.prompted("asks", "[[tool=1 ask=1]]", Duration::from_secs(2)).await;
         let asked =
             events.borrow().iter().find(|event| event["type"] == "permission.asked").cloned().unwrap();
         let expect = json!({ "id": "evt_", "type": "permission.asked", "properties": {

@@ -9,9 +9,7 @@ use super::world::run;
 /// Asks, answers by one of the two routes, and checks how the tool and the reply ended.
 fn check(route: &'static str, field: &'static str, reply: &'static str, tool: &'static str, replied: bool) {
     run(async |world| {
-        let session = world.create("asks").await;
-        world.prompt_async(&session, "[[tool=1 ask=1]]").await;
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        let session = world.prompted("asks", "[[tool=1 ask=1]]", Duration::from_secs(60)).await;
         let asked = world.get("/permission").await;
         let id = asked[0]["id"].as_str().expect("it waits as long as it takes");
         let path = route.replace("{session}", &session).replace("{id}", id);
@@ -41,10 +39,8 @@ fn a_refused_tool_ends_the_turn() {
 #[test]
 fn an_abort_withdraws_the_question_and_ends_the_tool() {
     run(async |world| {
-        let session = world.create("asks").await;
-        world.prompt_async(&session, "[[tool=1 ask=1]]").await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        world.call("POST", &format!("/session/{session}/abort"), None).await;
+        let session = world.prompted("asks", "[[tool=1 ask=1]]", Duration::from_secs(2)).await;
+        world.abort(&session).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(world.get("/permission").await, json!([]));
         let messages = world.messages(&session).await;

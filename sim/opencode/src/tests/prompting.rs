@@ -10,11 +10,9 @@ use crate::Latencies;
 #[test]
 fn a_prompt_during_the_end_of_an_aborted_reply_is_answered() {
     run(async |world| {
-        let session = world.create("s").await;
-        world.prompt_async(&session, "one [[hang=1]]").await;
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        let session = world.prompted("s", "one [[hang=1]]", Duration::from_secs(3)).await;
         world.prompt_async(&session, "queued before the abort").await;
-        world.call("POST", &format!("/session/{session}/abort"), None).await;
+        world.abort(&session).await;
         let reply = world.prompt(&session, "after [[chunks=2]]").await;
         assert_eq!(reply["parts"][1]["text"], "word0 word1 ");
         let messages = world.machine.messages(&session);
@@ -28,9 +26,7 @@ fn a_prompt_during_the_end_of_an_aborted_reply_is_answered() {
 #[test]
 fn a_deleted_session_stays_busy_until_its_run_ends_by_itself() {
     run(async |world| {
-        let session = world.create("s").await;
-        world.prompt_async(&session, "one [[chunks=100 delay=0.1]]").await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        let session = world.prompted("s", "one [[chunks=100 delay=0.1]]", Duration::from_secs(2)).await;
         let path = format!("/session/{session}");
         assert_eq!(world.call("DELETE", &path, None).await.body(), json!(true));
         assert_eq!(world.call("GET", &path, None).await.status, 404);

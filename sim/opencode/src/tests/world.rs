@@ -153,6 +153,18 @@ impl World {
         assert_eq!(reply.status, 204);
     }
 
+    /// A new session, some time after its first prompt.
+    pub(super) async fn prompted(&self, title: &str, text: &str, after: Duration) -> String {
+        let session = self.create(title).await;
+        self.prompt_async(&session, text).await;
+        tokio::time::sleep(after).await;
+        session
+    }
+
+    pub(super) async fn abort(&self, session: &str) {
+        self.call("POST", &format!("/session/{session}/abort"), None).await;
+    }
+
     pub(super) async fn messages(&self, session: &str) -> Value {
         self.get(&format!("/session/{session}/message")).await
     }

@@ -1,0 +1,101 @@
+//! Turns: from a message to its end, however it comes.
+
+use super::*;
+
+#[test]
+fn a_turn_goes_from_pending_to_completed() {
+    check(async |world| {
+        let turn = world.turn().await;
+        world.worker("chat:writeChunk", chunk(&turn, 0.0, "hi ")).await.unwrap();
+        let done = world.worker("chat:completeMessage", chunk(&turn, 1.0, "there")).await.unwrap();
+        assert_eq!(field(&done, "status"), "completed".into());
+        let turns = world.convex.table("turns");
+        assert_eq!((field(&turns[0], "state"), field(&turns[0], "chunks")), ("completed".into(), 2.0.into()));
+        assert!(world.convex.table("readySessions").is_empty());
+        insta::assert_snapshot!(world.log.borrow().join("\n"), @r"
+        mutation workers:createMachine Ok 0/1 x1
+        mutation workers:register Ok 1/1 x1
+        mutation workers:approve Ok 2/1 x1
+        mutation chat:startSession Ok 1/1 x1
+        mutation chat:sendMessage Ok 2/2 x1
+        mutation chat:claim Ok 6/2 x1
+        mutation chat:writeChunk Ok 2/1 x1
+        mutation chat:completeMessage Ok 5/2 x1
+        ");
+    });
+}
+
+#[test]
+fn an_expired_turn_says_what_became_of_it() {
+    check(async |world| {
+        let check = |n: usize, expected: &str| {
+            let message = field(&field(&world.convex.table("turns")[n], "error"), "message");
+            assert_eq!(message, format!("{expected} Send it again if you still need an answer.").into());
+        };
+        let expire = async |epoch: f64| {
+            let who = who(&world.machine, Some(epoch));
+            let args = [("who", who), ("limit", 9.0.into()), ("running", Value::Array(vec![]))];
+            world.call("chat:expireStale", object(args), None).await.unwrap();
+        };
+        world.turn().await;
+        expire(1.0).await;
+        world.turn().await;
+        world.send().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.register().await;
+        expire(2.0).await;
+        check(0, "The worker could not store its answer to this message.");
+        check(1, "The worker was started anew while it was answering this message.");
+        check(2, "The worker was started anew while this message was waiting.");
+    });
+}
+
+#[test]
+fn a_turn_of_a_session_that_was_ended_is_never_claimed() {
+    check(async |world| {
+        for _ in 0..103 {
+            world.send().await;
+        }
+        let page = world.person("chat:endSession", object([("session", world.session.clone())])).await;
+        assert_eq!(field(&page, "isDone"), false.into());
+        for left in (0..3).rev() {
+            let head = field(&world.convex.table("readySessions")[0], "turn");
+            let claimed = world.worker("chat:claim", [("turn", head)]).await.unwrap();
+            assert_eq!(field(&claimed, "status"), "gone".into());
+            let pending = |turn: &&Value| field(turn, "state") == "pending".into();
+            assert_eq!(world.convex.table("turns").iter().filter(pending).count(), left);
+        }
+        assert!(world.convex.table("readySessions").is_empty());
+    });
+}
+
+#[test]
+fn what_is_claimed_but_does_not_run_is_expired_and_what_runs_is_not() {
+    check(async |world| {
+        let turn = world.turn().await;
+        let running = |turns: Vec<Value>| [("limit", 1.0.into()), ("running", Value::Array(turns))];
+        world.worker("chat:expireStale", running(vec![turn.clone()])).await.unwrap();
+        let state = || field(&world.convex.table("turns")[0], "state");
+        assert_eq!(state(), "claimed".into());
+        world.worker("chat:expireStale", running(vec![])).await.unwrap();
+        assert_eq!(state(), "expired".into());
+    });
+}
+
+#[test]
+fn the_largest_page_of_stale_turns_stays_within_the_limits_of_a_transaction() {
+    check(async |world| {
+        for _ in 0..1_000 {
+            world.send().await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.register().await;
+        let all = object([
+            ("who", who(&world.machine, Some(2.0))),
+            ("limit", 1_000.0.into()),
+            ("running", Value::Array(vec![])),
+        ]);
+        let page = world.call("chat:expireStale", all, None).await.unwrap();
+        assert_eq!(field(&page, "isDone"), false.into());
+    });
+}
