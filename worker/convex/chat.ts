@@ -198,6 +198,15 @@ export const claim = mutation({
 });
 
 /**
+ * Whether a turn that was claimed is still in progress: asked before a prompt that comes late, by a worker that may have
+ * stood still while a successor expired the turn.
+ */
+export const isInProgress = query({
+  args: { who: credentials, turn: v.id("turns") },
+  handler: async (ctx, { who, turn }) => (await runningTurn(ctx, await requireWorker(ctx, who), turn)) !== null,
+});
+
+/**
  * Links a session to the OpenCode session that was made for it. Should another session have been linked with it
  * meanwhile, that one loses the link: one OpenCode session never belongs to two.
  */

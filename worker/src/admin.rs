@@ -25,7 +25,6 @@ use crate::{
     env::UnixMillis,
     lifecycle::state::Phase,
     orchestrator::Roster,
-    run::PULSE,
     telemetry::{Status, phase_name},
 };
 
@@ -37,8 +36,6 @@ const MAX_DURATION: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 8 * 1024;
 /// The pause after a connection could not be accepted, as when the process has too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
-/// A main loop that has not come round for this long does not live: three times what it takes at most.
-pub const MAX_SILENCE: Duration = Duration::from_secs(3 * PULSE.as_secs());
 
 /// The listener cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -165,12 +162,10 @@ fn each(workers: &Workers, what: &str, ask: fn(&Status) -> (bool, Value)) -> Res
     json_reply(all_good, &json!({ what: all_good, "workers": answers }))
 }
 
-/// Whether the main loop is alive. One that has ended is not dead: it is meant to be down, or is started again.
+/// Whether the main loop is alive.
 fn health(status: &Status) -> (bool, Value) {
-    let silence = status.beats().borrow().map(|beat| beat.elapsed());
-    let is_down = status.phase() == Phase::Stopped;
-    let alive = is_down || silence.is_some_and(|silence| silence <= MAX_SILENCE);
-    let silent_ms = silence.map(|silence| u64::try_from(silence.as_millis()).unwrap_or(u64::MAX));
+    let alive = status.is_alive();
+    let silent_ms = status.silence().map(|silence| u64::try_from(silence.as_millis()).unwrap_or(u64::MAX));
     (alive, json!({ "alive": alive, "silent_ms": silent_ms }))
 }
 

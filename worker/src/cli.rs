@@ -23,6 +23,8 @@ pub(crate) mod code {
     pub(crate) const UNAVAILABLE: u8 = 69;
     /// A file cannot be written (`EX_CANTCREAT`).
     pub(crate) const CANNOT_CREATE: u8 = 73;
+    /// Standard output cannot be written to (`EX_IOERR`).
+    pub(crate) const CANNOT_PRINT: u8 = 74;
     /// A newer process of the same worker took over (`EX_TEMPFAIL`).
     pub(crate) const SUPERSEDED: u8 = 75;
     /// The backend refused the worker (`EX_NOPERM`).
@@ -38,7 +40,7 @@ pub(crate) mod code {
 #[derive(Parser)]
 #[command(
     version = env!("WORKER_VERSION"),
-    after_help = "Exit codes: 0 stopped, 1 failure, 2 wrong usage, 69 a port, OpenCode or the backend cannot be used, 73 a file cannot be written, 75 superseded by a newer process of the same worker, 77 refused by the backend, 78 invalid config."
+    after_help = "Exit codes: 0 stopped, 1 failure, 2 wrong usage, 69 a port, OpenCode or the backend cannot be used, 73 a file cannot be written, 74 nor standard output, 75 superseded by a newer process of the same worker, 77 refused by the backend, 78 invalid config."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -75,7 +77,8 @@ pub(crate) struct Options {
     /// Config file (TOML); flags and environment win over it.
     #[arg(long, env = "WORKER_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Run many workers from one file: TOML with `[[workers]]`, or the predecessor's workers.json. SIGHUP reads it again.
+    /// Many workers from one file, instead of one: TOML with `[[workers]]`, or the predecessor's workers.json. SIGHUP
+    /// reads it again while they run.
     #[arg(long, env = "WORKER_WORKERS", value_name = "FILE", conflicts_with_all = ["config", "token_file"])]
     pub(crate) workers: Option<PathBuf>,
     /// URL of the Convex deployment.
@@ -84,7 +87,7 @@ pub(crate) struct Options {
     /// File that holds the token; or set WORKER_TOKEN. The token itself is never an argument.
     #[arg(long, env = "WORKER_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Directory that OpenCode works in.
+    /// Directory that OpenCode works in; with `--workers`, the file alone says it.
     #[arg(long, env = "WORKER_DIRECTORY", value_name = "DIR")]
     directory: Option<PathBuf>,
     /// OpenCode executable.

@@ -2,7 +2,12 @@
 
 mod cli;
 
-use std::{convert::Infallible, io::IsTerminal, process::ExitCode, sync::Arc};
+use std::{
+    convert::Infallible,
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use clap::{CommandFactory, FromArgMatches};
 use tokio::signal::unix::{SignalKind, signal};
@@ -62,12 +67,12 @@ fn main() -> ExitCode {
         }
         Command::Models(options) => {
             start_logging(format, "error");
-            options.merge().map_or_else(invalid, |merged| block_on(models(merged)))
+            block_on(cli::models::show(options))
         }
         Command::Doctor(options) => {
             start_logging(format, "error");
             block_on(async {
-                ExitCode::from(cli::doctor::examine(options, |finding| say(&finding.to_string())).await)
+                ExitCode::from(cli::doctor::examine(options, |finding| drop(say(&finding.to_string()))).await)
             })
         }
         Command::Completions { shell } => {
@@ -127,14 +132,6 @@ async fn serve_admin(admin: Option<Admin>, view: View) -> Infallible {
     }
 }
 
-async fn models(merged: Merged) -> ExitCode {
-    match cli::models::list(&merged).await {
-        Ok(models) => finish(&models.join("\n")),
-        Err(error) if error.is::<ConfigError>() => fail(code::CONFIG, &error.to_string()),
-        Err(error) => fail(code::UNAVAILABLE, &format!("{error:#}; `worker doctor` says more")),
-    }
-}
-
 /// The first SIGTERM or SIGINT asks the worker to stop, the second not to wait for turns.
 async fn watch_signals(stop: Stop) {
     let (mut terminate, mut interrupt) =
@@ -181,15 +178,15 @@ fn not_written(error: &InitError) -> ExitCode {
 fn start_logging(format: LogFormat, default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let json = match format {
-        LogFormat::Auto => !std::io::stderr().is_terminal(),
+        LogFormat::Auto => !io::stderr().is_terminal(),
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = fmt::layer().with_writer(io::stderr);
     let layer = if json {
         layer.json().boxed()
     } else {
-        layer.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).boxed()
+        layer.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).boxed()
     };
     let harmless = filter_fn(|event| !shows_the_wire(event.target(), *event.level()));
     tracing_subscriber::registry().with(layer.with_filter(harmless)).with(filter).init();
@@ -202,9 +199,14 @@ fn shows_the_wire(target: &str, level: tracing::Level) -> bool {
     talks.contains(&library) && level > tracing::Level::INFO
 }
 
+/// Whoever stops reading early, as `head` does, has read enough.
 fn finish(text: &str) -> ExitCode {
-    say(text);
-    ExitCode::SUCCESS
+    match say(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            fail(code::CANNOT_PRINT, &format!("cannot write to standard output: {error}"))
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn fail(code: u8, text: &str) -> ExitCode {
@@ -212,12 +214,12 @@ fn fail(code: u8, text: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-#[expect(clippy::print_stdout, reason = "the one place where the binary writes to standard output")]
-fn say(text: &str) {
-    println!("{}", redact(text));
+/// The one place where the binary writes to standard output. `println` would panic where the disk is full.
+fn say(text: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{}", redact(text))
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where the binary complains in plain text")]
+/// The one place where the binary complains in plain text. If that is impossible, its exit code has to do.
 fn complain(text: &str) {
-    eprintln!("{}", redact(text));
+    let _ = writeln!(io::stderr(), "{}", redact(text));
 }

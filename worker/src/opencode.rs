@@ -13,6 +13,7 @@ pub mod error;
 pub mod events;
 pub mod generation;
 pub mod http;
+mod json_text;
 pub mod prompt_id;
 mod questions;
 pub mod reader;

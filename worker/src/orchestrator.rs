@@ -4,9 +4,11 @@
 
 pub mod state;
 pub mod threads;
+mod watch;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -42,6 +44,11 @@ impl Roster {
         self.names().entry(name.to_owned()).or_default().clone()
     }
 
+    /// The names of those that hang.
+    pub fn hanging(&self) -> BTreeSet<String> {
+        self.names().iter().filter(|(_, status)| status.hangs()).map(|(name, _)| name.clone()).collect()
+    }
+
     fn forget(&self, name: &str) {
         self.names().remove(name);
     }
@@ -66,6 +73,8 @@ pub async fn run(
     let mut workers = Workers::default();
     let mut event = Event::Wanted(wanted);
     let mut asked = false;
+    let watched = orchestrator.roster.clone();
+    let mut watched = pin!(watch::watch(&watched));
     loop {
         orchestrator.note(&event);
         for action in workers.apply(event) {
@@ -81,6 +90,7 @@ pub async fn run(
                 asked = true;
                 Event::Stop
             }
+            never = &mut watched => match never {},
         };
     }
 }
@@ -98,6 +108,10 @@ struct Orchestrator<'a> {
 
 impl Orchestrator<'_> {
     fn note(&self, event: &Event) {
+        if let Event::Ended { name, .. } = event {
+            // After a panic nobody else says so.
+            self.roster.of(name).ended();
+        }
         match event {
             Event::Ended { name, ended: Ended::Crashed(reason), .. } => {
                 tracing::error!(worker = name, reason, "a worker crashed; the others go on");

@@ -234,8 +234,15 @@ impl Reply {
         if self.pending.is_empty() {
             return None;
         }
-        let rest = self.pending.split_off(floor_char_boundary(&self.pending, MAX_CHUNK));
-        let text = std::mem::replace(&mut self.pending, rest);
+        let text = match floor_char_boundary(&self.pending, MAX_CHUNK) {
+            all if all == self.pending.len() => std::mem::take(&mut self.pending),
+            // What is left stays where it is: it may be megabytes.
+            some => {
+                let text = self.pending[..some].to_owned();
+                drop(self.pending.drain(..some));
+                text
+            }
+        };
         self.pending_since = now;
         self.sequence += 1;
         self.writing = true;

@@ -1,13 +1,19 @@
 //! What a running worker shows of itself: a few numbers that anybody may read at any time.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::{lifecycle::state::Phase, sync::plan::SyncResult};
+use crate::{lifecycle::state::Phase, run::PULSE, sync::plan::SyncResult};
+
+/// A main loop that has not come round for this long does not live: three times what it takes at most.
+pub const MAX_SILENCE: Duration = Duration::from_secs(3 * PULSE.as_secs());
 
 /// A running worker's numbers. Written by the worker, read by metrics, health checks and the simulator.
 #[derive(Debug, Default)]
@@ -50,6 +56,28 @@ impl Status {
     /// When the main loop last came round: the sign that it is alive. Changes with every round.
     pub fn beats(&self) -> watch::Receiver<Option<Instant>> {
         self.last_beat.subscribe()
+    }
+
+    /// How long ago the main loop last came round; `None` before it has begun.
+    pub fn silence(&self) -> Option<Duration> {
+        self.last_beat.borrow().map(|beat| beat.elapsed())
+    }
+
+    /// Whether the main loop has begun and not come round for longer than [`MAX_SILENCE`].
+    pub fn hangs(&self) -> bool {
+        self.silence().is_some() && !self.is_alive()
+    }
+
+    /// Whether the main loop comes round. One that has ended is not dead: it is meant to be down, or is started again.
+    pub fn is_alive(&self) -> bool {
+        self.phase() == Phase::Stopped || self.silence().is_some_and(|silence| silence <= MAX_SILENCE)
+    }
+
+    /// The worker is gone, in whatever way.
+    pub(crate) fn ended(&self) {
+        self.set_phase(Phase::Stopped);
+        self.set_turns_running(0);
+        self.set_sessions_cached(0);
     }
 
     /// The main loop comes round; what it changed before is visible to whoever sees this.

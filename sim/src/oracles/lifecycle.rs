@@ -169,7 +169,7 @@ impl Oracle for Lifecycle {
 
     fn observe(&mut self, fact: &Fact, verdict: &mut Verdict) {
         if let Event::StopAsked { worker } = &fact.event {
-            let is_calm = self.calm.since(worker).is_some();
+            let is_calm = self.calm.since(worker).is_some_and(|since| since <= fact.at);
             self.life(worker).asked = Some(is_calm);
         }
         self.calm.observe(fact);

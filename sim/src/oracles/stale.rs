@@ -2,23 +2,28 @@
 //!
 //! At the moment when OpenCode accepts a prompt:
 //! - its text is that of a turn whose message someone sent in this run (texts are unique by construction);
-//! - the turn was created no earlier than the `staleBefore` of its worker's current epoch;
+//! - the turn was created no earlier than the `staleBefore` of its worker's current epoch; a prompt that was on its way
+//!   when the epoch began cannot be called back, and one for a turn that was claimed before may come [`ON_ITS_WAY`] later;
 //! - a worker has claimed the turn;
 //! - it is the first prompt for this turn, over all restarts.
 
 use std::collections::BTreeMap;
 
 use super::{Oracle, Verdict};
-use crate::trace::{Event, Fact, Name, TurnState};
+use crate::trace::{Event, Fact, Micros, Name, TurnState};
+
+/// As long as the worker is sure of a turn without asking again (1 s), and the way to OpenCode.
+const ON_ITS_WAY: Micros = 1_500_000;
 
 /// See the file's comment.
 #[derive(Default)]
 pub(super) struct Stale {
     /// By the text of the message.
     sent: BTreeMap<Name, Sent>,
-    claimed: BTreeMap<Name, u64>,
-    /// `staleBefore` of each worker's current epoch.
-    stale_before: BTreeMap<Name, f64>,
+    /// When each turn was claimed last.
+    claimed: BTreeMap<Name, Micros>,
+    /// `staleBefore` of each worker's current epoch, and when that began.
+    stale_before: BTreeMap<Name, (f64, Micros)>,
 }
 
 struct Sent {
@@ -30,7 +35,7 @@ struct Sent {
 }
 
 impl Stale {
-    fn prompted(&mut self, text: &Name, verdict: &mut Verdict) {
+    fn prompted(&mut self, at: Micros, text: &Name, verdict: &mut Verdict) {
         let Some(sent) = self.sent.get_mut(text) else {
             verdict.violation(format!("prompt for a text that nobody sent in this run: {text:.60}"), &[text]);
             return;
@@ -41,14 +46,17 @@ impl Stale {
         if prompts > 1 {
             verdict.violation(format!("turn {turn} was prompted {prompts} times"), &about);
         }
-        let began = self.stale_before.get(&sent.worker).copied().unwrap_or(f64::NEG_INFINITY);
-        if sent.created < began {
-            let age = (began - sent.created) / 1000.0;
+        let (stale_before, began) =
+            self.stale_before.get(&sent.worker).copied().unwrap_or((f64::NEG_INFINITY, 0));
+        let claimed = self.claimed.get(turn).copied();
+        let is_on_its_way = claimed.is_some_and(|at| at < began) && at < began + ON_ITS_WAY;
+        if sent.created < stale_before && !is_on_its_way {
+            let age = (stale_before - sent.created) / 1000.0;
             let message =
                 format!("turn {turn} was prompted, but is stale: sent {age:.3} s before the epoch began");
             verdict.violation(message, &about);
         }
-        if !self.claimed.contains_key(turn) {
+        if claimed.is_none() {
             verdict.violation(format!("turn {turn} was prompted without a claim"), &about);
         }
     }
@@ -67,12 +75,12 @@ impl Oracle for Stale {
                 self.sent.insert(Name::clone(text), sent);
             }
             Event::EpochBegan { worker, stale_before, .. } => {
-                self.stale_before.insert(Name::clone(worker), *stale_before);
+                self.stale_before.insert(Name::clone(worker), (*stale_before, fact.at));
             }
             Event::TurnChanged { turn, to: TurnState::Claimed, .. } => {
-                *self.claimed.entry(Name::clone(turn)).or_default() += 1;
+                self.claimed.insert(Name::clone(turn), fact.at);
             }
-            Event::Prompted { text, .. } => self.prompted(text, verdict),
+            Event::Prompted { text, .. } => self.prompted(fact.at, text, verdict),
             _ => {}
         }
     }
@@ -97,10 +105,15 @@ mod tests {
 
     #[test]
     fn a_turn_from_before_the_epoch_is_stale() {
-        check(
-            &[sent("t1", 100.0), claimed("t1"), epoch(2, 1350.0), prompted("t1")],
-            &["turn t1 was prompted, but is stale: sent 1.250 s before the epoch began"],
-        );
+        let stale = ["turn t1 was prompted, but is stale: sent 1.250 s before the epoch began"];
+        check(&[sent("t1", 100.0), epoch(2, 1350.0), claimed("t1"), prompted("t1")], &stale);
+        let late = [sent("t1", 100.0), claimed("t1"), epoch(2, 1350.0), prompted("t1")];
+        assert_eq!(judge(Stale::default(), [0, 1, 2, 2 + ON_ITS_WAY].into_iter().zip(late)), stale);
+    }
+
+    #[test]
+    fn a_prompt_that_was_on_its_way_when_the_epoch_began_cannot_be_called_back() {
+        check(&[sent("t1", 100.0), claimed("t1"), epoch(2, 1350.0), prompted("t1")], &[]);
     }
 
     #[test]

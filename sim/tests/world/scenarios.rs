@@ -60,6 +60,7 @@ fn whatever_goes_wrong_the_worker_does_what_it_promises() {
         "rolling-restart-10-workers.toml",
         "zombie.toml",
         "partitions.toml",
+        "half-dead.toml",
         "mutation-resets.toml",
         "opencode-crash.toml",
         "opencode-errors.toml",

@@ -46,6 +46,8 @@ pub fn render(workers: &[Named], build: Build, started: UnixMillis) -> String {
     let phases = workers.iter().map(|(name, status)| (name.clone(), status.phase())).collect();
     ours.register("phase", "Where the worker is in its life", Phases(phases));
     let mut family = Families { registry: ours, workers };
+    let alive = "Whether the main loop comes round: 1, or 0 if it has not for 15 s";
+    family.gauge("alive", alive, |status| u64::from(status.is_alive()));
     turns(&mut family);
     sessions(&mut family);
     if workers.iter().any(|(name, _)| name.is_some()) {
@@ -212,6 +214,9 @@ mod tests {
         worker_phase{phase="recovering"} 0
         worker_phase{phase="stopping"} 0
         worker_phase{phase="stopped"} 0
+        # HELP worker_alive Whether the main loop comes round: 1, or 0 if it has not for 15 s.
+        # TYPE worker_alive gauge
+        worker_alive 0
         # HELP worker_turns_claimed Turns that were claimed.
         # TYPE worker_turns_claimed counter
         worker_turns_claimed_total 7

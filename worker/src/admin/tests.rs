@@ -4,6 +4,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::telemetry::MAX_SILENCE;
 
 fn view() -> View {
     let build = Build { version: "1.2.3", commit: "" };
@@ -58,6 +59,8 @@ async fn a_main_loop_that_does_not_come_round_is_dead() {
     assert!(health(&status).0);
     advance(Duration::from_millis(1)).await;
     assert!(!health(&status).0);
+    status.ended();
+    assert!(health(&status).0, "one that has ended is not dead");
 }
 
 #[test]

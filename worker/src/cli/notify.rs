@@ -41,7 +41,9 @@ pub(crate) async fn keep_informed_of_many(roster: Roster) {
         loop {
             let all = roster.all();
             let ready = all.values().filter(|status| status.phase() == Phase::Ready).count();
-            let status = format!("STATUS={ready} of {} workers ready", all.len());
+            let hanging = roster.hanging().into_iter().map(|name| format!("; {name} hangs"));
+            let status =
+                format!("STATUS={ready} of {} workers ready{}", all.len(), hanging.collect::<String>());
             if status != told {
                 news.push(status.clone());
                 told = status;

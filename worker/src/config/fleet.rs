@@ -120,44 +120,45 @@ pub struct Member {
     pub merged: Merged,
 }
 
-/// What the file says of all workers and of each. Read for its errors, which point into the file; the settings
-/// themselves are laid over each other as tables, where what is not said does not count.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TomlFile {
-    convex_url: Option<String>,
-    admin: Option<AdminAddress>,
-    #[serde(rename = "turns")]
-    _turns: Option<TurnSettings>,
-    #[serde(rename = "sessions")]
-    _sessions: Option<SessionSettings>,
-    #[serde(rename = "sync")]
-    _sync: Option<SyncSettings>,
-    #[serde(rename = "opencode")]
-    _opencode: Option<OpencodeSettings>,
-    #[serde(rename = "lifecycle")]
-    _lifecycle: Option<LifecycleSettings>,
-    workers: Vec<Spanned<TomlWorker>>,
+/// The settings that may stand at the top and with each worker, beside keys of its own. Read for their errors, which
+/// point into the file; the settings themselves are laid over each other as tables, where what is not said does not
+/// count.
+macro_rules! with_settings {
+    (struct $name:ident { $($key:ident: $type:ty,)* }) => {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct $name {
+            $($key: $type,)*
+            #[serde(rename = "turns")]
+            _turns: Option<TurnSettings>,
+            #[serde(rename = "sessions")]
+            _sessions: Option<SessionSettings>,
+            #[serde(rename = "sync")]
+            _sync: Option<SyncSettings>,
+            #[serde(rename = "opencode")]
+            _opencode: Option<OpencodeSettings>,
+            #[serde(rename = "lifecycle")]
+            _lifecycle: Option<LifecycleSettings>,
+        }
+    };
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TomlWorker {
-    name: Option<String>,
-    directory: PathBuf,
-    token: Option<String>,
-    token_file: Option<PathBuf>,
-    convex_url: Option<String>,
-    #[serde(rename = "turns")]
-    _turns: Option<TurnSettings>,
-    #[serde(rename = "sessions")]
-    _sessions: Option<SessionSettings>,
-    #[serde(rename = "sync")]
-    _sync: Option<SyncSettings>,
-    #[serde(rename = "opencode")]
-    _opencode: Option<OpencodeSettings>,
-    #[serde(rename = "lifecycle")]
-    _lifecycle: Option<LifecycleSettings>,
+with_settings! {
+    struct TomlFile {
+        convex_url: Option<String>,
+        admin: Option<AdminAddress>,
+        workers: Vec<Spanned<TomlWorker>>,
+    }
+}
+
+with_settings! {
+    struct TomlWorker {
+        name: Option<String>,
+        directory: PathBuf,
+        token: Option<String>,
+        token_file: Option<PathBuf>,
+        convex_url: Option<String>,
+    }
 }
 
 /// The predecessor's file.

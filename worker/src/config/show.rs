@@ -65,6 +65,8 @@ fn origin<'a>(key: &str, file: &toml::Table, origins: &'a Origins) -> &'a str {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::{
         super::file::{Overrides, load},
         *,
@@ -72,16 +74,22 @@ mod tests {
 
     const TOKEN: &str = "machine_m1:worker_w1:0123456789abcdef0123456789abcdef";
 
-    fn merged(text: &str) -> Merged {
+    /// A config file with this text, in a directory that lives as long as the first of both.
+    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("worker.toml");
         std::fs::write(&file, text).unwrap();
-        let overrides = Overrides {
-            token: Some(TOKEN.to_owned().into()),
-            admin: Some("127.0.0.1:1".into()),
-            ..Overrides::default()
-        };
-        Merged::read(Some(&file), overrides).unwrap()
+        (dir, file)
+    }
+
+    fn overrides(admin: Option<&str>) -> Overrides {
+        let token = Some(TOKEN.to_owned().into());
+        Overrides { token, admin: admin.map(Into::into), ..Overrides::default() }
+    }
+
+    fn merged(text: &str) -> Merged {
+        let (_dir, file) = file(text);
+        Merged::read(Some(&file), overrides(Some("127.0.0.1:1"))).unwrap()
     }
 
     #[test]
@@ -131,10 +139,7 @@ mod tests {
     #[test]
     fn what_is_shown_is_a_config_file_that_says_the_same() {
         let merged = merged("convex_url = 'https://a.b'\ndirectory = '/'\n[turns]\nwindow = 3\n");
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("worker.toml");
-        std::fs::write(&file, show(&merged, &Origins::new()).unwrap()).unwrap();
-        let overrides = Overrides { token: Some(TOKEN.to_owned().into()), ..Overrides::default() };
-        assert_eq!(load(Some(&file), overrides).unwrap().settings, merged.settings);
+        let (_dir, file) = file(&show(&merged, &Origins::new()).unwrap());
+        assert_eq!(load(Some(&file), overrides(None)).unwrap().settings, merged.settings);
     }
 }

@@ -272,6 +272,12 @@ impl Backend {
         AnswerWatch { answers: self.client.subscribe(AnswerWatch::PATH, args), seen: Vec::new() }
     }
 
+    /// Whether a turn that this worker claimed is still in progress.
+    pub async fn is_in_progress(&self, turn: &str) -> Result<bool, CallError> {
+        const PATH: &str = "chat:isInProgress";
+        read(PATH, self.query(PATH, self.args([("turn", turn.into())])).await?)
+    }
+
     /// Ends a turn with an error that a person reads.
     pub async fn fail(&self, turn: &str, code: &str, message: &str) -> Result<Written, CallError> {
         const PATH: &str = "chat:failMessage";

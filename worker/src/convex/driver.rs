@@ -6,7 +6,7 @@ use backon::BackoffBuilder;
 use convex::{FunctionResult, Value};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::Instant,
+    time::{Instant, sleep_until},
 };
 use tokio_util::task::AbortOnDropHandle;
 use uuid::{Builder, Uuid};
@@ -52,7 +52,8 @@ impl ConvexClient {
     pub fn start<E: Env>(env: &E, url: ConvexUrl) -> (Self, AbortOnDropHandle<()>) {
         let (commands, queue) = mpsc::channel(QUEUE);
         let protocol = Protocol::new(new_session_id(env));
-        let driver = Driver { env: env.clone(), url, queue, protocol, connected_at: None };
+        let driver =
+            Driver { env: env.clone(), url, queue, protocol, begun: Instant::now(), connected_at: None };
         (Self { commands }, AbortOnDropHandle::new(env.spawn(driver.run())))
     }
 
@@ -104,6 +105,8 @@ struct Driver<E> {
     url: ConvexUrl,
     queue: mpsc::Receiver<Command>,
     protocol: Protocol,
+    /// What the protocol's durations count from.
+    begun: Instant,
     /// When the current connection stood; `None` while there is none.
     connected_at: Option<Instant>,
 }
@@ -128,22 +131,26 @@ impl<E: Env> Driver<E> {
     /// One connection, from its opening to its end. `Ok` means that nobody needs it any more.
     async fn connection(&mut self) -> Result<(), TransportError> {
         let mut socket = Socket::open(&self.env, &self.url).await?;
-        let frames = self.protocol.connected(self.env.now()).await;
+        let frames = self.protocol.connected(self.env.now(), self.begun.elapsed()).await;
         send_all(&mut socket, frames).await?;
         self.connected_at = Some(Instant::now());
         tracing::debug!(url = %self.url.address, "Convex connected");
         loop {
+            let gives_up = self.protocol.gives_up_at();
             tokio::select! {
                 frame = socket.receive() => {
-                    self.protocol.receive(&frame?).map_err(TransportError::Closed)?;
+                    self.protocol.receive(&frame?, self.begun.elapsed()).map_err(TransportError::Closed)?;
                 }
                 command = self.queue.recv() => match command {
                     Some(command) => self.accept(command),
                     None => return Ok(()),
+                },
+                () = sleep_until(self.begun + gives_up.unwrap_or_default()), if gives_up.is_some() => {
+                    return Err(TransportError::Unanswered);
                 }
             }
             self.protocol.drop_abandoned();
-            send_all(&mut socket, self.protocol.outgoing()).await?;
+            send_all(&mut socket, self.protocol.outgoing(self.begun.elapsed())).await?;
         }
     }
 

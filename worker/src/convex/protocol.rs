@@ -5,7 +5,9 @@
 //! resent mutation and answers from its record instead of running it again, and the handling of answers that
 //! arrive twice.
 
-use std::collections::BTreeMap;
+mod unanswered;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use convex::{
     FunctionResult, Value,
@@ -15,6 +17,7 @@ use convex_sync_types::{ClientMessage, ServerMessage, SessionId, UdfPath};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
+use self::unanswered::Unanswered;
 use super::values::{Args, refusal};
 use crate::error::CallError;
 
@@ -24,6 +27,9 @@ pub(super) type Latest = Option<Result<Value, CallError>>;
 /// An answer to a resent mutation whose first answer had already been accepted. The crate reports it as an error;
 /// its state is untouched and the connection is fine.
 const ANSWERED_TWICE: &str = "Invalid request id from server";
+/// A server that owes answers and gives none for this long does not hear us, though we may hear its pings: a query
+/// set is answered within seconds, and a mutation may take 16 s at most (1 s of its own code, 15 s of the database's).
+const OVERDUE: Duration = Duration::from_secs(30);
 
 /// One client: outlives its connections.
 pub(super) struct Protocol {
@@ -31,6 +37,8 @@ pub(super) struct Protocol {
     session_id: Uuid,
     connections: u32,
     last_close_reason: String,
+    /// Of the present connection.
+    unanswered: Unanswered,
     subscriptions: BTreeMap<SubscriberId, Watcher>,
 }
 
@@ -46,12 +54,14 @@ impl Protocol {
             session_id,
             connections: 0,
             last_close_reason: "InitialConnect".to_owned(),
+            unanswered: Unanswered::default(),
             subscriptions: BTreeMap::new(),
         }
     }
 
-    /// A new connection stands: the frames that must be sent first.
-    pub(super) async fn connected(&mut self, now_ms: u64) -> Vec<String> {
+    /// A new connection stands: the frames that must be sent first. `now_ms` is the wall clock, `now` a duration since
+    /// any fixed point, as everywhere below.
+    pub(super) async fn connected(&mut self, now_ms: u64, now: Duration) -> Vec<String> {
         let connect = ClientMessage::Connect {
             session_id: SessionId::new(self.session_id),
             connection_count: self.connections,
@@ -63,8 +73,9 @@ impl Protocol {
             self.client.resend_ongoing_queries_mutations().await;
         }
         self.connections += 1;
+        self.unanswered = Unanswered::default();
         let mut frames = vec![encode(connect)];
-        frames.extend(self.outgoing());
+        frames.extend(self.outgoing(now));
         frames
     }
 
@@ -74,8 +85,15 @@ impl Protocol {
     }
 
     /// The frames that wait to be sent.
-    pub(super) fn outgoing(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.client.pop_next_message()).map(encode).collect()
+    pub(super) fn outgoing(&mut self, now: Duration) -> Vec<String> {
+        let messages = std::iter::from_fn(|| self.client.pop_next_message());
+        messages.inspect(|message| self.unanswered.sent(message, now)).map(encode).collect()
+    }
+
+    /// When the connection must be given up unless an answer arrives before. What is unanswered then is sent again on
+    /// the next one, under the same request ids, so that nothing runs twice.
+    pub(super) fn gives_up_at(&self) -> Option<Duration> {
+        self.unanswered.since().map(|since| since + OVERDUE)
     }
 
     /// Starts a mutation. The answer outlives connections.
@@ -102,12 +120,13 @@ impl Protocol {
     }
 
     /// Takes in a frame. `Err` says why the connection must be given up. `Ok(true)`: a Transition was applied.
-    pub(super) fn receive(&mut self, frame: &str) -> Result<bool, String> {
+    pub(super) fn receive(&mut self, frame: &str, now: Duration) -> Result<bool, String> {
         let message: ServerMessage<Value> = serde_json::from_str::<serde_json::Value>(frame)
             .map_err(|error| format!("MalformedFrame: {error}"))
             .and_then(|json| {
                 ServerMessage::try_from(json).map_err(|error| format!("MalformedFrame: {error}"))
             })?;
+        self.unanswered.received(&message, now);
         match self.client.receive_message(message) {
             Ok(Some(results)) => {
                 for (id, watcher) in &self.subscriptions {

@@ -48,6 +48,8 @@ pub(super) enum TransportError {
     Inactive,
     #[error("SlowSend")]
     SlowSend,
+    #[error("UnansweredRequests")]
+    Unanswered,
 }
 
 /// Any stream below the WebSocket, plain or encrypted.

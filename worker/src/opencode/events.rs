@@ -1,14 +1,17 @@
 //! One event of OpenCode's stream: text in, [`Event`] out. Pure.
 //!
 //! The envelope and the hot event (a delta) are parsed without copying; everything that the worker does not act on is
-//! skipped unread.
+//! skipped unread. A part's text, which may be megabytes, is made in the room that the event had.
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::Error};
 use serde_json::value::RawValue;
 
-use super::types::{MessageInfo, OpencodeSessionId, Part, RemoteError, Session, Status};
+use super::{
+    json_text,
+    types::{MessageInfo, OpencodeSessionId, Part, RawPart, RemoteError, Session, Status},
+};
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +104,8 @@ pub struct EventError {
     source: serde_json::Error,
 }
 
+const PART_UPDATED: &str = "message.part.updated";
+
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, rename = "type")]
@@ -123,8 +128,9 @@ struct Info<T> {
 }
 
 #[derive(Deserialize)]
-struct PartOf {
-    part: Part,
+struct PartOf<'a> {
+    #[serde(borrow)]
+    part: RawPart<'a>,
 }
 
 #[derive(Deserialize)]
@@ -167,22 +173,33 @@ struct RawDelta<'a> {
 }
 
 /// Reads the data of one server-sent event.
-pub fn parse(data: &str) -> Result<Event, EventError> {
+pub fn parse(data: impl Into<String>) -> Result<Event, EventError> {
+    let data: String = data.into();
     let envelope: Envelope<'_> =
-        serde_json::from_str(data).map_err(|source| EventError { kind: "?".into(), source })?;
+        serde_json::from_str(&data).map_err(|source| EventError { kind: "?".into(), source })?;
     let properties = envelope.properties.map_or("{}", RawValue::get);
-    parse_properties(&envelope.kind, properties)
-        .map_err(|source| EventError { kind: envelope.kind.chars().take(40).collect(), source })
+    let kind = || envelope.kind.chars().take(40).collect();
+    if envelope.kind != PART_UPDATED {
+        return parse_properties(&envelope.kind, properties)
+            .map_err(|source| EventError { kind: kind(), source });
+    }
+    let PartOf { part: raw } =
+        serde_json::from_str(properties).map_err(|source| EventError { kind: kind(), source })?;
+    let place = raw.text.map(|text| json_text::place_of(text.get(), &data));
+    let mut part = raw.without_text();
+    if let (Some(text), Some(place)) = (part.text_mut(), place) {
+        *text = json_text::take(data, place).map_err(|error| EventError {
+            kind: PART_UPDATED.into(),
+            source: serde_json::Error::custom(error),
+        })?;
+    }
+    Ok(Event { session: Some(part.session.clone()), kind: EventKind::Part(part) })
 }
 
 fn parse_properties(kind: &str, text: &str) -> Result<Event, serde_json::Error> {
     let event = |session: Option<OpencodeSessionId>, kind| Ok(Event { session, kind });
     match kind {
         "message.part.delta" => delta(text),
-        "message.part.updated" => {
-            let part = serde_json::from_str::<PartOf>(text)?.part;
-            event(Some(part.session.clone()), EventKind::Part(part))
-        }
         "message.updated" => {
             let info = serde_json::from_str::<Info<MessageInfo>>(text)?.info;
             event(Some(info.session.clone()), EventKind::Message(info))

@@ -26,6 +26,9 @@ use crate::env::{Address, Env};
 pub const MAX_ANSWER: usize = 8 * 1024 * 1024;
 /// Idle connections kept open to the server.
 const MAX_IDLE_CONNECTIONS: usize = 1;
+/// What a connection reads at once (bytes), and the longest response head. By itself hyper's buffer grows with what
+/// comes, up to 400 KiB, and stays so.
+const READ_BUFFER: usize = 8 * 1024;
 /// Requests on their way at the same time; each holds a connection of about 25 KiB. Further ones wait.
 const MAX_REQUESTS: usize = 6;
 /// An idle connection is closed after this long: shorter than servers do it, so that no request meets a closing one.
@@ -127,6 +130,7 @@ impl Client {
             .retry_canceled_requests(false)
             .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
             .pool_idle_timeout(IDLE_CONNECTION)
+            .http1_read_buf_exact_size(READ_BUFFER)
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .build(Connector::new(env, address, tasks.clone()));

@@ -67,7 +67,7 @@ impl Reader {
         let mut stream = SseStream::new(Watched::new(response.into_body(), self.silence, begun));
         while let Some(block) = stream.next().await {
             match block {
-                Ok(block) => self.take(&block.data.unwrap_or_default(), ready, was_open).await,
+                Ok(block) => self.take(block.data.unwrap_or_default(), ready, was_open).await,
                 Err(sse_stream::Error::Body(fault)) => return fault.to_string(),
                 Err(other) => return other.to_string(),
             }
@@ -75,7 +75,7 @@ impl Reader {
         "the server closed it".into()
     }
 
-    async fn take(&mut self, data: &str, ready: &mut Option<oneshot::Sender<()>>, was_open: &mut bool) {
+    async fn take(&mut self, data: String, ready: &mut Option<oneshot::Sender<()>>, was_open: &mut bool) {
         if data.is_empty() {
             return;
         }

@@ -131,8 +131,8 @@ impl Registry {
         state.note_child(&event);
         let Some(session) = &event.session else { return Vec::new() };
         match state.children.get(session).cloned() {
-            Some(root) => state.offer_to(&root, &SessionEvent::Child(event)),
-            None => state.offer_to(&session.clone(), &SessionEvent::Event(event)),
+            Some(root) => state.offer_to(&root, SessionEvent::Child(event)),
+            None => state.offer_to(&session.clone(), SessionEvent::Event(event)),
         }
     }
 
@@ -174,12 +174,17 @@ impl State {
         self.receivers_of(session).next().is_some()
     }
 
-    fn offer_to(&self, session: &OpencodeSessionId, event: &SessionEvent) -> Vec<Waiting> {
-        let full = |sender: &mpsc::Sender<Boxed>| match sender.try_send(Box::new(event.clone())) {
+    /// An event may hold megabytes, so it is copied only if several receivers want it.
+    fn offer_to(&self, session: &OpencodeSessionId, event: SessionEvent) -> Vec<Waiting> {
+        let offer = |sender: &mpsc::Sender<Boxed>, event| match sender.try_send(Box::new(event)) {
             Err(mpsc::error::TrySendError::Full(event)) => Some((sender.clone(), event)),
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => None,
         };
-        self.receivers_of(session).filter_map(full).collect()
+        let mut receivers: Vec<_> = self.receivers_of(session).collect();
+        let Some(last) = receivers.pop() else { return Vec::new() };
+        let waiting: Vec<_> =
+            receivers.into_iter().filter_map(|sender| offer(sender, event.clone())).collect();
+        waiting.into_iter().chain(offer(last, event)).collect()
     }
 
     /// Remembers the children of sessions that somebody listens to, so that their questions find a listener.

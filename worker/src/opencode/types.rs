@@ -8,6 +8,7 @@ use std::{borrow::Borrow, collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
+pub(super) use message::RawPart;
 pub use message::{Message, MessageInfo, Part, PartKind, RemoteError, Role};
 
 /// The longest identifier that is accepted (bytes). OpenCode's own have about 30.

@@ -3,7 +3,7 @@ use std::sync::atomic::AtomicUsize;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::config::Settings;
+use crate::{config::Settings, lifecycle::state::Phase};
 
 fn wanted(names: &[&str]) -> Wanted {
     let config = |name: &str| Config {
@@ -15,7 +15,8 @@ fn wanted(names: &[&str]) -> Wanted {
     names.iter().map(|name| ((*name).to_owned(), config(name))).collect()
 }
 
-/// Workers that count their starts and end when they are asked to; those called `bad…` crash after a second.
+/// Workers that count their starts and end when they are asked to; those called `bad…` crash after a second. Their main
+/// loops come round once.
 #[derive(Default)]
 struct Fakes {
     starts: Mutex<BTreeMap<String, usize>>,
@@ -23,7 +24,9 @@ struct Fakes {
 }
 
 impl Fakes {
-    fn launch(&self, name: &str, stop: &Stop) -> BoxFuture<'static, Ended> {
+    fn launch(&self, name: &str, stop: &Stop, status: &Status) -> BoxFuture<'static, Ended> {
+        status.set_phase(Phase::Ready);
+        status.beat();
         *self.starts.lock().unwrap().entry(name.to_owned()).or_default() += 1;
         let (running, stop) = (self.running.clone(), stop.gracefully.clone());
         let crashes = name.starts_with("bad");
@@ -51,7 +54,7 @@ async fn run_fakes(names: &[&str], act: impl AsyncFnOnce(&Fakes, &mpsc::Sender<W
     let stop = Stop { gracefully: gracefully.clone(), ..Stop::default() };
     let launch = {
         let fakes = fakes.clone();
-        move |name: &str, _: Config, stop: Stop, _: Arc<Status>| fakes.launch(name, &stop)
+        move |name: &str, _: Config, stop: Stop, status: Arc<Status>| fakes.launch(name, &stop, &status)
     };
     let acting = async {
         act(&fakes, &reload, &roster).await;
@@ -75,6 +78,18 @@ async fn one_that_crashes_is_started_again_and_the_other_does_not_notice() {
         assert!((12..=18).contains(&fakes.starts("bad")), "{}", fakes.starts("bad"));
         let restarts = roster.all()["bad"].restarts.load(Ordering::Relaxed);
         assert!(restarts >= 11, "{restarts}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_crashed_is_not_ready_and_one_that_hangs_is_told_from_it() {
+    run_fakes(&["bad", "hangs"], async |_, _, roster| {
+        // The fourth start of the first is due after 19 s.
+        sleep(Duration::from_secs(17)).await;
+        let all = roster.all();
+        assert_eq!((all["bad"].phase(), all["hangs"].phase()), (Phase::Stopped, Phase::Ready));
+        assert_eq!(roster.hanging(), ["hangs".to_owned()].into());
     })
     .await;
 }

@@ -75,6 +75,10 @@ impl<E> Shared<E> {
     }
 }
 
+/// A turn belongs to this process for sure if the backend was asked so lately. A process that stood still meanwhile may
+/// have a successor, which has told the person that the turn expired.
+const SURE: Duration = Duration::from_secs(1);
+
 /// How a turn is asked to end early.
 #[derive(Debug, Clone)]
 pub struct Control {
@@ -86,6 +90,7 @@ pub struct Control {
 
 /// Runs the session's head turn to its end. `Err`: a call failed in a way that concerns the whole worker.
 pub async fn run<E: Env>(shared: &Shared<E>, row: &ReadySession, control: &Control) -> Result<(), CallError> {
+    let sure = Instant::now();
     let claim = shared.backend.claim(&row.turn).await?;
     let Claim::Claimed { content, model, title, opencode_session_id } = claim else {
         tracing::debug!(turn = %row.turn, ?claim, "not claimed");
@@ -97,7 +102,7 @@ pub async fn run<E: Env>(shared: &Shared<E>, row: &ReadySession, control: &Contr
         shared.sync.linked(id, title.as_deref().unwrap_or_default());
     }
     let known = shared.cache().get(&row.session).cloned();
-    let driver = Driver { shared, row, control, reply: Reply::new(&shared.settings.turns) };
+    let driver = Driver { shared, row, control, sure, reply: Reply::new(&shared.settings.turns) };
     match Box::pin(driver.drive(content, model, title.unwrap_or_default(), known.or(linked))).await {
         // One reply that cannot be stored, not a worker that cannot work: the turn must end all the same.
         Err(error) if !error.concerns_worker() => {
@@ -112,6 +117,8 @@ struct Driver<'a, E> {
     shared: &'a Shared<E>,
     row: &'a ReadySession,
     control: &'a Control,
+    /// When the backend was last asked something that only the present process is answered.
+    sure: Instant,
     /// What is not stored yet when the turn ends before its reply has begun.
     reply: Reply,
 }
@@ -154,12 +161,15 @@ impl<E: Env> Driver<'_, E> {
 
     /// Hands the prompt over, in a session that exists. A session that OpenCode does not know any more is made anew.
     async fn prompt(
-        &self,
+        &mut self,
         content: &str,
         model: Option<&ModelRef>,
         title: &str,
         session: Option<OpencodeSessionId>,
     ) -> Result<Result<Prompted, Failure>, CallError> {
+        if !self.is_sure().await? {
+            return Ok(Err(self.gone()));
+        }
         let lease = match self.unless_ended(self.shared.server.acquire()).await {
             Ok(Ok(lease)) => lease,
             Ok(Err(error)) => return Ok(Err(Failure::server_start(&error))),
@@ -176,6 +186,9 @@ impl<E: Env> Driver<'_, E> {
                     Err(failure) => return Ok(Err(failure)),
                 },
             };
+            if !self.is_sure().await? {
+                return Ok(Err(self.gone()));
+            }
             self.remember(&id);
             let events = lease.events(&id);
             let prompt = prompt_id::new(&self.shared.env);
@@ -197,7 +210,7 @@ impl<E: Env> Driver<'_, E> {
 
     /// Makes an OpenCode session, through the throttle, and links it, in place of the one that was `lost`.
     async fn create(
-        &self,
+        &mut self,
         lease: &Lease,
         title: &str,
         model: Option<&ModelRef>,
@@ -215,6 +228,7 @@ impl<E: Env> Driver<'_, E> {
         match self.unless_ended(created).await {
             Ok(Ok(session)) => {
                 count(&self.shared.status.sessions_created);
+                self.sure = Instant::now();
                 self.shared.backend.session_ready(&self.row.session, session.id.as_str()).await?;
                 creation.linked(&session.id, title, lost);
                 Ok(Ok(session.id))
@@ -222,6 +236,21 @@ impl<E: Env> Driver<'_, E> {
             Ok(Err(error)) => Ok(Err(Failure::create(&error))),
             Err(failure) => Ok(Err(failure)),
         }
+    }
+
+    /// Before something is asked of OpenCode on behalf of the turn: whether it is still in progress, and this process's.
+    async fn is_sure(&mut self) -> Result<bool, CallError> {
+        if self.sure.elapsed() <= SURE {
+            return Ok(true);
+        }
+        let asked = Instant::now();
+        let is_in_progress = self.shared.backend.is_in_progress(&self.row.turn).await?;
+        self.sure = asked;
+        Ok(is_in_progress)
+    }
+
+    fn gone(&self) -> Failure {
+        Failure::of(Reason::Gone, self.shared.settings.turns.idle_timeout)
     }
 
     fn remember(&self, id: &OpencodeSessionId) {

@@ -5,15 +5,18 @@
 //! or a model's error `idle` comes before the last part and the completed message; an unknown model gives an error
 //! event and no message at all; after a lost event stream only a re-read tells what happened.
 
+mod ending;
+mod heard;
+mod questions;
+mod reread;
+
 use std::time::Duration;
 
+use self::questions::permit;
 use crate::{
     config::Settings,
     convex::api::Written,
-    opencode::{
-        EventKind, Message, MessageInfo, Part, PartKind, PermissionAsked, RemoteError, Role, SessionEvent,
-        Status,
-    },
+    opencode::{Message, PermissionAsked, RemoteError, SessionEvent},
     stream::{Chunk, Reply},
     turns::{
         failure::{Failure, Reason},
@@ -28,11 +31,6 @@ const OVERDUE: Duration = Duration::from_secs(15);
 const SETTLE: Duration = Duration::from_secs(2);
 /// How long an abort may take.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A turn that is silent for this long may wait for an answer to a question that nobody heard: the open questions are
-/// looked at, again and again.
-const QUIET: Duration = Duration::from_secs(30);
-/// Re-reads without a result after which a turn fails.
-const MAX_REREADS: u32 = 5;
 
 /// What happens to a turn.
 #[derive(Debug)]
@@ -197,12 +195,6 @@ impl Turn {
         }
     }
 
-    /// When a silent turn's questions are looked at next, or the turn is given up.
-    fn next_look(&self) -> Duration {
-        let gives_up = self.last_sign + self.idle_timeout;
-        if self.looking { gives_up } else { gives_up.min(self.last_sign.max(self.looked) + QUIET) }
-    }
-
     /// Takes in an event at `now` (a duration since any fixed point; it never goes back).
     pub fn apply(&mut self, event: Event, now: Duration) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -231,325 +223,6 @@ impl Turn {
         }
         actions
     }
-
-    fn opencode(&mut self, kind: EventKind, now: Duration, actions: &mut Vec<Action>) -> Step {
-        self.last_sign = now;
-        match kind {
-            EventKind::Message(info) => self.message(info),
-            EventKind::Part(part) => return self.part(part, now),
-            EventKind::Delta(delta) if delta.field == "text" => {
-                self.reply.delta(&delta.part, &delta.delta, now)
-            }
-            EventKind::Status(Status::Idle) | EventKind::Idle => self.idle(now),
-            EventKind::Status(_) => self.is_busy(),
-            // The end of an earlier turn, whose abort took longer than it was waited for.
-            EventKind::Error(error) if error.is_abort() && self.phase == Phase::Prompted => {}
-            EventKind::Error(error) => {
-                self.works();
-                self.error = Some(error);
-            }
-            EventKind::PermissionAsked(asked) => return self.asked(asked, now, actions),
-            EventKind::PermissionReplied { id } => return permit(self.questions.settled(&id), actions),
-            EventKind::QuestionAsked { .. } => return self.abort(Reason::Asked, now, actions),
-            EventKind::SessionDeleted(_) => {
-                return Err(Failure::session_deleted().into());
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// A session that a tool of this turn started: it shows life, and its questions hold up the turn.
-    fn child(&mut self, kind: EventKind, now: Duration, actions: &mut Vec<Action>) -> Step {
-        match kind {
-            EventKind::PermissionAsked(_)
-            | EventKind::PermissionReplied { .. }
-            | EventKind::QuestionAsked { .. } => self.opencode(kind, now, actions),
-            _ => {
-                self.last_sign = now;
-                Ok(())
-            }
-        }
-    }
-
-    fn message(&mut self, info: MessageInfo) {
-        if info.role != Role::Assistant || info.parent.as_deref() != Some(&self.prompt) {
-            return;
-        }
-        self.works();
-        // A step that called tools is followed by another one, unless a refusal or a tool ended the turn.
-        let called_tools = info.finish.as_deref() == Some("tool-calls");
-        let has_ended = info.completed.is_some();
-        let answer = Answer {
-            id: info.id,
-            completed: has_ended && !called_tools,
-            has_successor: has_ended && called_tools,
-            error: info.error,
-        };
-        // Ids ascend with time. After a gap a later step may be seen before an earlier one is read.
-        match self.answers.binary_search_by(|known| known.id.cmp(&answer.id)) {
-            Ok(known) => self.answers[known] = answer,
-            Err(place) => self.answers.insert(place, answer),
-        }
-    }
-
-    fn part(&mut self, part: Part, now: Duration) -> Step {
-        let PartKind::Text { text, ended, .. } = part.kind else { return Ok(()) };
-        if !self.answers.iter().any(|answer| answer.id == part.message) {
-            self.reply.overlook();
-            return Ok(());
-        }
-        if ended {
-            return self
-                .reply
-                .end(&part.id, &text, now)
-                .map_err(|diverged| Failure::contradiction(&diverged).into());
-        }
-        self.reply.begin(&part.id);
-        Ok(())
-    }
-
-    fn asked(&mut self, asked: PermissionAsked, now: Duration, actions: &mut Vec<Action>) -> Step {
-        self.works();
-        match self.phase {
-            Phase::Aborting(..) => permit([self.questions.asked_too_late(asked)], actions),
-            _ => permit(self.questions.asked(asked, now), actions),
-        }
-    }
-
-    fn asking(
-        &mut self,
-        questions: Result<Vec<PermissionAsked>, String>,
-        now: Duration,
-        actions: &mut Vec<Action>,
-    ) -> Step {
-        self.looking = false;
-        self.looked = now;
-        match questions {
-            Ok(questions) => questions.into_iter().try_for_each(|asked| self.asked(asked, now, actions)),
-            Err(reason) => {
-                tracing::warn!(%reason, "the open permission questions cannot be read");
-                Ok(())
-            }
-        }
-    }
-
-    fn look_for_questions(&mut self, actions: &mut Vec<Action>) {
-        if !self.looking {
-            self.looking = true;
-            actions.push(Action::ListQuestions);
-        }
-    }
-
-    fn works(&mut self) {
-        if self.phase == Phase::Prompted {
-            self.phase = Phase::Working;
-        }
-    }
-
-    /// Work that goes on after an idleness shows that the idleness was an earlier turn's.
-    fn is_busy(&mut self) {
-        if !matches!(self.phase, Phase::Aborting(..)) {
-            self.phase = Phase::Working;
-            (self.settled, self.confirmed) = (false, false);
-        }
-    }
-
-    /// Idleness before any sign of work belongs to an earlier turn.
-    fn idle(&mut self, now: Duration) {
-        if self.phase == Phase::Working {
-            self.phase = Phase::Idle(now);
-        }
-    }
-
-    fn gap(&mut self, actions: &mut Vec<Action>) -> Step {
-        self.reply.gap();
-        self.look_for_questions(actions);
-        self.ask_again(actions)
-    }
-
-    /// Asks for the messages, unless that is under way. The answer may be older than what comes meanwhile, so a
-    /// reply that is incomplete at its end is read once more.
-    fn ask_again(&mut self, actions: &mut Vec<Action>) -> Step {
-        if self.rereading {
-            return Ok(());
-        }
-        if self.rereads >= MAX_REREADS {
-            return Err(Failure::no_reply().into());
-        }
-        self.rereading = true;
-        self.rereads += 1;
-        actions.push(Action::Reread);
-        Ok(())
-    }
-
-    fn reread(
-        &mut self,
-        messages: Result<Vec<Message>, String>,
-        now: Duration,
-        actions: &mut Vec<Action>,
-    ) -> Step {
-        self.rereading = false;
-        let messages = match messages {
-            Ok(messages) => messages,
-            Err(reason) => {
-                tracing::warn!(%reason, "the session's messages cannot be read again");
-                return self.retry_later(now, actions);
-            }
-        };
-        let is_ours =
-            |m: &&Message| m.info.role == Role::Assistant && m.info.parent.as_ref() == Some(&self.prompt);
-        let ours: Vec<&Message> = messages.iter().filter(is_ours).collect();
-        for message in &ours {
-            self.message(message.info.clone());
-        }
-        let parts = ours.iter().flat_map(|message| &message.parts).filter_map(text_of);
-        self.reply.reread(parts, now).map_err(|diverged| Failure::contradiction(&diverged))?;
-        self.confirmed = matches!(self.phase, Phase::Idle(_));
-        self.after_reread(messages.iter().any(|m| m.info.id == self.prompt), now, actions)
-    }
-
-    /// What the messages say about a turn of which no event told the end.
-    fn after_reread(&mut self, prompt_is_known: bool, now: Duration, actions: &mut Vec<Action>) -> Step {
-        match self.phase {
-            Phase::Prompted if prompt_is_known => self.works(),
-            Phase::Prompted => {
-                return Err(Failure::prompt_lost().into());
-            }
-            // The last step is over and events were lost: the idle event may have been among them.
-            Phase::Working if self.is_answered() => self.phase = Phase::Idle(now),
-            Phase::Idle(_) if self.settled && self.stopped_after_tools() && !self.reply.is_incomplete() => {
-                return Err(self.questions.failure().unwrap_or_else(Failure::stopped_after_tools).into());
-            }
-            Phase::Idle(_) if !self.is_answered() || self.reply.is_incomplete() => {
-                return self.retry_later(now, actions);
-            }
-            _ => {}
-        }
-        if self.phase == Phase::Working {
-            self.rereads = 0;
-        }
-        Ok(())
-    }
-
-    /// Lets some time pass before the next re-read: a settled phase asks again at its deadline.
-    fn retry_later(&mut self, now: Duration, actions: &mut Vec<Action>) -> Step {
-        match self.phase {
-            Phase::Idle(_) => self.phase = Phase::Idle(now),
-            Phase::Prompted | Phase::Working => self.last_sign = now,
-            Phase::Aborting(..) => {}
-        }
-        if self.rereads >= MAX_REREADS { self.ask_again(actions) } else { Ok(()) }
-    }
-
-    fn written(&mut self, written: Written, now: Duration, actions: &mut Vec<Action>) -> Step {
-        self.reply.written();
-        match written {
-            Written::Written => Ok(()),
-            Written::Ended => self.abort(Reason::Gone, now, actions),
-        }
-    }
-
-    fn tick(&mut self, now: Duration, actions: &mut Vec<Action>) -> Step {
-        if self.patience_ends().is_none_or(|end| now < end) {
-            return Ok(());
-        }
-        match self.phase {
-            Phase::Prompted => self.ask_again(actions),
-            Phase::Working if self.is_answered() => self.ask_again(actions),
-            Phase::Working if self.questions.are_open() => {
-                self.last_sign = now;
-                permit(self.questions.expire(now), actions)
-            }
-            Phase::Working if now < self.last_sign + self.idle_timeout => {
-                self.look_for_questions(actions);
-                Ok(())
-            }
-            Phase::Working => self.abort(Reason::Silent, now, actions),
-            Phase::Idle(_) => {
-                self.phase = Phase::Idle(now);
-                self.settle(actions)
-            }
-            Phase::Aborting(_, reason) => Err(self.ending_of(reason)),
-        }
-    }
-
-    /// The session has been idle for a while. Only a write may still be under way; else something is missing.
-    fn settle(&mut self, actions: &mut Vec<Action>) -> Step {
-        match &self.error {
-            _ if self.is_answered() && !self.is_doubtful() => Ok(()),
-            Some(error) => Err(Failure::model_error(error).into()),
-            None => {
-                self.settled = true;
-                self.ask_again(actions)
-            }
-        }
-    }
-
-    fn abort(&mut self, reason: Reason, now: Duration, actions: &mut Vec<Action>) -> Step {
-        if !matches!(self.phase, Phase::Aborting(..)) {
-            self.phase = Phase::Aborting(now, reason);
-            actions.push(Action::Abort);
-        }
-        Ok(())
-    }
-
-    /// Whether the last step's message is complete and no further step follows.
-    fn is_answered(&self) -> bool {
-        self.answers.last().is_some_and(|answer| answer.completed)
-    }
-
-    /// Whether the last step that is known called tools, and its successor never came.
-    fn stopped_after_tools(&self) -> bool {
-        self.answers.last().is_some_and(|answer| answer.has_successor)
-    }
-
-    /// Ends the turn if everything that its end needs is there. May ask for what is missing.
-    fn conclude(&mut self, actions: &mut Vec<Action>) -> Step {
-        match self.phase {
-            Phase::Aborting(_, reason) if self.is_answered() => Err(self.ending_of(reason)),
-            Phase::Idle(_) if self.is_answered() => self.answered(actions),
-            Phase::Idle(_) if self.answers.is_empty() => match &self.error {
-                Some(error) => Err(Failure::model_error(error).into()),
-                None => Ok(()),
-            },
-            _ => Ok(()),
-        }
-    }
-
-    fn answered(&mut self, actions: &mut Vec<Action>) -> Step {
-        match self.answers.last().and_then(|answer| answer.error.as_ref()) {
-            Some(error) => Err(Failure::model_error(error).into()),
-            // One that has just been in vain is repeated after a while.
-            None if self.is_doubtful() && self.rereads == 0 => self.ask_again(actions),
-            None if self.is_doubtful() => Ok(()),
-            None if self.reply.is_writing() => Ok(()),
-            None => Err(Ending::Completed),
-        }
-    }
-
-    /// Whether the reply may be more than what was heard. The session's idleness is told twice, so the answer to a
-    /// re-read must have come, not only have been asked for.
-    fn is_doubtful(&self) -> bool {
-        self.reply.is_incomplete() || !(self.reply.is_whole() || self.confirmed)
-    }
-
-    fn ending_of(&self, reason: Reason) -> Ending {
-        match reason {
-            Reason::Gone => Ending::Gone,
-            _ => Failure::of(reason, self.idle_timeout).into(),
-        }
-    }
-}
-
-fn permit(all: impl IntoIterator<Item = permissions::Action>, actions: &mut Vec<Action>) -> Step {
-    actions.extend(all.into_iter().map(Action::Permission));
-    Ok(())
-}
-
-/// A text part's id, and its text if it is final.
-fn text_of(part: &Part) -> Option<(&str, Option<&str>)> {
-    matches!(part.kind, PartKind::Text { .. }).then(|| (part.id.as_str(), part.text()))
 }
 
 #[cfg(test)]

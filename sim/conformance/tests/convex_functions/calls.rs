@@ -156,6 +156,7 @@ impl Draw {
             }
             1 => ("query", "workers:getByMachineAndWorker", json!({ "who": self.identity() })),
             2 => ("mutation", "workers:heartbeat", json!({})),
+            3 if self.chance(0.3) => ("query", "chat:isInProgress", json!({ "turn": turn })),
             3 => ("mutation", "workers:markConnected", json!({})),
             4 if self.chance(0.3) => ("mutation", "workers:setOffline", json!({})),
             4 | 5 => ("query", "chat:subscribeToWorkerMessages", json!({ "limit": 1 + self.pick(5) })),

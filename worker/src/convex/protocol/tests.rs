@@ -1,6 +1,7 @@
 //! The traps of the protocol, each with the frames that set it off. Frames are those that the real server and the
 //! official crate exchange.
 
+use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::*;
@@ -10,13 +11,22 @@ const T0: &str = "AAAAAAAAAAA=";
 const T10: &str = "CgAAAAAAAAA=";
 const T20: &str = "FAAAAAAAAAA=";
 
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
 fn protocol() -> Protocol {
     Protocol::new(Uuid::from_u128(7))
 }
 
+/// The moment does not matter.
+fn receive(protocol: &mut Protocol, frame: &str) -> Result<bool, String> {
+    protocol.receive(frame, secs(0))
+}
+
 /// The frames of a new connection, parsed.
 fn connect(protocol: &mut Protocol) -> Vec<Json> {
-    let connected = protocol.connected(1_000);
+    let connected = protocol.connected(1_000, secs(0));
     futures_util::FutureExt::now_or_never(connected).expect("nothing to wait for").iter().map(parse).collect()
 }
 
@@ -52,7 +62,7 @@ fn every_connection_of_a_client_shows_the_same_session_and_resends_what_is_unans
     let mut protocol = protocol();
     let first = connect(&mut protocol);
     let _answer = mutate(&mut protocol);
-    let sent: Vec<Json> = protocol.outgoing().iter().map(parse).collect();
+    let sent: Vec<Json> = protocol.outgoing(secs(0)).iter().map(parse).collect();
     protocol.disconnected("WebsocketConnectionError".into());
     let second = connect(&mut protocol);
 
@@ -72,7 +82,7 @@ fn a_frame_that_waited_for_a_lost_connection_is_not_sent_twice_on_the_next() {
     protocol.disconnected("SlowSend".into());
     let frames = connect(&mut protocol);
     assert_eq!(frames.iter().filter(|frame| frame["type"] == "Mutation").count(), 1);
-    assert_eq!(protocol.outgoing().len(), 0);
+    assert_eq!(protocol.outgoing(secs(0)).len(), 0);
 }
 
 #[test]
@@ -80,13 +90,13 @@ fn an_answer_that_comes_twice_does_not_end_the_connection() {
     let mut protocol = protocol();
     connect(&mut protocol);
     let mut answer = mutate(&mut protocol);
-    protocol.outgoing();
-    protocol.receive(&success(0, T10)).unwrap();
+    protocol.outgoing(secs(0));
+    receive(&mut protocol, &success(0, T10)).unwrap();
     protocol.disconnected("WebsocketConnectionError".into());
     connect(&mut protocol);
-    assert_eq!(protocol.receive(&transition((0, 1), (T0, T20), json!([]))), Ok(true));
+    assert_eq!(receive(&mut protocol, &transition((0, 1), (T0, T20), json!([]))), Ok(true));
     assert!(matches!(answer.try_recv(), Ok(FunctionResult::Value(_))));
-    assert_eq!(protocol.receive(&success(0, T10)), Ok(false));
+    assert_eq!(receive(&mut protocol, &success(0, T10)), Ok(false));
 }
 
 #[test]
@@ -95,10 +105,10 @@ fn a_subscription_wakes_only_when_its_result_differs() {
     let (sender, mut latest) = watch::channel(None);
     protocol.subscribe("chat:subscribeToWorkerMessages", args([]), sender);
     connect(&mut protocol);
-    protocol.receive(&transition((0, 1), (T0, T10), updated(json!([1])))).unwrap();
+    receive(&mut protocol, &transition((0, 1), (T0, T10), updated(json!([1])))).unwrap();
     assert!(latest.has_changed().unwrap());
     latest.borrow_and_update();
-    protocol.receive(&transition((1, 1), (T10, T20), updated(json!([1])))).unwrap();
+    receive(&mut protocol, &transition((1, 1), (T10, T20), updated(json!([1])))).unwrap();
     assert!(!latest.has_changed().unwrap());
 }
 
@@ -108,10 +118,10 @@ fn a_subscription_that_nobody_looks_at_is_removed() {
     let (sender, latest) = watch::channel(None);
     protocol.subscribe("chat:subscribeToWorkerMessages", args([]), sender);
     connect(&mut protocol);
-    protocol.outgoing();
+    protocol.outgoing(secs(0));
     drop(latest);
     protocol.drop_abandoned();
-    let frames: Vec<Json> = protocol.outgoing().iter().map(parse).collect();
+    let frames: Vec<Json> = protocol.outgoing(secs(0)).iter().map(parse).collect();
     assert_eq!(frames[0]["modifications"], json!([{ "type": "Remove", "queryId": 0 }]));
 }
 
@@ -120,7 +130,7 @@ fn frames_that_make_no_sense_end_the_connection_and_say_why() {
     let check = |frame: &str, reason: &str| {
         let mut protocol = protocol();
         connect(&mut protocol);
-        let error = protocol.receive(frame).unwrap_err();
+        let error = receive(&mut protocol, frame).unwrap_err();
         assert!(error.starts_with(reason), "{error:?} for {frame}");
     };
     check("{", "MalformedFrame: EOF");
@@ -139,10 +149,104 @@ fn a_refusal_carries_the_backends_code_and_message() {
         "type": "MutationResponse", "requestId": 0, "success": false, "result": "Uncaught ConvexError",
         "ts": null, "logLines": [], "errorData": data,
     });
-    protocol.receive(&response.to_string()).unwrap();
+    receive(&mut protocol, &response.to_string()).unwrap();
     assert!(answer.try_recv().is_err(), "the crate waits for the Transition that always follows");
-    protocol.receive(&transition((0, 0), (T0, T10), json!([]))).unwrap();
+    receive(&mut protocol, &transition((0, 0), (T0, T10), json!([]))).unwrap();
     let error = outcome("chat:claim", answer.try_recv().unwrap()).unwrap_err();
     assert_eq!(error.code(), Some("superseded"));
     assert_eq!(error.to_string(), "chat:claim refused (superseded): Epoch 1 was superseded by epoch 2.");
+}
+
+#[test]
+fn a_connection_that_is_asked_and_does_not_answer_is_given_up_whatever_else_it_says() {
+    let mut protocol = protocol();
+    connect(&mut protocol);
+    assert_eq!(protocol.gives_up_at(), None, "nothing was asked");
+    let _answer = mutate(&mut protocol);
+    protocol.outgoing(secs(10));
+    protocol.receive(r#"{"type":"Ping"}"#, secs(20)).unwrap();
+    protocol.receive(&transition((0, 0), (T0, T10), json!([])), secs(30)).unwrap();
+    assert_eq!(protocol.gives_up_at(), Some(secs(40)));
+    protocol.disconnected("UnansweredRequests".into());
+    connect(&mut protocol);
+    assert_eq!(protocol.gives_up_at(), Some(secs(30)), "what is sent again counts anew");
+}
+
+#[test]
+fn a_server_that_answers_one_after_the_other_is_waited_for() {
+    let mut protocol = protocol();
+    connect(&mut protocol);
+    let _answers = [mutate(&mut protocol), mutate(&mut protocol)];
+    protocol.outgoing(secs(10));
+    protocol.receive(&success(0, T10), secs(35)).unwrap();
+    assert_eq!(protocol.gives_up_at(), Some(secs(65)), "the second has waited since the first was answered");
+    protocol.receive(&success(1, T20), secs(60)).unwrap();
+    assert_eq!(protocol.gives_up_at(), None);
+}
+
+#[test]
+fn a_subscription_is_answered_by_the_transition_that_knows_it() {
+    let mut protocol = protocol();
+    connect(&mut protocol);
+    let (sender, _latest) = watch::channel(None);
+    protocol.subscribe("chat:subscribeToWorkerMessages", args([]), sender);
+    protocol.outgoing(secs(1));
+    protocol.receive(&transition((0, 0), (T0, T10), json!([])), secs(2)).unwrap();
+    assert_eq!(protocol.gives_up_at(), Some(secs(31)));
+    protocol.receive(&transition((0, 1), (T10, T20), updated(json!([1]))), secs(3)).unwrap();
+    assert_eq!(protocol.gives_up_at(), None);
+}
+
+/// The frames that the server sends, each of which a protocol in the state of [`in_use`] takes.
+fn frames() -> Vec<String> {
+    let refusal = json!({ "type": "MutationResponse", "requestId": 0, "success": false, "result": "no", "ts": null,
+        "logLines": [], "errorData": { "code": "superseded" } });
+    let failed = json!([{ "type": "QueryFailed", "queryId": 0, "errorMessage": "no", "logLines": [], "journal": null }]);
+    vec![
+        success(0, T10),
+        refusal.to_string(),
+        transition((0, 1), (T0, T10), updated(json!({ "$integer": "AAAAAAAAAAA=" }))),
+        transition((0, 1), (T0, T10), failed),
+        transition((0, 1), (T0, T10), json!([{ "type": "QueryRemoved", "queryId": 0 }])),
+        r#"{"type":"FatalError","error":"x"}"#.to_owned(),
+        r#"{"type":"TransitionChunk","chunk":"{","partNumber":0,"totalParts":2,"transitionId":"99"}"#
+            .to_owned(),
+        r#"{"type":"AuthError","error":"x","baseVersion":0,"authUpdateAttempted":true}"#.to_owned(),
+    ]
+}
+
+/// With a subscription and a mutation under way.
+fn in_use() -> (Protocol, oneshot::Receiver<FunctionResult>, watch::Receiver<Latest>) {
+    let mut protocol = protocol();
+    connect(&mut protocol);
+    let (sender, latest) = watch::channel(None);
+    protocol.subscribe("chat:subscribeToWorkerMessages", args([]), sender);
+    let answer = mutate(&mut protocol);
+    protocol.outgoing(secs(0));
+    (protocol, answer, latest)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_frame_whatever_became_of_it_makes_the_worker_panic(
+        which in prop::collection::vec((0..8_usize, prop::option::of((any::<prop::sample::Index>(), 0..8_usize, "[ -~]{0,4}"))), 1..5),
+    ) {
+        let (mut protocol, _answer, _latest) = in_use();
+        for (number, change) in which {
+            let mut frame = frames()[number].clone();
+            if let Some((place, length, other)) = change {
+                let from = place.index(frame.len());
+                frame.replace_range(from..(from + length).min(frame.len()), &other);
+            }
+            let _ = receive(&mut protocol, &frame);
+        }
+    }
+}
+
+#[test]
+fn the_frames_that_are_spoiled_above_are_understood_when_they_are_whole() {
+    let understood = |frame: &String| receive(&mut in_use().0, frame).is_ok();
+    assert_eq!(frames().iter().filter(|frame| understood(frame)).count(), 5);
 }

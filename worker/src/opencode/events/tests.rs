@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::opencode::types::Role;
 
@@ -127,4 +129,16 @@ fn a_broken_event_is_an_error_that_names_its_type() {
     assert!(error("{").starts_with("cannot read an event of type `?`"));
     assert!(error(r#"{"type":"session.idle","properties":{"sessionID":7}}"#).contains("`session.idle`"));
     assert!(error(r#"{"type":"message.part.delta"}"#).contains("`message.part.delta`"));
+}
+
+proptest! {
+    #[test]
+    fn no_event_whatever_it_holds_makes_the_worker_panic(
+        kind in "(message\\.part\\.(delta|updated)|message\\.updated|session\\.(status|error|created|idle)|permission\\.asked)",
+        inner in r#"(\{"?[a-z]*"?:?|\[|"|\\u[0-9a-d]{4}|[0-9eE.+-]{1,30}|,|\}|null){0,12}"#,
+    ) {
+        let whole = format!(r#"{{"type":"{kind}","properties":{{"sessionID":"ses_1","info":{inner},"part":{inner}}}}}"#);
+        let _ = parse(&whole);
+        let _ = parse(&inner);
+    }
 }

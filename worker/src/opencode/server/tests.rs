@@ -5,11 +5,15 @@ use super::*;
 use crate::{
     env::testing::{Answer, TestEnv},
     opencode::{
+        body::MAX_EVENT,
         events::EventKind,
         registry::{EventReceiver, SessionEvent},
         types::OpencodeSessionId,
     },
 };
+
+/// A piece of an event that has no end (bytes).
+const ENDLESS: usize = 256 * 1024;
 
 struct Bench {
     env: TestEnv,
@@ -70,6 +74,37 @@ async fn events_reach_the_session_s_receiver() {
     idle_event(&bench.env);
     expect_idle(&mut events).await;
     assert_eq!(bench.stats.skipped_events(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_without_end_is_given_up_at_its_bound_and_told_as_a_gap() {
+    let bench = bench();
+    let lease = bench.server.acquire().await.unwrap();
+    let mut events = lease.events(&id());
+    bench.env.push("data: ");
+    for _ in 0..=MAX_EVENT / ENDLESS {
+        bench.env.push(&"x".repeat(ENDLESS));
+    }
+    assert_eq!(events.recv().await, SessionEvent::Gap);
+    assert_eq!((bench.env.open_streams(), bench.stats.losses()), (1, 0), "the server is not to blame");
+    idle_event(&bench.env);
+    expect_idle(&mut events).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_unknown_types_and_wrong_shapes_are_passed_over() {
+    let bench = bench();
+    let lease = bench.server.acquire().await.unwrap();
+    let mut events = lease.events(&id());
+    bench.env.event("session.surprise", r#"{"sessionID":"ses_1","status":{"type":"busy"}}"#);
+    bench.env.event("session.idle", "[]");
+    bench.env.event("session.status", r#"{"sessionID":"ses_1","status":"busy"}"#);
+    bench.env.event("message.part.delta", r#"{"sessionID":"ses_1","delta":{}}"#);
+    bench.env.event("session.idle", r#"{"sessionID":"../etc"}"#);
+    bench.env.push("data: \ndata: \n\nevent: x\n\n\u{feff}\u{0}\n\n");
+    idle_event(&bench.env);
+    expect_idle(&mut events).await;
+    assert_eq!(bench.stats.skipped_events(), 5);
 }
 
 #[tokio::test(start_paused = true)]

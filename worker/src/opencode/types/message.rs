@@ -2,7 +2,11 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, IgnoredAny},
+};
+use serde_json::value::RawValue;
 
 use super::OpencodeSessionId;
 use crate::opencode::error::cut;
@@ -174,6 +178,14 @@ impl Part {
             _ => None,
         }
     }
+
+    /// Where its text goes, if it is to be kept.
+    pub(in crate::opencode) fn text_mut(&mut self) -> Option<&mut String> {
+        match &mut self.kind {
+            PartKind::Text { text, .. } => Some(text),
+            _ => None,
+        }
+    }
 }
 
 /// What a part holds.
@@ -188,13 +200,8 @@ pub enum PartKind {
         /// Put there by OpenCode itself, not by the model or a person.
         synthetic: bool,
     },
-    /// The model's thoughts.
-    Reasoning {
-        /// As for text.
-        text: String,
-        /// As for text.
-        ended: bool,
-    },
+    /// The model's thoughts. They are no part of the reply, and not kept.
+    Reasoning,
     /// A tool at work.
     Tool {
         /// Its name, such as `bash`.
@@ -206,8 +213,9 @@ pub enum PartKind {
     Other,
 }
 
+/// A part whose text is still JSON.
 #[derive(Deserialize)]
-struct RawPart<'a> {
+pub(in crate::opencode) struct RawPart<'a> {
     id: String,
     #[serde(rename = "messageID")]
     message: String,
@@ -215,8 +223,9 @@ struct RawPart<'a> {
     session: OpencodeSessionId,
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
-    #[serde(default)]
-    text: String,
+    /// A string with its quotes.
+    #[serde(default, borrow)]
+    pub(in crate::opencode) text: Option<&'a RawValue>,
     #[serde(default)]
     synthetic: bool,
     #[serde(default)]
@@ -240,25 +249,30 @@ struct ToolState {
 }
 
 impl RawPart<'_> {
-    fn into_kind(self) -> PartKind {
+    /// All of it but the text, which is empty.
+    pub(in crate::opencode) fn without_text(self) -> Part {
         let ended = self.time.is_none_or(|time| time.end.is_some());
-        match &*self.kind {
-            "text" => PartKind::Text { text: self.text, ended, synthetic: self.synthetic },
-            "reasoning" => PartKind::Reasoning { text: self.text, ended },
+        let kind = match &*self.kind {
+            "text" => PartKind::Text { text: String::new(), ended, synthetic: self.synthetic },
+            "reasoning" => PartKind::Reasoning,
             "tool" => {
                 PartKind::Tool { tool: self.tool, status: self.state.map(|s| s.status).unwrap_or_default() }
             }
             _ => PartKind::Other,
-        }
+        };
+        Part { id: self.id, message: self.message, session: self.session, kind }
     }
 }
 
 impl<'de> Deserialize<'de> for Part {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut raw = RawPart::deserialize(deserializer)?;
-        let id = std::mem::take(&mut raw.id);
-        let message = std::mem::take(&mut raw.message);
-        Ok(Self { id, message, session: raw.session.clone(), kind: raw.into_kind() })
+        let raw = RawPart::deserialize(deserializer)?;
+        let json = raw.text;
+        let mut part = raw.without_text();
+        if let (Some(text), Some(json)) = (part.text_mut(), json) {
+            *text = serde_json::from_str(json.get()).map_err(D::Error::custom)?;
+        }
+        Ok(part)
     }
 }
 

@@ -1,0 +1,125 @@
+//! What a worker's life asks of the backend: registration, approval, stale turns, the window, heartbeats.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::Worker;
+use crate::{
+    convex::{
+        Backend,
+        api::{Approval, ApprovalWatch},
+    },
+    env::Env,
+    error::CallError,
+    lifecycle::{
+        heartbeat::next_pause,
+        state::{Action, Event},
+    },
+    session::creator::Gate,
+    turns::driver::Shared,
+};
+
+/// A subscription to the approval that says nothing for this long is opened anew: that asks, whatever became of it.
+pub(super) const APPROVAL_POLL: Duration = Duration::from_secs(30);
+
+/// A call whose end concerns the worker's life, or nobody.
+pub(super) type Call = BoxFuture<'static, Option<Event>>;
+
+impl<E: Env> Worker<E> {
+    /// Starts a call; its failure is an event too.
+    pub(super) fn call<F>(&self, call: impl FnOnce(Backend) -> F)
+    where
+        F: Future<Output = Result<Event, CallError>> + Send + 'static,
+    {
+        let call = call(self.backend.clone());
+        self.calls.push(Box::pin(async move { Some(call.await.unwrap_or_else(Event::Failed)) }));
+    }
+
+    pub(super) fn register(&self) {
+        let within = self.config.settings.turns.accept_unclaimed_within;
+        let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).min(1 << 50);
+        let digest = self.models_digest.clone();
+        self.call(move |backend| async move {
+            let registration = backend.register(within).await?;
+            *digest.lock().unwrap_or_else(PoisonError::into_inner) = registration.models_digest;
+            Ok(Event::Registered { epoch: registration.epoch, approval: registration.approval })
+        });
+    }
+
+    pub(super) fn adopt(&mut self, epoch: f64) {
+        self.backend = self.backend.with_epoch(epoch);
+        let settings = self.config.settings.clone();
+        let sessions = &settings.sessions;
+        self.shared = Some(Arc::new(Shared {
+            env: self.env.clone(),
+            backend: self.backend.clone(),
+            server: self.server.clone(),
+            gate: Gate::new(sessions.creates_in_flight.max(1), sessions.creates_per_second.max(1)),
+            cache: Shared::<E>::new_cache(&settings),
+            sync: self.sync.clone(),
+            status: self.status.clone(),
+            settings,
+        }));
+    }
+
+    pub(super) fn watch_approval(&mut self) {
+        self.approval = Some((self.backend.watch_approval(), Instant::now() + APPROVAL_POLL));
+    }
+
+    pub(super) fn expire_page(&self) {
+        let limit = self.config.settings.turns.expire_page;
+        let status = self.status.clone();
+        let running = self.turns.values().map(|running| running.turn.clone()).collect();
+        self.call(move |backend| async move {
+            let page = backend.expire_stale(limit, running).await?;
+            status.add_expired(page.expired);
+            Ok(Event::PageExpired { is_done: page.is_done })
+        });
+    }
+
+    pub(super) fn open_window(&mut self) {
+        self.window = Some(self.backend.watch_window(self.config.settings.turns.window));
+        self.heart = Some(self.next_beat());
+        self.sync_with.send_replace(Some(self.backend.clone()));
+    }
+
+    /// One beat. One that waits for a connection delays the next instead of piling up.
+    fn next_beat(&self) -> BoxFuture<'static, Result<(), CallError>> {
+        let mut random = [0; 4];
+        self.env.random(&mut random);
+        let pause = next_pause(self.config.settings.lifecycle.heartbeat, u32::from_le_bytes(random));
+        let backend = self.backend.clone();
+        Box::pin(async move {
+            sleep(pause).await;
+            backend.heartbeat().await
+        })
+    }
+
+    pub(super) fn beaten(&mut self, result: Result<(), CallError>) -> Vec<Action> {
+        self.heart = result.is_ok().then(|| self.next_beat());
+        self.apply(result.map_or_else(Event::Failed, |()| Event::Beat))
+    }
+}
+
+/// What the approval is, or `None` when its subscription is to be opened anew.
+pub(super) async fn next_approval(
+    (watch, until): &mut (ApprovalWatch, Instant),
+) -> Option<Result<Approval, CallError>> {
+    timeout_at(*until, watch.next()).await.ok()
+}
+
+/// The next event among the calls; `None` (which a select ignores) if there are no calls or one ended without.
+pub(super) async fn next_event(calls: &mut FuturesUnordered<Call>) -> Option<Event> {
+    loop {
+        match calls.next().await {
+            Some(Some(event)) => return Some(event),
+            Some(None) => {}
+            None => return None,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What came of a step: what was read of both sides, what was written, what failed.
+
+use std::time::Duration;
+
+use super::{Batch, Listing, Page, Stamp, State, next::next_page};
+use crate::{
+    opencode::OpencodeSessionId,
+    sync::plan::{InConvex, InOpencode},
+};
+
+/// Pause after a failure; doubles up to [`RETRY_MAX`].
+const RETRY_MIN: Duration = Duration::from_secs(1);
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(5 * 60);
+/// Failures in a row after which a batch is given up: the next scrub finds what it held.
+pub(super) const MAX_FAILURES: u32 = 4;
+
+impl State {
+    /// Taken before a read of either side is begun.
+    pub fn stamp(&self) -> Stamp {
+        Stamp(self.moment)
+    }
+
+    /// Convex was read since `stamp`, and has this. What is known here is no older.
+    pub fn remember(&mut self, id: &OpencodeSessionId, convex: InConvex, stamp: Stamp) {
+        if self.known.get(id) == InConvex::Unknown && !self.has_heard(id, stamp) {
+            self.known.put_listed(id, convex);
+        }
+    }
+
+    fn has_heard(&self, id: &OpencodeSessionId, stamp: Stamp) -> bool {
+        self.heard.iter().any(|(heard, moment)| heard == id && *moment > stamp.0)
+    }
+
+    /// Compares what was read of one session since `stamp`. Later events win.
+    pub fn compare(
+        &mut self,
+        id: &OpencodeSessionId,
+        opencode: InOpencode,
+        convex: InConvex,
+        stamp: Stamp,
+        now: Duration,
+    ) {
+        if !self.has_heard(id, stamp) {
+            self.note(id, opencode, convex, now);
+        }
+    }
+
+    /// What a batch said is so.
+    pub fn applied(&mut self, batch: &Batch, now: Duration) {
+        self.succeeded();
+        self.quiet_until = now + self.settings.coalesce;
+        for (id, said, convex) in &batch.items {
+            self.known.put(id, *convex);
+            let Some(place) = self.queue.iter().position(|change| change.id == *id) else { continue };
+            self.queue[place].convex = *convex;
+            // It may have changed meanwhile.
+            if self.queue[place].said == *said || self.queue[place].opencode.agreed() == *convex {
+                self.queue.remove(place);
+            }
+        }
+        if let Some(moment) = batch.synced_until {
+            self.saved(moment, now);
+        }
+    }
+
+    /// Up to when Convex says that it is synced.
+    pub fn loaded(&mut self, moment: u64) {
+        self.succeeded();
+        self.synced = Some(self.synced.unwrap_or(0).max(moment));
+        self.noted = self.noted.max(moment);
+    }
+
+    /// Convex has noted this.
+    pub fn saved(&mut self, moment: u64, now: Duration) {
+        self.succeeded();
+        self.noted = self.noted.max(moment);
+        self.noted_at = now;
+    }
+
+    /// `page` was listed: it had `length` sessions, the last of them used at `oldest` (ms).
+    pub fn listed(
+        &mut self,
+        page: Page,
+        length: usize,
+        newest: Option<u64>,
+        oldest: Option<u64>,
+        now: Duration,
+    ) {
+        self.succeeded();
+        if self.listing != Listing::At(page) {
+            return;
+        }
+        self.horizon = self.horizon.max(newest.unwrap_or(0));
+        self.listing = match oldest {
+            Some(oldest) if length >= page.limit => Listing::At(next_page(page, oldest, self.settings.page)),
+            _ => Listing::Rests(now + self.settings.scrub_interval * 3),
+        };
+    }
+
+    /// The page after `after` was compared; `last` is its last id, if it was not the last page.
+    pub fn scrubbed(&mut self, last: Option<String>, now: Duration) {
+        self.succeeded();
+        self.scrub.next = now + self.settings.scrub_interval;
+        match last {
+            Some(last) => self.scrub.after = last,
+            None => {
+                self.scrub.after.clear();
+                self.scrub.passes = self.scrub.passes.saturating_sub(1);
+                if self.scrub.passes == 0 {
+                    self.scrub.next = now + self.settings.rescan;
+                }
+            }
+        }
+    }
+
+    /// A step failed. A batch that fails again and again is given up.
+    pub fn failed(&mut self, batch: Option<&Batch>, now: Duration) {
+        self.failures += 1;
+        self.retry_at = now + (RETRY_MIN * 2_u32.pow(self.failures.min(10) - 1)).min(RETRY_MAX);
+        if let Some(batch) = batch
+            && self.failures >= MAX_FAILURES
+        {
+            self.queue.retain(|change| {
+                !batch.items.iter().any(|(id, said, _)| *id == change.id && *said == change.said)
+            });
+            self.failures = 0;
+            self.scrub.passes = self.scrub.passes.max(1);
+        }
+    }
+
+    fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+}
