@@ -401,7 +401,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Socket<S> {
     }
 
     fn send(&mut self, message: ServerMessage<Value>) {
-        self.outbox.send(message, self.faults().padding(&self.caller), self.client.takes_chunks);
+        // Whether something goes wrong with a Transition is asked only when there is one: it may be drawn.
+        let is_transition = matches!(message, ServerMessage::Transition { .. });
+        let padding = if is_transition { self.faults().padding(&self.caller) } else { 0 };
+        self.outbox.send(message, padding, self.client.takes_chunks);
     }
 
     fn close(&mut self, frame: Option<(u16, &'static str)>) {

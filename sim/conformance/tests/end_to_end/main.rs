@@ -10,39 +10,32 @@ use std::collections::BTreeSet;
 
 use conformance::{model::reply_text, process::send_signal};
 
-use self::world::{run, stop};
+use self::world::{run, run_session, stop};
 
 const SLOW_TOOL: &str = "slow [[tool=1 sleep=300]]";
 
 #[test]
 fn a_streamed_reply_arrives_complete_and_once() {
-    run("", false, async |world| {
-        let worker = world.worker().await;
-        let session = world.session("first").await;
-        world.is_answered(&session, "hello [[deltas=200 pace=5]]").await;
-        world.is_answered(&session, "one tool [[tool=1 deltas=3]]").await;
-        world.is_answered(&session, "a long one [[deltas=400 bytes=500 pace=0]]").await;
-        let refused = world.person.send(&session, "no [[error=400]]").await.unwrap();
-        assert_eq!(world.is_not_answered(&session, &refused).await, "model_error");
-        world.is_answered(&session, "after the error").await;
-        stop(worker).await;
+    run_session("", false, async |world, session| {
+        world.is_answered(session, "hello [[deltas=200 pace=5]]").await;
+        world.is_answered(session, "one tool [[tool=1 deltas=3]]").await;
+        world.is_answered(session, "a long one [[deltas=400 bytes=500 pace=0]]").await;
+        let refused = world.person.send(session, "no [[error=400]]").await.unwrap();
+        assert_eq!(world.is_not_answered(session, &refused).await, "model_error");
+        world.is_answered(session, "after the error").await;
     });
 }
 
 #[test]
 fn after_a_kill_of_opencode_the_turn_fails_and_the_next_is_answered() {
-    run("", false, async |world| {
-        let worker = world.worker().await;
-        let session = world.session("crash").await;
+    run_session("", false, async |world, session| {
         let text = "cut off [[deltas=40 hang=1]]";
-        let turn = world.person.send(&session, text).await.unwrap();
-        world.streamed(&turn, 100).await;
+        let turn = world.hang(session, text).await;
         send_signal(world.opencode(), "KILL").await;
-        assert_eq!(world.is_not_answered(&session, &turn).await, "opencode_lost");
+        assert_eq!(world.is_not_answered(session, &turn).await, "opencode_lost");
         assert!(reply_text(text).starts_with(&world.stored(&turn).await), "what was stored is a prefix");
-        world.is_answered(&session, "and now?").await;
+        world.is_answered(session, "and now?").await;
         assert_eq!(world.model.times(text), 1);
-        stop(worker).await;
     });
 }
 
@@ -52,8 +45,7 @@ fn after_a_kill_of_the_worker_nothing_runs_and_the_turn_expires() {
         let mut worker = world.worker().await;
         let session = world.session("killed").await;
         let text = "cut off [[deltas=40 hang=1]]";
-        let turn = world.person.send(&session, text).await.unwrap();
-        world.streamed(&turn, 100).await;
+        let turn = world.hang(&session, text).await;
         let waiting = world.person.send(&session, "behind it").await.unwrap();
         worker.signal("KILL").await;
         assert_eq!(worker.wait().await, None);
@@ -69,49 +61,39 @@ fn after_a_kill_of_the_worker_nothing_runs_and_the_turn_expires() {
 
 #[test]
 fn an_idle_server_is_stopped_and_started_again() {
-    run("[opencode]\nidle_stop = '1s'\n", false, async |world| {
-        let worker = world.worker().await;
-        let session = world.session("idle").await;
-        world.is_answered(&session, "first").await;
+    run_session("[opencode]\nidle_stop = '1s'\n", false, async |world, session| {
+        world.is_answered(session, "first").await;
         let server = world.opencode();
         while world.place.processes().contains(&server) {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        world.is_answered(&session, "second").await;
+        world.is_answered(session, "second").await;
         assert_ne!(world.opencode(), server);
-        stop(worker).await;
     });
 }
 
 #[test]
 fn a_permission_question_is_refused_and_hangs_nothing() {
-    run("", true, async |world| {
-        let worker = world.worker().await;
-        let session = world.session("asks").await;
-        let turn = world.person.send(&session, "may I? [[tool=1]]").await.unwrap();
-        assert_eq!(world.is_not_answered(&session, &turn).await, "permission_refused");
-        world.is_answered(&session, "then tell me").await;
-        stop(worker).await;
+    run_session("", true, async |world, session| {
+        let turn = world.person.send(session, "may I? [[tool=1]]").await.unwrap();
+        assert_eq!(world.is_not_answered(session, &turn).await, "permission_refused");
+        world.is_answered(session, "then tell me").await;
     });
 }
 
 #[test]
 fn a_session_that_ends_aborts_its_reply() {
-    run("", false, async |world| {
-        let worker = world.worker().await;
-        let session = world.session("aborted").await;
+    run_session("", false, async |world, session| {
         let text = "for ever [[deltas=40 hang=1]]";
-        let turn = world.person.send(&session, text).await.unwrap();
-        world.streamed(&turn, 100).await;
-        world.person.end_session(&session).await.unwrap();
-        assert_eq!(world.is_not_answered(&session, &turn).await, "session_ended");
-        let session = world.session("a tool").await;
-        let turn = world.person.send(&session, SLOW_TOOL).await.unwrap();
+        let turn = world.hang(session, text).await;
+        world.person.end_session(session).await.unwrap();
+        assert_eq!(world.is_not_answered(session, &turn).await, "session_ended");
+        let other = world.session("a tool").await;
+        let turn = world.person.send(&other, SLOW_TOOL).await.unwrap();
         world.runs("sleep 300").await;
-        world.person.end_session(&session).await.unwrap();
-        assert_eq!(world.is_not_answered(&session, &turn).await, "session_ended");
+        world.person.end_session(&other).await.unwrap();
+        assert_eq!(world.is_not_answered(&other, &turn).await, "session_ended");
         world.ran("sleep 300").await;
-        stop(worker).await;
     });
 }
 

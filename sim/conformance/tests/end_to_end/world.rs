@@ -54,6 +54,16 @@ pub(crate) fn run(config: &'static str, asks: bool, test: impl AsyncFnOnce(&Worl
     });
 }
 
+/// The same with a worker that runs from the beginning to the end, and a session of it.
+pub(crate) fn run_session(config: &'static str, asks: bool, test: impl AsyncFnOnce(&World, &str)) {
+    run(config, asks, async |world| {
+        let worker = world.worker().await;
+        let session = world.session("a chat").await;
+        test(world, &session).await;
+        stop(worker).await;
+    });
+}
+
 impl World {
     async fn new(binary: PathBuf, config: &'static str, asks: bool) -> Self {
         let model = ModelServer::start().await.unwrap();
@@ -118,8 +128,15 @@ impl World {
         }
     }
 
+    /// Prompts for a reply that never ends, and waits until it has begun.
+    pub(crate) async fn hang(&self, session: &str, text: &str) -> String {
+        let turn = self.person.send(session, text).await.unwrap();
+        self.streamed(&turn, 100).await;
+        turn
+    }
+
     /// Waits until at least `bytes` of a reply are stored.
-    pub(crate) async fn streamed(&self, turn: &str, bytes: usize) {
+    async fn streamed(&self, turn: &str, bytes: usize) {
         let end = Instant::now() + PATIENCE;
         while self.stored(turn).await.len() < bytes {
             assert!(Instant::now() < end, "the reply does not come");
