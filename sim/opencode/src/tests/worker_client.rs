@@ -93,7 +93,7 @@ fn the_workers_client_understands_every_answer_and_its_parser_every_event() {
         client.abort(&id).await.unwrap();
 
         for event in stream.take() {
-            events::parse(&event.to_string()).unwrap_or_else(|error| panic!("{error}: {event}"));
+            events::parse(event.to_string()).unwrap_or_else(|error| panic!("{error}: {event}"));
         }
         assert!(world.heard("Refused").is_empty());
     });
