@@ -73,7 +73,9 @@ fn turn(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(reply.events.len() as u64));
     group.bench_function("whole", |bencher| bencher.iter(|| reply::whole_turn(&reply, &settings)));
     group.bench_function("parse", |bencher| {
-        bencher.iter(|| reply.events.iter().filter(|data| events::parse(black_box(data)).is_ok()).count());
+        bencher.iter(|| {
+            reply.events.iter().filter(|data| events::parse(black_box(data.as_str())).is_ok()).count()
+        });
     });
     group.finish();
 }

@@ -5,6 +5,7 @@ mod cli;
 use std::{
     convert::Infallible,
     io::{self, IsTerminal, Write},
+    panic::{self, PanicHookInfo},
     process::ExitCode,
     sync::Arc,
 };
@@ -190,6 +191,12 @@ fn start_logging(format: LogFormat, default: &str) {
     };
     let harmless = filter_fn(|event| !shows_the_wire(event.target(), *event.level()));
     tracing_subscriber::registry().with(layer.with_filter(harmless)).with(filter).init();
+    panic::set_hook(Box::new(|info| tracing::error!(panic = describe(info), "a bug of the worker's")));
+}
+
+/// A panic may quote whatever the code had in its hands.
+fn describe(info: &PanicHookInfo<'_>) -> String {
+    redact(&info.to_string())
 }
 
 /// Libraries that log what they send and receive, and so the secret, whoever asks them to be talkative.
@@ -222,4 +229,25 @@ fn say(text: &str) -> io::Result<()> {
 /// The one place where the binary complains in plain text. If that is impossible, its exit code has to do.
 fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{}", redact(text));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_shows_where_and_why_but_no_secret() {
+        const SECRET: &str = "s3cr3t-that-nobody-may-ever-see-0123456789";
+        let (said, heard) = sync_channel(1);
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| drop(said.try_send(describe(info)))));
+        let token = format!("machine_m1:worker_w1:{SECRET}");
+        let _ = panic::catch_unwind(|| panic!("cannot read {token}"));
+        panic::set_hook(before);
+        let text = heard.recv().unwrap();
+        assert!(text.contains("main.rs") && text.contains("cannot read machine_m1:worker_w1:"), "{text}");
+        assert!(!text.contains(SECRET), "{text}");
+    }
 }

@@ -1,14 +1,14 @@
 //! **cleanup**: a worker that has ended, however, leaves nothing behind.
 //!
 //! At the second measurement after its end (killed or by itself; at least one period of measurement later, or at its
-//! next start if that comes first), not counting what belongs to an older process that stands still (a zombie) and has
-//! not ended either:
+//! next start if that comes first), unless an older process of the worker, which stood still meanwhile (a zombie), has
+//! not ended either, for then it cannot be told whose things they are:
 //! - no OpenCode server runs on its machine: it dies with the worker, also by SIGKILL;
 //! - no event stream of that server is open;
 //! - no socket that the worker opened is open;
 //! - of its memory nothing is left: 0 bytes. A task that had outlived it would hold some.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Oracle, Verdict, worker_of};
 use crate::trace::{Event, Fact, Name};
@@ -22,35 +22,12 @@ pub(super) struct Cleanup {
 
 #[derive(Default)]
 struct Machine {
-    here: Things,
-    /// What those processes had that stood still when another was started, by their starts.
-    zombies: BTreeMap<u64, Things>,
-    /// The process that was started last, until it has ended.
-    running: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Things {
     servers: u64,
     event_streams: u64,
-}
-
-impl Machine {
-    fn started(&mut self, start: u64) {
-        if let Some(zombie) = self.running.replace(start) {
-            let theirs = self.without_zombies();
-            self.zombies.insert(zombie, theirs);
-        }
-    }
-
-    fn without_zombies(&self) -> Things {
-        let without =
-            |all: u64, of: fn(&Things) -> u64| all.saturating_sub(self.zombies.values().map(of).sum());
-        Things {
-            servers: without(self.here.servers, |things| things.servers),
-            event_streams: without(self.here.event_streams, |things| things.event_streams),
-        }
-    }
+    /// Starts of processes that have not ended.
+    alive: BTreeSet<u64>,
+    /// The one that was started last.
+    last: u64,
 }
 
 impl Cleanup {
@@ -63,11 +40,14 @@ impl Cleanup {
     }
 
     fn left(&self, worker: &Name, bytes: i64, sockets: u64, verdict: &mut Verdict) {
-        let machine = self.machines.get(&**worker);
-        let Things { servers, event_streams } = machine.map(Machine::without_zombies).unwrap_or_default();
+        let none = Machine::default();
+        let Machine { servers, event_streams, alive, .. } = self.machines.get(&**worker).unwrap_or(&none);
+        if !alive.is_empty() {
+            return;
+        }
         let left = [
-            (servers != 0, format!("{servers} OpenCode servers")),
-            (event_streams != 0, format!("{event_streams} event streams")),
+            (*servers != 0, format!("{servers} OpenCode servers")),
+            (*event_streams != 0, format!("{event_streams} event streams")),
             (sockets != 0, format!("{sockets} sockets")),
             (bytes != 0, format!("{bytes} bytes")),
         ];
@@ -90,17 +70,22 @@ impl Oracle for Cleanup {
         match &fact.event {
             Event::ServerStarted | Event::ServerStopped => {
                 let up = fact.event == Event::ServerStarted;
-                self.machine(fact).into_iter().for_each(|machine| change(&mut machine.here.servers, up));
+                self.machine(fact).into_iter().for_each(|machine| change(&mut machine.servers, up));
             }
             Event::EventStreamOpened | Event::EventStreamClosed => {
                 let up = fact.event == Event::EventStreamOpened;
-                self.machine(fact)
-                    .into_iter()
-                    .for_each(|machine| change(&mut machine.here.event_streams, up));
+                self.machine(fact).into_iter().for_each(|machine| change(&mut machine.event_streams, up));
             }
-            Event::WorkerStarted { worker, start } => self.of(worker).started(*start),
-            Event::Killed { worker } | Event::Exited { worker, .. } => self.of(worker).running = None,
-            Event::ZombieExited { worker, start, .. } => drop(self.of(worker).zombies.remove(start)),
+            Event::WorkerStarted { worker, start } => {
+                let machine = self.of(worker);
+                machine.last = *start;
+                machine.alive.insert(*start);
+            }
+            Event::Killed { worker } | Event::Exited { worker, .. } => {
+                let machine = self.of(worker);
+                machine.alive.remove(&machine.last);
+            }
+            Event::ZombieExited { worker, start, .. } => drop(self.of(worker).alive.remove(start)),
             Event::Left { worker, bytes, sockets } => self.left(worker, *bytes, *sockets, verdict),
             _ => {}
         }
@@ -139,18 +124,17 @@ mod tests {
     }
 
     #[test]
-    fn what_a_zombie_has_is_its_own_until_it_ends() {
+    fn a_machine_is_not_judged_while_a_zombie_lives_there() {
         let worker = || name("worker-1");
         let started = |start| Event::WorkerStarted { worker: worker(), start };
         let exited = || Event::Exited { worker: worker(), exit: Exit::Stopped };
         let zombie_ended = || Event::ZombieExited { worker: worker(), start: 1, exit: Exit::Stopped };
-        let zombie = [started(1), Event::ServerStarted, started(2)];
-        let with = |more: &[Event]| [&zombie[..], more].concat();
+        let with = |more: &[Event]| [&[started(1), Event::ServerStarted, started(2)], more].concat();
         check(&with(&[exited(), left(0, 0)]), &[]);
-        let of_the_second = "worker-1 is gone and left 1 OpenCode servers";
-        check(&with(&[Event::ServerStarted, exited(), left(0, 0)]), &[of_the_second]);
-        check(&with(&[zombie_ended(), exited(), left(0, 0)]), &[of_the_second]);
-        check(&with(&[Event::ServerStopped, zombie_ended(), exited(), left(0, 0)]), &[]);
+        check(
+            &with(&[zombie_ended(), exited(), left(0, 0)]),
+            &["worker-1 is gone and left 1 OpenCode servers"],
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! **lazy**: nothing is started or asked for before it is needed.
 //!
-//! - No OpenCode server starts before its worker, in its current start, has claimed a turn.
+//! - No OpenCode server starts before its worker, in its current start, has claimed a turn. (Beside an older process that
+//!   has not ended, a zombie, the claims of that one count too: the server may be its own.)
 //! - The models are listed at most once for each start of the worker.
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub(super) struct Lazy {
 struct Start {
     claims: u64,
     listings: u64,
+    ended: bool,
 }
 
 impl Lazy {
@@ -36,7 +38,12 @@ impl Oracle for Lazy {
         let host = &fact.host;
         match &fact.event {
             Event::WorkerStarted { worker, .. } => {
-                self.workers.insert(worker.to_string(), Start::default());
+                let before = self.workers.remove(&**worker).filter(|before| !before.ended);
+                let claims = before.map_or(0, |zombie| zombie.claims);
+                self.workers.insert(worker.to_string(), Start { claims, ..Start::default() });
+            }
+            Event::Killed { worker } | Event::Exited { worker, .. } => {
+                self.workers.entry(worker.to_string()).or_default().ended = true;
             }
             Event::TurnChanged { worker, to: TurnState::Claimed, .. } => {
                 self.workers.entry(worker.to_string()).or_default().claims += 1;
@@ -69,6 +76,10 @@ mod tests {
         *,
     };
 
+    fn killed() -> Event {
+        Event::Killed { worker: Name::from("worker-1") }
+    }
+
     #[track_caller]
     fn check(events: &[Event], expected: &[&str]) {
         assert_eq!(judge(Lazy::default(), (0..).zip(events.iter().cloned())), expected);
@@ -77,7 +88,7 @@ mod tests {
     #[test]
     fn a_server_for_a_claimed_turn_and_one_listing_a_start_are_fine() {
         let start = [claimed("t1"), Event::ServerStarted, Event::ModelsListed];
-        check(&[&[started(1)][..], &start, &[started(2)], &start].concat(), &[]);
+        check(&[&[started(1)][..], &start, &[killed(), started(2)], &start].concat(), &[]);
     }
 
     #[test]
@@ -87,9 +98,14 @@ mod tests {
             &["opencode-1 was started before worker-1 had claimed a turn"],
         );
         check(
-            &[started(1), claimed("t1"), started(2), Event::ServerStarted],
+            &[started(1), claimed("t1"), killed(), started(2), Event::ServerStarted],
             &["opencode-1 was started before worker-1 had claimed a turn"],
         );
+    }
+
+    #[test]
+    fn a_zombie_s_claims_may_start_a_server_beside_its_successor() {
+        check(&[started(1), claimed("t1"), started(2), Event::ServerStarted], &[]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod gate;
+mod page;
 mod place;
 mod run;
 mod sweep;
