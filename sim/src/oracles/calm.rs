@@ -15,8 +15,9 @@ pub(super) struct Calm {
 }
 
 /// How long a fault is felt after its end (µs). A stream that lost what the worker sent, while the server's pings still
-/// arrive, is given up by the server alone, after 120 s; then come pauses of up to 15 s, twice that with jitter.
-const AFTERMATH: Micros = 150_000_000;
+/// arrive, is given up 30 s after the next heartbeat (5 s); then come pauses of up to 15 s, twice that with jitter, and
+/// as long again to connect.
+const AFTERMATH: Micros = 80_000_000;
 
 #[derive(Debug, Default)]
 struct Surroundings {

@@ -167,7 +167,7 @@ impl<E: Env> Driver<'_, E> {
         title: &str,
         session: Option<OpencodeSessionId>,
     ) -> Result<Result<Prompted, Failure>, CallError> {
-        if !self.is_sure().await? {
+        if !Box::pin(self.is_sure()).await? {
             return Ok(Err(self.gone()));
         }
         let lease = match self.unless_ended(self.shared.server.acquire()).await {
@@ -186,7 +186,7 @@ impl<E: Env> Driver<'_, E> {
                     Err(failure) => return Ok(Err(failure)),
                 },
             };
-            if !self.is_sure().await? {
+            if !Box::pin(self.is_sure()).await? {
                 return Ok(Err(self.gone()));
             }
             self.remember(&id);

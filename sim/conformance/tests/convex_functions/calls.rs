@@ -140,6 +140,15 @@ impl Draw {
         (kind, path, args, who)
     }
 
+    fn plan(&self, opencode: &str, title: &str) -> Json {
+        json!({
+            "newSessions": [{ "opencodeSessionId": opencode, "title": title }],
+            "nameUpdates": [{ "opencodeSessionId": "ses_a", "title": "renamed" }],
+            "deletions": ["ses_b"],
+            "syncedUntil": self.now,
+        })
+    }
+
     fn by_worker(&mut self) -> (&'static str, &'static str, Json, Option<&'static str>) {
         let (turn, session) = (self.row("turns"), self.row("sessions"));
         let (sequence, text) = (self.pick(3), self.text());
@@ -191,16 +200,7 @@ impl Draw {
                 json!({ "opencodeSessionId": opencode, "title": text }),
             ),
             18 => ("mutation", "sync:markSessionDeletedInOpencode", json!({ "opencodeSessionId": opencode })),
-            19 => (
-                "mutation",
-                "sync:applyPlan",
-                json!({
-                    "newSessions": [{ "opencodeSessionId": opencode, "title": text }],
-                    "nameUpdates": [{ "opencodeSessionId": "ses_a", "title": "renamed" }],
-                    "deletions": ["ses_b"],
-                    "syncedUntil": self.now,
-                }),
-            ),
+            19 => ("mutation", "sync:applyPlan", self.plan(opencode, &text)),
             20 => ("mutation", "sync:updateLastSyncTimestamp", json!({ "timestamp": self.now })),
             21 => ("query", "sync:getLastSyncTimestamp", json!({})),
             22 => ("query", "sync:linkedSessions", json!({ "opencodeSessionIds": [opencode, "ses_none"] })),
