@@ -153,7 +153,6 @@ impl Draw {
         let (turn, session) = (self.row("turns"), self.row("sessions"));
         let (sequence, text) = (self.pick(3), self.text());
         let opencode = ["ses_short", "ses_a", "ses_b"][self.pick(3)];
-        let request = ["per_1", "per_2"][self.pick(2)];
         let (kind, path, mut args) = match self.pick(36) {
             0 => {
                 return (
@@ -206,14 +205,7 @@ impl Draw {
             21 => ("query", "sync:getLastSyncTimestamp", json!({})),
             22 => ("query", "sync:linkedSessions", json!({ "opencodeSessionIds": [opencode, "ses_none"] })),
             23 => ("query", "sync:pageOfLinkedSessions", json!({ "after": "", "limit": 1 + self.pick(3) })),
-            24 | 25 => {
-                let args = json!({
-                    "turn": turn, "request": request, "permission": "bash", "patterns": [text], "timeoutMs": 1_000,
-                });
-                ("mutation", "permissions:ask", args)
-            }
-            26 => ("mutation", "permissions:withdraw", json!({ "turn": turn, "request": request })),
-            27 | 28 => ("query", "permissions:subscribeToAnswers", json!({ "turn": turn })),
+            24..=28 => self.about_permissions(&turn, &text),
             _ => ("mutation", "chat:claim", json!({ "turn": turn })),
         };
         if args.get("who").is_none() {
@@ -223,6 +215,20 @@ impl Draw {
             args["who"] = who;
         }
         (kind, path, args, None)
+    }
+
+    fn about_permissions(&mut self, turn: &Json, text: &str) -> (&'static str, &'static str, Json) {
+        let request = ["per_1", "per_2"][self.pick(2)];
+        match self.pick(5) {
+            0 => ("mutation", "permissions:withdraw", json!({ "turn": turn, "request": request })),
+            1 | 2 => ("query", "permissions:subscribeToAnswers", json!({ "turn": turn })),
+            _ => {
+                let args = json!({
+                    "turn": turn, "request": request, "permission": "bash", "patterns": [text], "timeoutMs": 1_000,
+                });
+                ("mutation", "permissions:ask", args)
+            }
+        }
     }
 
     fn identity(&mut self) -> Json {
