@@ -1,9 +1,13 @@
 //! Counts what a run did. All of it is exact: the same run gives the same numbers.
 
-use std::collections::{BTreeMap, VecDeque};
+mod times;
 
-use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
+
 use serde::Serialize;
+
+pub use self::times::{Distribution, Latency};
+use self::times::{Latencies, Rate, Times};
 
 use crate::{
     faults::Kind,
@@ -71,23 +75,6 @@ pub struct Counts {
     pub cached_sessions: u64,
 }
 
-/// The moments of a turn that are not over yet.
-struct Times {
-    sent: Micros,
-    claimed: Option<Micros>,
-    prompted: Option<Micros>,
-    first_chunk: Option<Micros>,
-}
-
-/// How long the stages of a turn took, in µs.
-struct Latencies {
-    sent_to_claimed: Histogram<u64>,
-    claimed_to_prompted: Histogram<u64>,
-    prompted_to_first_chunk: Histogram<u64>,
-    first_chunk_to_completed: Histogram<u64>,
-    sent_to_completed: Histogram<u64>,
-}
-
 /// What one backend function cost over the run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct FunctionFigures {
@@ -107,40 +94,6 @@ pub struct FunctionFigures {
     pub documents_written: u64,
     /// Bytes written.
     pub bytes_written: u64,
-}
-
-/// How often something happened, and how often at most within a second.
-#[derive(Default)]
-struct Rate {
-    count: u64,
-    most_at_once: u64,
-    most_per_second: usize,
-    last_second: VecDeque<Micros>,
-}
-
-/// The distribution of one latency.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Latency {
-    /// From what to what.
-    pub stage: &'static str,
-    /// How many were measured.
-    pub count: u64,
-    /// Median, in ms.
-    pub p50: f64,
-    /// 90 of 100 took no longer, in ms.
-    pub p90: f64,
-    /// 99 of 100 took no longer, in ms.
-    pub p99: f64,
-    /// The longest, in ms.
-    pub max: f64,
-}
-
-/// How often one latency was how long.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Distribution {
-    /// Upper edges in ms, each [`Distribution::FACTOR`] times the one before, and how many were in between: at most 140
-    /// for all that fits in a year.
-    pub bars: Vec<(f64, u64)>,
 }
 
 /// The figures of a finished run.
@@ -195,101 +148,6 @@ impl Default for Figures {
             counts: Counts::default(),
             faults: BTreeMap::new(),
         }
-    }
-}
-
-impl Latencies {
-    fn new() -> Self {
-        /// Three digits are exact enough to compare, and small.
-        fn histogram() -> Histogram<u64> {
-            Histogram::new(3).expect("three digits are allowed")
-        }
-        Self {
-            sent_to_claimed: histogram(),
-            claimed_to_prompted: histogram(),
-            prompted_to_first_chunk: histogram(),
-            first_chunk_to_completed: histogram(),
-            sent_to_completed: histogram(),
-        }
-    }
-
-    fn completed(&mut self, times: &Times, at: Micros) {
-        let mut since = |histogram: fn(&mut Self) -> &mut Histogram<u64>,
-                         from: Option<Micros>,
-                         to: Option<Micros>| {
-            if let (Some(from), Some(to)) = (from, to) {
-                histogram(self).record(to.saturating_sub(from)).expect("the histogram grows with its values");
-            }
-        };
-        since(|all| &mut all.sent_to_claimed, Some(times.sent), times.claimed);
-        since(|all| &mut all.claimed_to_prompted, times.claimed, times.prompted);
-        since(|all| &mut all.prompted_to_first_chunk, times.prompted, times.first_chunk);
-        since(|all| &mut all.first_chunk_to_completed, times.first_chunk, Some(at));
-        since(|all| &mut all.sent_to_completed, Some(times.sent), Some(at));
-    }
-
-    fn summary(&self) -> Vec<Latency> {
-        let stages = [
-            ("sent → claimed", &self.sent_to_claimed),
-            ("claimed → prompted", &self.claimed_to_prompted),
-            ("prompted → first chunk", &self.prompted_to_first_chunk),
-            ("first chunk → completed", &self.first_chunk_to_completed),
-            ("sent → completed", &self.sent_to_completed),
-        ];
-        stages.into_iter().map(|(stage, histogram)| Latency::of(stage, histogram)).collect()
-    }
-}
-
-impl Distribution {
-    /// From one edge to the next.
-    pub const FACTOR: f64 = 1.2;
-
-    /// The bars of `histogram` (µs) from the first that is not empty to the last.
-    fn of(histogram: &Histogram<u64>) -> Self {
-        if histogram.is_empty() {
-            return Self::default();
-        }
-        let first: u64 = 1000;
-        let bars = histogram.iter_log(first, Self::FACTOR);
-        let mut bars: Vec<_> =
-            bars.map(|bar| (edge(bar.value_iterated_to()), bar.count_since_last_iteration())).collect();
-        let empty = bars.iter().take_while(|(_, count)| *count == 0).count();
-        bars.drain(..empty);
-        Self { bars }
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 µs")]
-fn edge(micros: u64) -> f64 {
-    (micros + 1) as f64 / 1000.0
-}
-
-impl Latency {
-    pub(crate) fn of(stage: &'static str, histogram: &Histogram<u64>) -> Self {
-        #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 µs")]
-        let millis = |micros: u64| micros as f64 / 1000.0;
-        let quantile = |share| millis(histogram.value_at_quantile(share));
-        Self {
-            stage,
-            count: histogram.len(),
-            p50: quantile(0.5),
-            p90: quantile(0.9),
-            p99: quantile(0.99),
-            max: millis(histogram.max()),
-        }
-    }
-}
-
-impl Rate {
-    fn add(&mut self, at: Micros, at_once: u64) {
-        const SECOND: Micros = 1_000_000;
-        self.count += 1;
-        self.most_at_once = self.most_at_once.max(at_once);
-        while self.last_second.front().is_some_and(|first| at.saturating_sub(*first) >= SECOND) {
-            self.last_second.pop_front();
-        }
-        self.last_second.push_back(at);
-        self.most_per_second = self.most_per_second.max(self.last_second.len());
     }
 }
 
