@@ -84,10 +84,6 @@ fn body(report: &Report) -> Markup {
         @if !report.violations.is_empty() { (violations(report)) }
         @if let Some(load) = &report.load { (real_time(load)) }
         section {
-            h2 { "States worth reaching" }
-            (tables::marks(report))
-        }
-        section {
             h2 { "What happened when" }
             (time::workers(report, &axis))
             (time::faults(report, &axis))
@@ -102,6 +98,10 @@ fn body(report: &Report) -> Markup {
         section {
             h2 { "Backend functions" }
             (tables::functions(report))
+        }
+        section {
+            h2 { "States worth reaching" }
+            (tables::marks(report))
         }
         section {
             h2 { "The run" }

@@ -68,10 +68,10 @@ pub(super) fn marks(report: &Report) -> Markup {
         .map(|mark| {
             let count = report.marks.get(mark.id).copied().unwrap_or_default();
             let required = if report.required_marks.contains(&mark.id) { "yes" } else { "" };
-            [mark.id.to_owned(), mark.about.to_owned(), required.to_owned(), count.to_string()]
+            [mark.id.to_owned(), count.to_string(), required.to_owned(), mark.about.to_owned()]
         })
         .collect();
-    table("Marks", ["mark", "counts when", "required", "reached"], &rows)
+    table("Marks", ["mark", "reached", "required", "counts when"], &rows)
 }
 
 /// How turns ended.
