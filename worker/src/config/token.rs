@@ -73,10 +73,24 @@ impl FromStr for Token {
     }
 }
 
-/// The text with the secret of each token in it cut out, for messages that repeat what somebody has written.
+/// The text with the secret of each token in it cut out, for messages that repeat what somebody has written; and each
+/// value that is called `secret`: Convex shows a call's arguments when it does not accept them.
 pub fn redact(text: &str) -> String {
     let in_token = |c: char| is_legal(c) || c == ':';
-    text.split_inclusive(|c| !in_token(c)).map(redact_word).collect()
+    let tokens_redacted: String = text.split_inclusive(|c| !in_token(c)).map(redact_word).collect();
+    let mut parts = tokens_redacted.split("secret");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + "secret" + &redact_value(part))
+}
+
+/// What follows the word `secret`.
+fn redact_value(text: &str) -> String {
+    let start = text.find(is_legal).unwrap_or(text.len());
+    let end = text[start..].find(|c| !is_legal(c)).map_or(text.len(), |length| start + length);
+    match end - start {
+        MIN_SECRET_LENGTH.. => format!("{}[redacted]{}", &text[..start], &text[end..]),
+        _ => text.to_owned(),
+    }
 }
 
 /// At most one character, the last, is not a token's.
@@ -165,5 +179,16 @@ mod tests {
         assert_eq!(redacted("machine_m:w:SECRET"), "machine_m:w:[redacted]");
         assert_eq!(redacted("machine_m:w:[redacted]"), "machine_m:w:[redacted]");
         assert_eq!(redacted("line 3, column 1: machine_m1"), "line 3, column 1: machine_m1");
+    }
+
+    #[test]
+    fn a_value_that_is_called_secret_is_redacted() {
+        let redacted = |text: &str| redact(&text.replace("SECRET", SECRET));
+        assert_eq!(
+            redacted(r#"Object: {epoch: 1.0, secret: "SECRET", workerId: "w"}"#),
+            r#"Object: {epoch: 1.0, secret: "[redacted]", workerId: "w"}"#
+        );
+        assert_eq!(redacted(r#"{"secret":"SECRET"}"#), r#"{"secret":"[redacted]"}"#);
+        assert_eq!(redacted("the secret is too short; a secret"), "the secret is too short; a secret");
     }
 }

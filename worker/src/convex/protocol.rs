@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use self::unanswered::Unanswered;
 use super::values::{Args, refusal};
-use crate::error::CallError;
+use crate::{config::redact, error::CallError};
 
 /// What a subscription shows: nothing yet, or the latest result.
 pub(super) type Latest = Option<Result<Value, CallError>>;
@@ -159,7 +159,8 @@ fn publish(watcher: &Watcher, result: &FunctionResult) {
 pub(super) fn outcome(path: &'static str, result: FunctionResult) -> Result<Value, CallError> {
     match result {
         FunctionResult::Value(value) => Ok(value),
-        FunctionResult::ErrorMessage(message) => Err(CallError::Failed { path, message }),
+        // A deployment of another version shows what it was called with.
+        FunctionResult::ErrorMessage(message) => Err(CallError::Failed { path, message: redact(&message) }),
         FunctionResult::ConvexError(error) => Err(refusal(path, error)),
     }
 }

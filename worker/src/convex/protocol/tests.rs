@@ -250,3 +250,11 @@ fn the_frames_that_are_spoiled_above_are_understood_when_they_are_whole() {
     let understood = |frame: &String| receive(&mut in_use().0, frame).is_ok();
     assert_eq!(frames().iter().filter(|frame| understood(frame)).count(), 5);
 }
+
+#[test]
+fn a_failure_that_shows_the_arguments_does_not_show_the_secret() {
+    let secret = "s3cr3t".repeat(6);
+    let message = format!("ArgumentValidationError: Object: {{epoch: 1.0, secret: \"{secret}\"}}");
+    let error = outcome("workers:register", FunctionResult::ErrorMessage(message)).unwrap_err().to_string();
+    assert!(error.contains("secret: \"[redacted]\"") && !error.contains(&secret), "{error}");
+}
