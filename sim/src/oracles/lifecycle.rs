@@ -9,7 +9,8 @@
 //!   the worker is calm (ready, connected, not asked to stop): a network that holds its messages back is not its fault.
 //! - It ends only when it is asked to; or when a newer epoch of the same worker has begun, as superseded. It is gone
 //!   within the bound for closing (raised by the run, which knows when its time is over).
-//! - When it ends as asked, was calm until it was asked, and nothing has disturbed it since, the backend knows: it is offline before it is gone.
+//! - When it ends as asked, was calm until it was asked, and nothing has disturbed it since, the backend knows: it is
+//!   offline before it is gone.
 
 use std::{collections::BTreeMap, time::Duration};
 

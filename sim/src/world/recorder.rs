@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{determinism, memory::unattributed};
+use super::{Order, RunError, determinism, memory::unattributed};
 use crate::{
     faults::Stages,
     marks::Marks,
     oracles::Court,
-    report::{Figures, Series},
+    report::{self, Engine, Figures, Report, SCHEMA, Series, TraceSummary, Verdict},
     trace::{Event, Fact, Micros, Name, Names, Trace},
 };
 
@@ -33,6 +33,42 @@ pub struct Recording {
     /// Whether the report is made: then nothing is recorded any more.
     pub closed: bool,
     names: Names,
+}
+
+impl Recording {
+    /// Ends the recording, and says what is known: about a run of `order` in simulation, until something is added to it.
+    ///
+    /// # Errors
+    /// If the trace cannot be written to its file.
+    pub fn report(&mut self, order: Order, interrupted: bool, engine: Engine) -> Result<Report, RunError> {
+        let Order { scenario, seed, plants, trace: path, replay } = order;
+        self.closed = true;
+        if let (Err(source), Some(path)) = (self.trace.flush(), path) {
+            return Err(RunError::Trace { path, source });
+        }
+        Ok(Report {
+            schema: SCHEMA,
+            options: report::options(&scenario, seed),
+            scenario: scenario.name,
+            source: scenario.source,
+            description: scenario.description,
+            seed,
+            plants,
+            verdict: Verdict::of(self.court.violations(), interrupted),
+            oracles: self.court.counts().iter().map(|(oracle, count)| (*oracle, *count)).collect(),
+            marks: self.marks.counts().clone(),
+            required_marks: scenario.required_marks,
+            violations: self.court.violations().to_vec(),
+            figures: self.figures.summary(),
+            distribution: self.figures.distribution(),
+            timeline: self.series.timeline(now()),
+            limits: scenario.limits,
+            trace: TraceSummary { facts: self.trace.recorded(), hash: self.trace.hash() },
+            replay,
+            engine,
+            load: None,
+        })
+    }
 }
 
 /// A shared handle to the recording. A simulation uses it from one thread; a run in real time from several, whose facts

@@ -21,7 +21,7 @@ use crate::{
     hosts::{self, Settled},
     marks::Marks,
     oracles::{self, Class, Court},
-    report::{self, Engine, Report, SCHEMA, TraceSummary, Verdict},
+    report::{Engine, Report},
     trace::{Event, Name, Phase, Trace},
 };
 
@@ -68,7 +68,6 @@ struct World {
     name: Name,
     settled: Settled,
     injector: Injector,
-    options: Vec<(&'static str, String)>,
     steps: u64,
     measured: Duration,
 }
@@ -80,10 +79,9 @@ impl World {
         recorder.record(&name, Event::PhaseBegan { phase: Phase::Safety });
         let active = Active::new(order.seed, recorder.clone());
         let settled = hosts::populate(&mut sim, &order, &recorder, &active)?;
-        let options = report::options(&order.scenario, order.seed);
         let injector = Injector::new(&order, active, &recorder);
         let (steps, measured) = (0, Duration::ZERO);
-        Ok(Self { order, sim, recorder, name, settled, injector, options, steps, measured })
+        Ok(Self { order, sim, recorder, name, settled, injector, steps, measured })
     }
 
     /// Lives through all phases.
@@ -215,41 +213,13 @@ impl World {
 
     fn report(self, ended: Ended, wall: Duration) -> Result<Report, RunError> {
         self.record_traffic();
-        let Order { scenario, seed, plants, trace: path, replay } = self.order;
         let engine = Engine {
             steps: self.steps,
             simulated: self.sim.elapsed().as_secs_f64(),
             wall: (wall_clock().saturating_sub(wall)).as_secs_f64(),
         };
-        let report = self.recorder.with(|recording| {
-            recording.closed = true;
-            if let (Err(source), Some(path)) = (recording.trace.flush(), path) {
-                return Err(RunError::Trace { path, source });
-            }
-            let court = &recording.court;
-            Ok(Report {
-                schema: SCHEMA,
-                options: self.options,
-                scenario: scenario.name,
-                source: scenario.source,
-                description: scenario.description,
-                seed,
-                plants,
-                verdict: Verdict::of(court.violations(), ended == Ended::Interrupted),
-                oracles: court.counts().iter().map(|(oracle, count)| (*oracle, *count)).collect(),
-                marks: recording.marks.counts().clone(),
-                required_marks: scenario.required_marks,
-                violations: court.violations().to_vec(),
-                figures: recording.figures.summary(),
-                distribution: recording.figures.distribution(),
-                timeline: recording.series.timeline(now()),
-                limits: scenario.limits,
-                trace: TraceSummary { facts: recording.trace.recorded(), hash: recording.trace.hash() },
-                replay,
-                engine,
-                load: None,
-            })
-        });
+        let interrupted = ended == Ended::Interrupted;
+        let report = self.recorder.with(|recording| recording.report(self.order, interrupted, engine));
         if ended == Ended::Panicked {
             // What a panic left half done must not run its destructors.
             std::mem::forget(self.sim);

@@ -5,8 +5,8 @@ use super::{
     Ended, Run,
 };
 use crate::{
-    report::{self, Engine, Latency, Report, SCHEMA, TraceSummary, Verdict},
-    world::{Order, RunError, determinism::wall_clock, recorder::now},
+    report::{Engine, Latency, Report},
+    world::determinism::wall_clock,
 };
 
 /// What the oracles of a simulation see and this run cannot.
@@ -50,37 +50,15 @@ impl Run<'_> {
 
     pub(super) fn report(self, ended: Ended) -> Result<Report, LoadError> {
         let load = self.figures();
-        let Order { scenario, seed, plants, trace: path, replay } = self.load.order.clone();
         let wall = wall_clock().saturating_sub(self.began).as_secs_f64();
-        let report = self.recorder.with(|recording| {
-            recording.closed = true;
-            if let (Err(source), Some(path)) = (recording.trace.flush(), path) {
-                return Err(RunError::Trace { path, source });
-            }
-            let court = &recording.court;
-            Ok(Report {
-                schema: SCHEMA,
-                options: report::options(&scenario, seed),
-                source: scenario.source,
-                scenario: format!("{}-load", scenario.name),
-                description: scenario.description,
-                seed,
-                plants,
-                verdict: Verdict::of(court.violations(), ended == Ended::Interrupted),
-                oracles: court.counts().iter().map(|(oracle, count)| (*oracle, *count)).collect(),
-                violations: court.violations().to_vec(),
-                figures: recording.figures.summary(),
-                distribution: recording.figures.distribution(),
-                timeline: recording.series.timeline(now()),
-                limits: scenario.limits,
-                marks: recording.marks.counts().clone(),
-                required_marks: Vec::new(),
-                trace: TraceSummary { facts: recording.trace.recorded(), hash: recording.trace.hash() },
-                replay,
-                engine: Engine { steps: 0, simulated: wall, wall },
-                load: Some(load),
-            })
-        });
-        Ok(report?)
+        let engine = Engine { steps: 0, simulated: wall, wall };
+        let (order, interrupted) = (self.load.order.clone(), ended == Ended::Interrupted);
+        let report = self.recorder.with(|recording| recording.report(order, interrupted, engine))?;
+        Ok(Report {
+            scenario: format!("{}-load", report.scenario),
+            required_marks: Vec::new(),
+            load: Some(load),
+            ..report
+        })
     }
 }
