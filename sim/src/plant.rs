@@ -33,6 +33,8 @@ pub enum Plant {
     BatchOff,
     /// The last part of a reply is not stored. Caught by `answered`.
     TailOff,
+    /// Nothing ends the turns of a worker that is gone. Caught by `answered`, if one leaves for good.
+    SweepOff,
     /// A claim reads all turns there are. Caught by `bounded-reads`.
     IndexOff,
     /// The worker runs one turn at a time, so everybody waits for everybody. Caught by `fairness`.

@@ -13,7 +13,16 @@ import {
   requireSession,
   requireWorker,
 } from "./lib/auth.js";
-import { countChunks, endTurn, expireTurn, refreshReady, runningTurn } from "./lib/queue.js";
+import {
+  countChunks,
+  endTurn,
+  expectWorker,
+  expireTurn,
+  refreshReady,
+  roomFor,
+  runningTurn,
+  takeTurns,
+} from "./lib/queue.js";
 import { turnError } from "./schema.js";
 
 /** The longest message (characters): four bytes each still fit a document. */
@@ -34,7 +43,7 @@ const MAX_EXPIRE = 500;
 export const startSession = mutation({
   args: { worker: v.id("workers"), title: v.optional(v.string()), model: v.optional(v.string()) },
   handler: async (ctx, { worker: id, title, model }) => {
-    const worker = await requireOwnWorker(ctx, id);
+    const worker = mayWork(await requireOwnWorker(ctx, id));
     return await ctx.db.insert("sessions", {
       worker: worker._id,
       ownerId: worker.ownerId,
@@ -45,7 +54,10 @@ export const startSession = mutation({
   },
 });
 
-/** Sends a message: a new turn, pending until the worker claims it. */
+/**
+ * Sends a message: a new turn, pending until the worker claims it. One that does not come for ten minutes, or whose
+ * access is taken away, does not keep it: the turn ends then.
+ */
 export const sendMessage = mutation({
   args: { session: v.id("sessions"), content: v.string(), model: v.optional(v.string()) },
   handler: async (ctx, { session: id, content, model }) => {
@@ -55,6 +67,7 @@ export const sendMessage = mutation({
     if (content.length > MAX_MESSAGE) {
       throw refuse("message_too_long", `The message has ${content.length} characters; ${MAX_MESSAGE} are allowed.`);
     }
+    const worker = mayWork(await ctx.db.get(session.worker));
     const turn = await ctx.db.insert("turns", {
       session: session._id,
       worker: session.worker,
@@ -63,6 +76,7 @@ export const sendMessage = mutation({
       state: "pending",
     });
     await refreshReady(ctx, session._id, session.worker);
+    await expectWorker(ctx, worker);
     return turn;
   },
 });
@@ -273,21 +287,18 @@ export const expireStale = mutation({
   args: { who: credentials, limit: v.number(), running: v.array(v.id("turns")) },
   handler: async (ctx, { who, limit, running }) => {
     const worker = await requireWorker(ctx, who);
-    const count = Math.min(Math.max(1, limit), MAX_EXPIRE);
-    const claimed = await ctx.db
-      .query("turns")
-      .withIndex("by_worker_and_state", (q) => q.eq("worker", worker._id).eq("state", "claimed"))
-      .take(count + running.length);
-    const abandoned = claimed.filter((turn) => !running.includes(turn._id));
-    const stale = await ctx.db
-      .query("turns")
-      .withIndex("by_worker_and_state", (q) =>
-        q.eq("worker", worker._id).eq("state", "pending").lt("_creationTime", worker.staleBefore),
-      )
-      .take(count);
-    const page = [...abandoned, ...stale].slice(0, count);
+    const room = roomFor(Math.min(Math.max(1, limit), MAX_EXPIRE));
+    const inState = (state: "claimed" | "pending", before: number) =>
+      ctx.db
+        .query("turns")
+        .withIndex("by_worker_and_state", (q) =>
+          q.eq("worker", worker._id).eq("state", state).lt("_creationTime", before),
+        );
+    const abandoned = await takeTurns(inState("claimed", Infinity), room, (turn) => !running.includes(turn._id));
+    const stale = await takeTurns(inState("pending", worker.staleBefore), room);
+    const page = [...abandoned.page, ...stale.page];
     for (const turn of page) await expireTurn(ctx, turn, worker);
-    return { expired: page.length, isDone: page.length < count };
+    return { expired: page.length, isDone: abandoned.isDone && stale.isDone };
   },
 });
 
@@ -298,6 +309,14 @@ function connectRequest(worker: Doc<"workers">): number | null {
 }
 
 // ── Shared ───────────────────────────────────────────────────────────────────
+
+/** The worker, unless nobody may wait for it. */
+function mayWork(worker: Doc<"workers"> | null): Doc<"workers"> {
+  if (worker === null || worker.approval === "revoked") {
+    throw refuse("revoked", "This worker's access was taken away. Start a session with another worker.");
+  }
+  return worker;
+}
 
 async function append(ctx: MutationCtx, turn: Id<"turns">, sequence: number, text: string): Promise<void> {
   if (text.length > MAX_CHUNK) {
@@ -323,10 +342,10 @@ async function cancelRunning(ctx: MutationCtx, session: Id<"sessions">): Promise
 }
 
 async function failPending(ctx: MutationCtx, session: Id<"sessions">): Promise<{ isDone: boolean }> {
-  const pending = await ctx.db
+  const pending = ctx.db
     .query("turns")
-    .withIndex("by_session_and_state", (q) => q.eq("session", session).eq("state", "pending"))
-    .take(END_PAGE);
-  for (const turn of pending) await endTurn(ctx, turn, { state: "failed", error: SESSION_ENDED });
-  return { isDone: pending.length < END_PAGE };
+    .withIndex("by_session_and_state", (q) => q.eq("session", session).eq("state", "pending"));
+  const { page, isDone } = await takeTurns(pending, roomFor(END_PAGE));
+  for (const turn of page) await endTurn(ctx, turn, { state: "failed", error: SESSION_ENDED });
+  return { isDone };
 }

@@ -49,7 +49,11 @@ export default defineSchema({
     .index("by_machine_and_worker", ["machineId", "workerId"])
     .index("by_owner", ["ownerId"]),
 
-  /** One row a worker, patched every few seconds; no subscription of a worker reads it. */
+  /**
+   * One row a worker, patched every few seconds; no subscription of a worker reads it. A worker that is online or has a
+   * turn that has not ended always has one: by `at`, the moment when somebody last heard of it, `cleanup.ts` finds what
+   * is to be ended in its place.
+   */
   workerHeartbeats: defineTable({
     worker: v.id("workers"),
     epoch: v.number(),

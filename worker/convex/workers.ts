@@ -2,7 +2,8 @@
  * Machines and workers: who they are, whether they may work, and whether they are there.
  */
 import { v } from "convex/values";
-import type { Doc, Id } from "./_generated/dataModel.js";
+import { internal } from "./_generated/api.js";
+import type { Doc } from "./_generated/dataModel.js";
 import { mutation, query, type MutationCtx } from "./_generated/server.js";
 import {
   credentials,
@@ -14,6 +15,7 @@ import {
   requirePerson,
   requireWorker,
 } from "./lib/auth.js";
+import { heartbeatOf } from "./lib/queue.js";
 
 /** A person adds a machine; its id goes into the tokens of the workers there. */
 export const createMachine = mutation({
@@ -100,12 +102,13 @@ export const approve = mutation({
   },
 });
 
-/** The machine's owner takes a worker's access away, at once and for good. */
+/** The machine's owner takes a worker's access away, at once and for good. Its turns fail, and it gets no more. */
 export const revoke = mutation({
   args: { worker: v.id("workers") },
   handler: async (ctx, args) => {
     const worker = await requireOwnWorker(ctx, args.worker);
     await ctx.db.patch(worker._id, { approval: "revoked", status: "offline" });
+    await ctx.scheduler.runAfter(0, internal.cleanup.failRevoked, { worker: worker._id });
   },
 });
 
@@ -143,28 +146,19 @@ export const heartbeat = mutation({
   },
 });
 
-/** The worker stops. */
+/** The worker stops. Its row stays until what it may have left open has ended. */
 export const setOffline = mutation({
   args: { who: credentials },
   handler: async (ctx, { who }) => {
     const worker = await requireWorker(ctx, who);
     if (worker.status !== "offline") await ctx.db.patch(worker._id, { status: "offline" });
-    const row = await heartbeatRow(ctx, worker._id);
-    if (row !== null) await ctx.db.delete(row._id);
   },
 });
 
 async function beat(ctx: MutationCtx, worker: Doc<"workers">): Promise<void> {
-  const row = await heartbeatRow(ctx, worker._id);
+  const row = await heartbeatOf(ctx, worker._id);
   const fields = { worker: worker._id, epoch: worker.epoch, at: Date.now() };
   if (row === null) await ctx.db.insert("workerHeartbeats", fields);
   else await ctx.db.patch(row._id, fields);
   if (worker.status !== "online") await ctx.db.patch(worker._id, { status: "online" });
-}
-
-function heartbeatRow(ctx: MutationCtx, worker: Id<"workers">) {
-  return ctx.db
-    .query("workerHeartbeats")
-    .withIndex("by_worker", (q) => q.eq("worker", worker))
-    .unique();
 }

@@ -173,6 +173,11 @@ impl Conductor {
                 actions.push(Action::Stop(worker));
                 State::Leaving(worker)
             }
+            // It stays busy: nothing else happens to a process that never comes back.
+            Kind::Leave => {
+                actions.extend([Action::Stop(worker), Action::End(number)]);
+                State::Over
+            }
             Kind::RollingRestart => self.roll(number, 0, actions),
             Kind::Zombie => {
                 actions.push(Action::Freeze(worker));
@@ -274,6 +279,13 @@ mod tests {
             (12, DOWN, &[Start(0), End(0)]),
         ];
         check(&[fault(Kind::Stop, 5)], &steps);
+    }
+
+    #[test]
+    fn a_worker_that_leaves_never_comes_back() {
+        let steps: [(u64, Condition, &[Action]); 3] =
+            [(5, UP, &[Begin(0), Stop(0), End(0)]), (6, UP, &[]), (60, DOWN, &[])];
+        check(&[fault(Kind::Leave, 5), fault(Kind::Kill, 6)], &steps);
     }
 
     #[test]

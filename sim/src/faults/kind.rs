@@ -14,6 +14,8 @@ pub enum Kind {
     Kill,
     /// The worker is asked to end, as by SIGTERM. It comes back `for` after it has ended.
     Stop,
+    /// The worker is asked to end, as by SIGTERM, and never comes back.
+    Leave,
     /// All workers are stopped and started, one after the other, each away for `for`.
     RollingRestart,
     /// The worker's process stands still for `for`, as by SIGSTOP, while a second one with the same identity starts.
@@ -87,9 +89,10 @@ const LASTS: Duration = Duration::from_secs(2);
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Kill,
         Self::Stop,
+        Self::Leave,
         Self::RollingRestart,
         Self::Zombie,
         Self::ClockJump,
@@ -125,7 +128,7 @@ impl Kind {
     /// Whether it ends, stops or freezes the worker's process.
     #[must_use]
     pub fn is_of_process(self) -> bool {
-        matches!(self, Self::Kill | Self::Stop | Self::RollingRestart | Self::Zombie)
+        matches!(self, Self::Kill | Self::Stop | Self::Leave | Self::RollingRestart | Self::Zombie)
     }
 
     /// Whether it may keep a worker from speaking with the backend in time.
@@ -158,7 +161,11 @@ impl Kind {
     pub fn is_momentary(self) -> bool {
         matches!(
             self,
-            Self::OpencodeCrash | Self::OpencodeStreamCut | Self::OpencodeSessionsVanish | Self::NetworkReset
+            Self::Leave
+                | Self::OpencodeCrash
+                | Self::OpencodeStreamCut
+                | Self::OpencodeSessionsVanish
+                | Self::NetworkReset
         )
     }
 

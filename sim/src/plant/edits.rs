@@ -18,7 +18,7 @@ pub(super) fn of(plant: Plant) -> Vec<Edit> {
     match plant {
         Plant::ExpiryOff => vec![
             chat("if (turn._creationTime < worker.staleBefore) {", "if (false) {"),
-            chat("[...abandoned, ...stale].slice(0, count)", "[...abandoned, ...stale].slice(0, 0)"),
+            chat("[...abandoned.page, ...stale.page]", "[...abandoned.page, ...stale.page].slice(0, 0)"),
         ],
         Plant::ClaimOff => {
             vec![chat("await ctx.db.patch(turn._id, { state: \"claimed\", epoch: worker.epoch });", "")]
@@ -45,6 +45,11 @@ pub(super) fn of(plant: Plant) -> Vec<Edit> {
         Plant::FenceOff => {
             vec![Edit { file: "lib/auth.ts", from: "if (worker.epoch !== who.epoch) {", to: "if (false) {" }]
         }
+        Plant::SweepOff => vec![Edit {
+            file: "cleanup.ts",
+            from: "const expire = (turn: Doc<\"turns\">) => expireTurn(ctx, turn, \"gone\");",
+            to: "const expire = async () => {};",
+        }],
         Plant::GoodbyeOff => vec![Edit {
             file: "workers.ts",
             from: "if (worker.status !== \"offline\") await ctx.db.patch(worker._id, { status: \"offline\" });",

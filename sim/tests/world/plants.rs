@@ -83,6 +83,22 @@ const PAIR: &str = "
     turns = 12
 ";
 
+/// A worker that leaves in the middle of its turns and never comes back.
+const GONE: &str = "
+    duration = '20s'
+    tick = '20ms'
+    latency = { min = '20ms', max = '20ms' }
+    [population]
+    sessions = 3
+    [workload]
+    turns = 12
+    [[faults]]
+    kind = 'leave'
+    at = '8s'
+    [liveness]
+    within = '20min'
+";
+
 /// Sessions that are made, renamed and deleted in OpenCode itself.
 const DIRECT: &str = include_str!("../../../scenarios/sync.toml");
 
@@ -111,6 +127,11 @@ fn said_by(oracle: &str, report: &Report) -> Vec<String> {
 #[test]
 fn a_reply_without_its_end_is_not_answered() {
     check(SMALL, &[Plant::TailOff], "answered", ", but OpenCode said ");
+}
+
+#[test]
+fn turns_that_nobody_ends_for_a_worker_that_is_gone_are_not_answered() {
+    check(GONE, &[Plant::SweepOff], "answered", "turns have not ended, among them ");
 }
 
 #[test]

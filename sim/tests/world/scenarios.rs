@@ -58,6 +58,7 @@ fn whatever_goes_wrong_the_worker_does_what_it_promises() {
     for name in [
         "kill-at-each-step.toml",
         "rolling-restart-10-workers.toml",
+        "workers-that-leave.toml",
         "zombie.toml",
         "partitions.toml",
         "half-dead.toml",
@@ -106,6 +107,18 @@ fn a_policy_answers_permission_questions_by_itself() {
 
 fn facts(trace: &Path) -> Vec<Value> {
     fs::read_to_string(trace).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn models_are_published_once_over_all_starts_while_they_stay_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("trace.jsonl");
+    run("smoke.toml", Some(trace.clone()));
+    let facts = facts(&trace);
+    let listed = facts.iter().filter(|fact| fact["event"] == "models-listed").count();
+    let published = facts.iter().filter(|fact| fact["function"] == "workerModels:updateModels").count();
+    assert!(listed > 1, "{listed}");
+    assert_eq!(published, 1);
 }
 
 #[test]

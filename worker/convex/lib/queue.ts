@@ -8,6 +8,11 @@ import { refuse } from "./auth.js";
 /** The most permission questions of one turn that are open at once. */
 export const MAX_QUESTIONS = 16;
 
+const REVOKED = {
+  code: "revoked",
+  message: "The access of this session's worker was taken away. Start a session with another worker to ask again.",
+};
+
 type Ending =
   | { state: "completed" }
   | { state: "failed" | "expired"; error: { code: string; message: string } };
@@ -45,6 +50,83 @@ export async function runningTurn(
   return turn.state === "claimed" && turn.epoch === worker.epoch ? turn : null;
 }
 
+/** How many turns one transaction may still end, and of how many characters together. */
+export interface Room {
+  turns: number;
+  characters: number;
+}
+
+/**
+ * Characters of the turns that one transaction ends: each is read, written, and read by its session's queue, at up to
+ * three bytes a character, of the 16 MiB that a transaction may read. A backlog of the longest messages must end, too.
+ */
+const MAX_CHARACTERS = 1_000_000;
+
+/** Room for a page of turns. */
+export function roomFor(turns: number): Room {
+  return { turns, characters: MAX_CHARACTERS };
+}
+
+/** The first of `turns` that are wanted, for which there is `room`. Not done if there may be more. */
+export async function takeTurns(
+  turns: AsyncIterable<Doc<"turns">>,
+  room: Room,
+  isWanted: (turn: Doc<"turns">) => boolean = () => true,
+): Promise<{ page: Doc<"turns">[]; isDone: boolean }> {
+  const page: Doc<"turns">[] = [];
+  const isFull = () => room.turns <= 0 || room.characters <= 0;
+  if (isFull()) return { page, isDone: false };
+  for await (const turn of turns) {
+    if (!isWanted(turn)) continue;
+    page.push(turn);
+    room.turns -= 1;
+    room.characters -= turn.content.length;
+    if (isFull()) return { page, isDone: false };
+  }
+  return { page, isDone: true };
+}
+
+/**
+ * Ends a worker's turns that were sent `before` that moment, as far as there is `room`: those in progress, then those
+ * that wait.
+ */
+export async function endOpenTurns(
+  ctx: MutationCtx,
+  worker: Id<"workers">,
+  room: Room,
+  before: number,
+  end: (turn: Doc<"turns">) => Promise<void>,
+): Promise<{ isDone: boolean }> {
+  for (const state of ["claimed", "pending"] as const) {
+    const sent = ctx.db
+      .query("turns")
+      .withIndex("by_worker_and_state", (q) =>
+        q.eq("worker", worker).eq("state", state).lt("_creationTime", before),
+      );
+    const { page, isDone } = await takeTurns(sent, room);
+    for (const turn of page) await end(turn);
+    if (!isDone) return { isDone };
+  }
+  return { isDone: true };
+}
+
+/** When the oldest of a worker's turns that have not ended was sent; null if all have. */
+export async function oldestOpenTurn(ctx: MutationCtx, worker: Id<"workers">): Promise<number | null> {
+  const first = (state: "claimed" | "pending") =>
+    ctx.db
+      .query("turns")
+      .withIndex("by_worker_and_state", (q) => q.eq("worker", worker).eq("state", state))
+      .first();
+  const [claimed, pending] = [await first("claimed"), await first("pending")];
+  if (claimed === null || pending === null) return (claimed ?? pending)?._creationTime ?? null;
+  return Math.min(claimed._creationTime, pending._creationTime);
+}
+
+/** Fails a turn of a worker that may not work any more. */
+export async function failRevokedTurn(ctx: MutationCtx, turn: Doc<"turns">): Promise<void> {
+  await endTurn(ctx, turn, { state: "failed", error: REVOKED });
+}
+
 /** A turn that a restart cut off or made stale, or whose worker has been `gone` for long. */
 export async function expireTurn(
   ctx: MutationCtx,
@@ -66,6 +148,23 @@ function whyExpired(turn: Doc<"turns">, worker: Doc<"workers"> | "gone"): string
   return turn.epoch === worker.epoch
     ? "The worker could not store its answer to this message."
     : "The worker was started anew while it was answering this message.";
+}
+
+/** The row that says when a worker was last heard of. */
+export function heartbeatOf(ctx: MutationCtx, worker: Id<"workers">): Promise<Doc<"workerHeartbeats"> | null> {
+  return ctx.db
+    .query("workerHeartbeats")
+    .withIndex("by_worker", (q) => q.eq("worker", worker))
+    .unique();
+}
+
+/**
+ * Sees that a turn which waits for a worker that is not there ends all the same, some time. The row of one that is
+ * there is not looked at: it changes all the time.
+ */
+export async function expectWorker(ctx: MutationCtx, worker: Doc<"workers">): Promise<void> {
+  if (worker.status === "online" || (await heartbeatOf(ctx, worker._id)) !== null) return;
+  await ctx.db.insert("workerHeartbeats", { worker: worker._id, epoch: worker.epoch, at: Date.now() });
 }
 
 /** Puts the session's row into the queue, moves it or takes it out, whichever its turns call for. */

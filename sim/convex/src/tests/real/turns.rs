@@ -17,7 +17,7 @@ fn a_turn_goes_from_pending_to_completed() {
         mutation workers:register Ok 1/1 x1
         mutation workers:approve Ok 2/1 x1
         mutation chat:startSession Ok 1/1 x1
-        mutation chat:sendMessage Ok 2/2 x1
+        mutation chat:sendMessage Ok 3/3 x1
         mutation chat:claim Ok 6/2 x1
         mutation chat:writeChunk Ok 2/1 x1
         mutation chat:completeMessage Ok 5/2 x1
@@ -97,5 +97,56 @@ fn the_largest_page_of_stale_turns_stays_within_the_limits_of_a_transaction() {
         ]);
         let page = world.call("chat:expireStale", all, None).await.unwrap();
         assert_eq!(field(&page, "isDone"), false.into());
+    });
+}
+
+/// Messages as long as they may be, of which thirty are more than one transaction may read.
+async fn send_longest(world: &World) {
+    for _ in 0..30 {
+        let args = object([("session", world.session.clone()), ("content", "漢".repeat(200_000).into())]);
+        world.person("chat:sendMessage", args).await;
+    }
+}
+
+fn count_in(world: &World, state: &str) -> usize {
+    world.convex.table("turns").iter().filter(|turn| field(turn, "state") == state.into()).count()
+}
+
+#[test]
+fn a_backlog_of_the_longest_messages_expires_in_pages_that_fit_into_a_transaction() {
+    check(async |world| {
+        send_longest(&world).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.register().await;
+        for _ in 0..30 {
+            let who = who(&world.machine, Some(2.0));
+            let args = [("who", who), ("limit", 500.0.into()), ("running", Value::Array(vec![]))];
+            let page = world.call("chat:expireStale", object(args), None).await.unwrap();
+            if field(&page, "isDone") == true.into() {
+                break;
+            }
+        }
+        assert_eq!(count_in(&world, "expired"), 30);
+    });
+}
+
+#[test]
+fn a_session_with_a_backlog_of_the_longest_messages_can_be_ended() {
+    check(async |world| {
+        send_longest(&world).await;
+        for _ in 0..30 {
+            world.person("chat:endSession", object([("session", world.session.clone())])).await;
+        }
+        assert_eq!(count_in(&world, "failed"), 30);
+    });
+}
+
+#[test]
+fn a_backlog_of_the_longest_messages_for_a_worker_that_never_comes_expires() {
+    check(async |world| {
+        run_scheduler(&world.convex);
+        send_longest(&world).await;
+        tokio::time::sleep(Duration::from_secs(16 * 60)).await;
+        assert_eq!(count_in(&world, "expired"), 30);
     });
 }

@@ -106,3 +106,87 @@ fn the_turns_of_many_workers_that_went_at_once_are_all_expired() {
         assert!(convex.table("workerHeartbeats").is_empty());
     });
 }
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn states(world: &World) -> Vec<Value> {
+    world.convex.table("turns").iter().map(|turn| field(turn, "state")).collect()
+}
+
+#[test]
+fn a_message_to_a_worker_that_never_came_expires_and_each_has_its_ten_minutes() {
+    check(async |world| {
+        run_scheduler(&world.convex);
+        world.send().await;
+        tokio::time::sleep(MINUTE * 9).await;
+        world.send().await;
+        assert_eq!(states(&world), ["pending".into(), "pending".into()]);
+        tokio::time::sleep(MINUTE * 7).await;
+        assert_eq!(states(&world), ["expired".into(), "pending".into()]);
+        let message = field(&field(&world.convex.table("turns")[0], "error"), "message");
+        let Value::String(message) = message else { panic!("{message:?}") };
+        assert!(message.starts_with("No worker was there to answer this message."), "{message}");
+        tokio::time::sleep(MINUTE * 9).await;
+        assert_eq!(states(&world), ["expired".into(), "expired".into()]);
+        assert!(world.convex.table("workerHeartbeats").is_empty());
+        // And so it goes on, for as long as nobody comes.
+        world.send().await;
+        tokio::time::sleep(MINUTE * 16).await;
+        assert_eq!(states(&world)[2], "expired".into());
+    });
+}
+
+#[test]
+fn what_a_worker_left_when_it_stopped_is_expired_and_so_is_what_came_later() {
+    check(async |world| {
+        run_scheduler(&world.convex);
+        world.worker("workers:markConnected", []).await.unwrap();
+        world.turn().await;
+        world.worker("workers:setOffline", []).await.unwrap();
+        world.send().await;
+        tokio::time::sleep(MINUTE * 16).await;
+        assert_eq!(states(&world), ["expired".into(), "expired".into()]);
+        assert!(world.convex.table("readySessions").is_empty());
+    });
+}
+
+#[test]
+fn a_worker_that_lives_keeps_its_turns_for_as_long_as_they_take() {
+    check(async |world| {
+        run_scheduler(&world.convex);
+        world.worker("workers:markConnected", []).await.unwrap();
+        world.turn().await;
+        world.send().await;
+        for _ in 0..12 * 30 {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            world.worker("workers:heartbeat", []).await.unwrap();
+        }
+        assert_eq!(states(&world), ["claimed".into(), "pending".into()]);
+        assert!(
+            world.log.borrow().iter().all(|call| call.ends_with(" x1")),
+            "a call met another one's writes"
+        );
+    });
+}
+
+#[test]
+fn a_revoked_workers_turns_fail_and_it_gets_no_more() {
+    check(async |world| {
+        run_scheduler(&world.convex);
+        world.turn().await;
+        for _ in 0..120 {
+            world.send().await;
+        }
+        let worker = field(&world.convex.table("workers")[0], "_id");
+        world.person("workers:revoke", object([("worker", worker.clone())])).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let turns = world.convex.table("turns");
+        let is_told = |turn: &&Value| field(&field(turn, "error"), "code") == "revoked".into();
+        assert_eq!(turns.iter().filter(is_told).count(), 121);
+        let ada = || Some(world.ada.clone());
+        let message = object([("session", world.session.clone()), ("content", "hello".into())]);
+        assert_eq!(code(world.call("chat:sendMessage", message, ada()).await), "revoked".into());
+        let session = world.call("chat:startSession", object([("worker", worker)]), ada()).await;
+        assert_eq!(code(session), "revoked".into());
+    });
+}
