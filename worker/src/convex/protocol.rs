@@ -101,8 +101,10 @@ impl Protocol {
         self.client.mutation(udf_path(path), args)
     }
 
-    /// Adds a subscription; its owner ends it by dropping all receivers of `latest`.
+    /// Adds a subscription; its owner ends it by dropping all receivers of `latest`. An abandoned one of the same query
+    /// ends first: the new one asks the server, instead of being shown what the old one has seen last.
     pub(super) fn subscribe(&mut self, path: &'static str, args: Args, latest: watch::Sender<Latest>) {
+        self.drop_abandoned();
         let id = self.client.subscribe(udf_path(path), args);
         self.subscriptions.insert(id, Watcher { path, latest });
     }

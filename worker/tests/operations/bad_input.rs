@@ -55,6 +55,8 @@ async fn frames_that_are_oversized_or_malformed_end_the_connection_and_nothing_e
         (text_frame(r#"{"type":"Transition","modifications":7}"#), "MalformedFrame"),
         (frame(0x81, 2, &[0xc3, 0x28]), "WebsocketProtocolError: UTF-8"),
         (frame(0x82, 1, b"x"), "UnexpectedBinaryFrame"),
+        // The server found a message of the worker's too large: the connection is lost, and the worker is not.
+        ([&[0x88, 9], &1009_u16.to_be_bytes()[..], b"too big"].concat(), "closed with code 1009: too big"),
     ];
     for (bytes, expected) in cases {
         socket.get_mut().write_all(&bytes).await.unwrap();

@@ -258,3 +258,163 @@ fn a_failure_that_shows_the_arguments_does_not_show_the_secret() {
     let error = outcome("workers:register", FunctionResult::ErrorMessage(message)).unwrap_err().to_string();
     assert!(error.contains("secret: \"[redacted]\"") && !error.contains(&secret), "{error}");
 }
+
+/// What the server knows of the queries of one connection; it refuses what the real one refuses.
+#[derive(Default)]
+struct Server {
+    version: u32,
+    /// What the last transition told.
+    told: (u32, u64),
+    /// The argument of each query.
+    queries: BTreeMap<u64, f64>,
+    removed: Vec<u64>,
+}
+
+impl Server {
+    fn take(&mut self, frames: impl IntoIterator<Item = impl AsRef<str>>) {
+        for frame in frames.into_iter().map(parse).filter(|frame| frame["type"] == "ModifyQuerySet") {
+            assert_eq!(frame["baseVersion"], self.version, "{frame}");
+            self.version = u32::try_from(frame["newVersion"].as_u64().unwrap()).unwrap();
+            for change in frame["modifications"].as_array().unwrap() {
+                let id = change["queryId"].as_u64().unwrap();
+                if change["type"] == "Add" {
+                    let argument = change["args"][0]["n"].as_f64().unwrap();
+                    assert_eq!(self.queries.insert(id, argument), None, "{frame}");
+                } else {
+                    self.queries.remove(&id).unwrap();
+                    self.removed.push(id);
+                }
+            }
+        }
+    }
+
+    /// Tells everything there is to tell; each result is the query's argument.
+    fn transition(&mut self) -> String {
+        let now = (self.version, self.told.1 + 1);
+        let updated = self.queries.iter().map(|(id, argument)| {
+            json!({ "type": "QueryUpdated", "queryId": id, "value": argument, "logLines": [], "journal": null })
+        });
+        let removed = self.removed.drain(..).map(|id| json!({ "type": "QueryRemoved", "queryId": id }));
+        let modifications = updated.chain(removed).collect();
+        let before = std::mem::replace(&mut self.told, now);
+        transition((before.0, now.0), (&moment(before.1), &moment(now.1)), modifications)
+    }
+}
+
+fn moment(number: u64) -> String {
+    base64::Engine::encode(&base64::engine::general_purpose::STANDARD, number.to_le_bytes())
+}
+
+fn subscribe(protocol: &mut Protocol, argument: u8) -> watch::Receiver<Latest> {
+    let (sender, latest) = watch::channel(None);
+    protocol.subscribe("chat:subscribeToWorkerMessages", args([("n", f64::from(argument).into())]), sender);
+    latest
+}
+
+fn outgoing(protocol: &mut Protocol) -> Vec<String> {
+    protocol.outgoing(secs(0))
+}
+
+#[test]
+fn a_query_that_is_subscribed_to_anew_is_asked_of_the_server() {
+    let mut protocol = protocol();
+    connect(&mut protocol);
+    let old = subscribe(&mut protocol, 1);
+    outgoing(&mut protocol);
+    drop(old);
+    let _new = subscribe(&mut protocol, 1);
+    let frames: Vec<Json> = outgoing(&mut protocol).iter().map(parse).collect();
+    let changes: Vec<_> = frames.iter().map(|frame| frame["modifications"][0]["type"].clone()).collect();
+    assert_eq!(changes, ["Remove", "Add"]);
+}
+
+#[test]
+fn ten_thousand_subscriptions_leave_nothing_behind() {
+    let (mut protocol, mut server) = (protocol(), Server::default());
+    connect(&mut protocol);
+    for round in 0..10_000_u32 {
+        let argument = u8::try_from(round % 7).unwrap();
+        let mut latest = subscribe(&mut protocol, argument);
+        server.take(outgoing(&mut protocol));
+        receive(&mut protocol, &server.transition()).unwrap();
+        assert_eq!(latest.borrow_and_update().clone(), Some(Ok(f64::from(argument).into())));
+        drop(latest);
+        protocol.drop_abandoned();
+        server.take(outgoing(&mut protocol));
+    }
+    receive(&mut protocol, &server.transition()).unwrap();
+    assert!(protocol.subscriptions.is_empty() && server.queries.is_empty());
+    // The crate keeps results; the next transition shows all that it has.
+    let message = ServerMessage::try_from(parse(server.transition())).unwrap();
+    let results = protocol.client.receive_message(message).unwrap().unwrap();
+    assert_eq!((results.len(), results.iter().count()), (0, 0));
+    protocol.disconnected("WebsocketConnectionError".into());
+    let frames = connect(&mut protocol);
+    assert_eq!((frames.len(), &frames[1]["modifications"]), (2, &json!([])), "nothing is asked for again");
+}
+
+/// What happens to the subscriptions of a client.
+#[derive(Debug, Clone)]
+enum Happens {
+    Subscribe(u8),
+    Drop(prop::sample::Index),
+    /// Somebody else has something to say, and abandoned subscriptions are noticed.
+    Wake,
+    Transition,
+    Lost,
+    Connected,
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    prop_oneof![
+        3 => (0..3_u8).prop_map(Happens::Subscribe),
+        3 => any::<prop::sample::Index>().prop_map(Happens::Drop),
+        1 => Just(Happens::Wake),
+        2 => Just(Happens::Transition),
+        1 => Just(Happens::Lost),
+        2 => Just(Happens::Connected),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_to_subscriptions_the_server_understands_them_and_each_sees_its_result(
+        steps in prop::collection::vec(happens(), 0..80),
+    ) {
+        let mut protocol = protocol();
+        let (mut server, mut latest) = (None, Vec::new());
+        for step in steps.into_iter().chain([Happens::Connected, Happens::Wake, Happens::Transition]) {
+            match step {
+                Happens::Subscribe(argument) => latest.push((argument, subscribe(&mut protocol, argument))),
+                Happens::Drop(which) if !latest.is_empty() => {
+                    latest.swap_remove(which.index(latest.len()));
+                }
+                Happens::Wake => protocol.drop_abandoned(),
+                Happens::Lost if server.take().is_some() => protocol.disconnected("Lost".into()),
+                Happens::Connected if server.is_none() => {
+                    let mut fresh = Server::default();
+                    fresh.take(connect(&mut protocol).iter().map(Json::to_string));
+                    server = Some(fresh);
+                }
+                Happens::Transition => {
+                    if let Some(server) = &mut server {
+                        prop_assert_eq!(receive(&mut protocol, &server.transition()), Ok(true));
+                    }
+                }
+                _ => {}
+            }
+            if let Some(server) = &mut server {
+                server.take(outgoing(&mut protocol));
+            }
+        }
+        let mut wanted: Vec<f64> = latest.iter().map(|(argument, _)| f64::from(*argument)).collect();
+        wanted.sort_by(f64::total_cmp);
+        wanted.dedup();
+        let mut asked: Vec<f64> = server.unwrap().queries.into_values().collect();
+        asked.sort_by(f64::total_cmp);
+        prop_assert_eq!(asked, wanted);
+        for (argument, latest) in latest {
+            prop_assert_eq!(latest.borrow().clone(), Some(Ok(f64::from(argument).into())));
+        }
+    }
+}
