@@ -146,6 +146,41 @@ fn sighup_adds_and_removes_workers_and_a_broken_file_changes_nothing() {
     assert!(ended("a") && ended("c"), "{rest:#?}");
 }
 
+/// A process as a killed worker's tool: in a session of its own, with nothing but the mark to tell whose it was.
+fn orphan() -> Child {
+    let mut worker = Command::new("true").spawn().unwrap();
+    let pid = worker.id();
+    worker.wait().unwrap();
+    let namespace = fs::read_link("/proc/self/ns/pid").unwrap();
+    let namespace: String = namespace.to_str().unwrap().chars().filter(char::is_ascii_digit).collect();
+    let mark = format!("{pid}.1.{namespace}-00000000000000aa");
+    Command::new("setsid").args(["sleep", "300"]).env("OPENCODE_WORKER_MARK", mark).spawn().unwrap()
+}
+
+#[test]
+fn what_a_killed_fleet_has_left_ends_when_the_next_one_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    write_file(&file(&dir), free_port(), &["a"]);
+    let mut orphan = orphan();
+    let process = Process::start(&file(&dir));
+    process.wait_for(&format!(r#""pid":{}"#, orphan.id()));
+    let status = orphan.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{status}");
+}
+
+#[test]
+fn an_admin_address_that_changes_is_said_to_wait_for_the_next_start() {
+    let (dir, admin) = (tempfile::tempdir().unwrap(), free_port());
+    write_file(&file(&dir), admin, &["a"]);
+    let process = Process::start(&file(&dir));
+    process.wait_for("the workers that are to run");
+    let text = fs::read_to_string(file(&dir)).unwrap();
+    fs::write(file(&dir), text.replace(&format!(":{admin}'"), &format!(":{}'", free_port()))).unwrap();
+    process.signal("HUP");
+    process.wait_for("`admin` has changed; that takes effect when the process is started anew");
+    wait_until(admin, "/healthz", |answer| answer.starts_with("HTTP/1.1 "));
+}
+
 #[test]
 fn a_file_that_is_not_valid_starts_nothing() {
     let dir = tempfile::tempdir().unwrap();

@@ -14,12 +14,15 @@ use worker::{
     Stop,
     admin::{Admin, View, Workers},
     config::{
-        Config,
+        AdminAddress, Config,
         file::ConfigError,
         fleet::Fleet,
         show::{Origins, show},
     },
-    env::{Env, system::SystemEnv},
+    env::{
+        Env,
+        system::{SystemEnv, end_orphans},
+    },
     lifecycle::state::Exit,
     orchestrator::{self, Roster, state::Ended, state::Wanted},
     telemetry::Status,
@@ -41,6 +44,7 @@ pub(crate) async fn run(options: Options, file: PathBuf) -> ExitCode {
         },
         None => None,
     };
+    end_orphans();
     let (stop, roster) = (Stop::default(), Roster::default());
     let view = View { workers: Workers::Many(roster.clone()), build: BUILD, started: SystemEnv.now() };
     let (reload, reloads) = mpsc::channel(1);
@@ -52,7 +56,7 @@ pub(crate) async fn run(options: Options, file: PathBuf) -> ExitCode {
     let given_up = tokio::select! {
         given_up = running => given_up,
         () = watch_signals(stop) => unreachable!("signals are watched for ever"),
-        () = read_again(&options, &file, reload) => unreachable!("the file is read again for ever"),
+        () = read_again(&options, &file, fleet.admin, reload) => unreachable!("the file is read again for ever"),
         () = notify::keep_informed_of_many(roster) => unreachable!("systemd is told for ever"),
         never = serve_admin(admin, view) => match never {},
     };
@@ -66,8 +70,13 @@ fn read(options: &Options, file: &Path) -> Result<(Fleet, Wanted), ConfigError> 
     Ok((fleet, wanted))
 }
 
-/// Reads the file again at each SIGHUP. One that is not valid changes nothing.
-async fn read_again(options: &Options, file: &Path, reload: mpsc::Sender<Wanted>) {
+/// Reads the file again at each SIGHUP. One that is not valid changes nothing. The listener at `admin` stays what it is.
+async fn read_again(
+    options: &Options,
+    file: &Path,
+    admin: Option<AdminAddress>,
+    reload: mpsc::Sender<Wanted>,
+) {
     let mut hangups = match signal(SignalKind::hangup()) {
         Ok(hangups) => hangups,
         Err(error) => {
@@ -80,8 +89,11 @@ async fn read_again(options: &Options, file: &Path, reload: mpsc::Sender<Wanted>
             return std::future::pending().await;
         }
         match read(options, file) {
-            Ok((_, wanted)) => {
+            Ok((fleet, wanted)) => {
                 tracing::info!(workers = wanted.len(), "the workers file was read again");
+                if fleet.admin != admin {
+                    tracing::warn!("`admin` has changed; that takes effect when the process is started anew");
+                }
                 let _ = reload.send(wanted).await;
             }
             Err(error) => {

@@ -145,11 +145,17 @@ impl Workers {
             }
         }
         let wanted = &self.wanted;
-        self.members.retain(|name, member| match member.condition {
-            Condition::Running | Condition::Stopping => true,
-            Condition::Resting => wanted.get(name) == Some(&member.config),
-            // Somebody has read the file again: it gets another chance.
-            Condition::GivenUp(_) => false,
+        self.members.retain(|name, member| {
+            let stays = match member.condition {
+                Condition::Running | Condition::Stopping => true,
+                Condition::Resting => wanted.get(name) == Some(&member.config),
+                // Somebody has read the file again: it gets another chance.
+                Condition::GivenUp(_) => false,
+            };
+            if !stays && !wanted.contains_key(name) {
+                actions.push(Action::Forget { name: name.clone() });
+            }
+            stays
         });
         self.start_missing(actions);
     }
@@ -292,11 +298,21 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_down_and_not_wanted_any_more_is_forgotten() {
+        let mut workers = Workers::default();
+        workers.apply(wanted([("a", 1, 1), ("b", 2, 1), ("c", 3, 1)]));
+        workers.apply(ended("a", Ended::Exit(Exit::Superseded)));
+        workers.apply(crashed("b"));
+        assert_eq!(short(&workers.apply(wanted([("c", 3, 1)]))), ["forget a", "forget b"]);
+        assert_eq!(short(&workers.apply(Event::Rested { name: "b".into() })), [""; 0]);
+    }
+
+    #[test]
     fn a_stop_ends_all_and_a_worker_that_rests_is_not_waited_for() {
         let mut workers = Workers::default();
         workers.apply(wanted([("a", 1, 1), ("b", 2, 1)]));
         workers.apply(crashed("a"));
-        assert_eq!(short(&workers.apply(Event::Stop)), ["stop b"]);
+        assert_eq!(short(&workers.apply(Event::Stop)), ["stop b", "forget a"]);
         assert_eq!(short(&workers.apply(Event::Rested { name: "a".into() })), [""; 0]);
         assert_eq!(short(&workers.apply(wanted([("c", 3, 1)]))), [""; 0]);
         assert_eq!(short(&workers.apply(stopped("b"))), ["forget b"]);

@@ -106,6 +106,19 @@ async fn a_reload_adds_and_removes_workers_without_touching_the_others() {
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn one_that_is_taken_out_of_the_file_while_it_rests_is_shown_no_more() {
+    run_fakes(&["bad", "good"], async |_, reload, roster| {
+        // It has crashed after a second and rests for another.
+        sleep(Duration::from_millis(1_500)).await;
+        assert_eq!(roster.all()["bad"].phase(), Phase::Stopped);
+        reload.send(wanted(&["good"])).await.unwrap();
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(roster.all().into_keys().collect::<Vec<_>>(), ["good"]);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_worker_on_a_thread_of_its_own_ends_when_it_is_asked_to() {
     let stop = Stop::default();
