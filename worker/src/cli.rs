@@ -8,7 +8,10 @@ pub(crate) mod notify;
 
 use std::path::{Path, PathBuf};
 
-use clap::{ArgMatches, CommandFactory, Parser, Subcommand, ValueEnum, parser::ValueSource};
+use clap::{
+    ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind,
+    parser::ValueSource,
+};
 use worker::config::{
     file::{ConfigError, Merged, Overrides},
     fleet::Fleet,
@@ -78,16 +81,17 @@ pub(crate) struct Options {
     #[arg(long, env = "WORKER_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Many workers from one file, instead of one: TOML with `[[workers]]`, or the predecessor's workers.json. SIGHUP
-    /// reads it again while they run.
-    #[arg(long, env = "WORKER_WORKERS", value_name = "FILE", conflicts_with_all = ["config", "token_file"])]
+    /// reads it again while they run. The file alone says where each works and what its token is.
+    #[arg(long, env = "WORKER_WORKERS", value_name = "FILE")]
     pub(crate) workers: Option<PathBuf>,
     /// URL of the Convex deployment.
     #[arg(long, env = "CONVEX_URL", value_name = "URL")]
     convex_url: Option<String>,
-    /// File that holds the token; or set WORKER_TOKEN. The token itself is never an argument.
+    /// File that holds the token; or set WORKER_TOKEN, which wins over WORKER_TOKEN_FILE. The token itself is never an
+    /// argument.
     #[arg(long, env = "WORKER_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Directory that OpenCode works in; with `--workers`, the file alone says it.
+    /// Directory that OpenCode works in.
     #[arg(long, env = "WORKER_DIRECTORY", value_name = "DIR")]
     directory: Option<PathBuf>,
     /// OpenCode executable.
@@ -99,6 +103,9 @@ pub(crate) struct Options {
     /// How logs look; `auto` is text on a terminal and JSON elsewhere.
     #[arg(long, env = "WORKER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
     pub(crate) log_format: LogFormat,
+    /// Which flag or variable each value comes from, if from one.
+    #[arg(skip)]
+    pub(crate) origins: Origins,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -118,7 +125,60 @@ const KEYS: [(&str, &str); 5] = [
 ];
 const TOKEN_VARIABLE: &str = "WORKER_TOKEN";
 
+impl Cli {
+    /// Reads arguments and environment; ends the process where they make no sense.
+    pub(crate) fn read() -> Self {
+        let matches = Self::command().get_matches();
+        let read = Self::from_arg_matches(&matches).and_then(|mut cli| {
+            if let Some(options) = cli.command.options() {
+                options.settle(&matches)?;
+            }
+            Ok(cli)
+        });
+        read.unwrap_or_else(|error| error.exit())
+    }
+}
+
+impl Command {
+    fn options(&mut self) -> Option<&mut Options> {
+        match self {
+            Self::Run(options)
+            | Self::Check { options, .. }
+            | Self::Doctor(options)
+            | Self::Models(options) => Some(options),
+            Self::Init(_) | Self::Completions { .. } => None,
+        }
+    }
+}
+
 impl Options {
+    /// Decides between what cannot be said together: a flag wins over the environment, and two of a kind are a mistake.
+    fn settle(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        let Some((_, matches)) = matches.subcommand() else { return Ok(()) };
+        let is_flag = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        self.origins = origins(matches);
+        if self.workers.is_none() {
+            return Ok(());
+        }
+        for id in ["config", "token_file", "directory"] {
+            let is_given = if id == "config" { self.config.is_some() } else { is_flag(id) };
+            if is_given && is_flag(id) == is_flag("workers") {
+                let option = id.replace('_', "-");
+                let message =
+                    format!("`--workers` cannot be used with `--{option}`; say that in the workers file");
+                return Err(Cli::command().error(ErrorKind::ArgumentConflict, message));
+            }
+        }
+        // What is left of the two is the flag's; variables for a single worker mean nothing to many.
+        let is_single = ["config", "token_file", "directory"].into_iter().any(is_flag);
+        if is_single {
+            self.workers = None;
+        } else {
+            self.config = None;
+        }
+        Ok(())
+    }
+
     /// What they and the file come to.
     pub(crate) fn merge(self) -> Result<Merged, ConfigError> {
         Merged::read(self.config.as_deref(), self.overrides())
@@ -130,9 +190,11 @@ impl Options {
     }
 
     fn overrides(&self) -> Overrides {
+        // A flag wins over a variable that means the same.
+        let is_token_used = self.origins.contains_key("token");
         Overrides {
             convex_url: self.convex_url.clone(),
-            token: std::env::var(TOKEN_VARIABLE).ok().map(Into::into),
+            token: std::env::var(TOKEN_VARIABLE).ok().filter(|_| is_token_used).map(Into::into),
             token_file: self.token_file.clone(),
             directory: self.directory.clone(),
             opencode: self.opencode.clone(),
@@ -142,11 +204,10 @@ impl Options {
 }
 
 /// Which flag or variable each value comes from, if from one.
-pub(crate) fn origins(matches: &ArgMatches) -> Origins {
+fn origins(matches: &ArgMatches) -> Origins {
     let mut origins = Origins::new();
-    let Some((name, matches)) = matches.subcommand() else { return origins };
-    let cli = Cli::command();
-    let options = cli.find_subcommand(name).into_iter().flat_map(clap::Command::get_arguments);
+    let command = Cli::command();
+    let options = command.find_subcommand("run").into_iter().flat_map(clap::Command::get_arguments);
     for option in options {
         let Some((id, key)) = KEYS.into_iter().find(|(id, _)| option.get_id() == *id) else { continue };
         let origin = match matches.value_source(id) {
@@ -158,7 +219,8 @@ pub(crate) fn origins(matches: &ArgMatches) -> Origins {
         };
         origins.extend(origin.map(|origin| (key, origin)));
     }
-    if std::env::var_os(TOKEN_VARIABLE).is_some() {
+    let is_flag = matches.value_source("token_file") == Some(ValueSource::CommandLine);
+    if std::env::var_os(TOKEN_VARIABLE).is_some() && !is_flag {
         origins.insert("token", TOKEN_VARIABLE.to_owned());
     }
     origins

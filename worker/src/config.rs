@@ -3,6 +3,7 @@
 mod admin;
 pub mod file;
 pub mod fleet;
+mod places;
 pub mod show;
 mod token;
 mod url;
@@ -14,6 +15,11 @@ use serde::{Deserialize, Serialize};
 pub use admin::{AdminAddress, AdminAddressError};
 pub use token::{MIN_SECRET_LENGTH, Token, TokenError, redact};
 pub use url::{ConvexUrl, UrlError};
+
+/// The line of a text in which this place is, from 1.
+fn line_of(text: &str, place: usize) -> usize {
+    text[..place].matches('\n').count() + 1
+}
 
 /// One worker's settings, validated.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,6 +133,8 @@ pub struct SyncSettings {
     /// All sessions are compared after each gap in the events, and while OpenCode runs again after this time.
     #[serde(with = "humantime_serde")]
     pub rescan: Duration,
+    /// Whether chats lose their sessions when nearly all of a page are missing in OpenCode.
+    pub accept_mass_deletions: bool,
 }
 
 impl Default for SyncSettings {
@@ -138,6 +146,7 @@ impl Default for SyncSettings {
             page: 50,
             scrub_interval: Duration::from_secs(10),
             rescan: Duration::from_secs(60 * 60),
+            accept_mass_deletions: false,
         }
     }
 }

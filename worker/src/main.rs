@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::CommandFactory;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{
     EnvFilter, Layer, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
@@ -37,11 +37,7 @@ use self::cli::{Cli, Command, LogFormat, code, init::InitError};
 const BUILD: Build = Build { version: env!("CARGO_PKG_VERSION"), commit: env!("WORKER_COMMIT") };
 
 fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
-    let command = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli.command,
-        Err(error) => error.exit(),
-    };
+    let command = Cli::read().command;
     let format = match &command {
         Command::Run(options) => options.log_format,
         _ => LogFormat::Auto,
@@ -56,10 +52,11 @@ fn main() -> ExitCode {
         }
         Command::Check { options, print } => {
             if let Some(file) = options.workers.clone() {
-                let checked = cli::fleet::check(&options, &file, print, &cli::origins(&matches));
+                let checked = cli::fleet::check(&options, &file, print, &options.origins);
                 return checked.map_or_else(invalid, |text| finish(text.trim_end()));
             }
-            let checked = options.merge().and_then(|merged| show(&merged, &cli::origins(&matches)));
+            let origins = options.origins.clone();
+            let checked = options.merge().and_then(|merged| show(&merged, &origins));
             let done = |text: String| if print { text } else { "the config is valid".to_owned() };
             checked.map_or_else(invalid, |text| finish(done(text).trim_end()))
         }

@@ -67,10 +67,14 @@ pub(crate) fn init(options: &Options) -> Result<String, InitError> {
         told.push_str(&format!("wrote the token of {} to {}\n", token.worker_id, path.display()));
     }
     write(&options.config, 0o644, &config_text(&options.convex_url, token_file.as_deref()))?;
-    told.push_str(&format!("wrote {}\n", options.config.display()));
-    told.push_str(
-        "next: `worker doctor --config` with this file, then `worker run`, then approve the worker",
-    );
+    let config = options.config.display();
+    told.push_str(&format!("wrote {config}\n"));
+    if token.is_none() {
+        told.push_str("no token was made: name the worker's machine (`--machine`), or set WORKER_TOKEN\n");
+    }
+    told.push_str(&format!(
+        "next: `worker doctor --config {config}`, then `worker run --config {config}`, then approve the worker"
+    ));
     Ok(told)
 }
 
@@ -145,6 +149,13 @@ mod tests {
         assert!(!told.contains(config.token.expose_secret()), "{told}");
         let mode = std::fs::metadata(dir.path().join("worker.token")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn without_a_machine_it_says_that_there_is_no_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = init(&options(dir.path(), None, false)).unwrap();
+        assert!(told.contains("no token was made") && !dir.path().join("worker.token").exists(), "{told}");
     }
 
     #[test]

@@ -11,11 +11,13 @@ use serde::Deserialize;
 
 use super::{
     AdminAddress, AdminAddressError, Config, ConvexUrl, LifecycleSettings, OpencodeSettings, SessionSettings,
-    Settings, SyncSettings, Token, TokenError, TurnSettings, UrlError, fleet::FleetError,
+    Settings, SyncSettings, Token, TokenError, TurnSettings, UrlError, fleet::FleetError, places::Places,
 };
 
 /// The largest config or token file that is read (bytes).
 const MAX_FILE: u64 = 1 << 20;
+/// What the token's file is called in errors.
+const TOKEN_FILE: &str = "the token file";
 
 /// What a config file may say. Unknown keys are errors: a misspelled limit must not be ignored.
 #[derive(Debug, Default, Deserialize)]
@@ -37,7 +39,7 @@ struct ConfigFile {
 pub struct Overrides {
     /// The deployment's URL.
     pub convex_url: Option<String>,
-    /// The token itself: from the environment only, never from an argument.
+    /// The token itself: from the environment only, never from an argument. Wins over `token_file`.
     pub token: Option<SecretString>,
     /// The file that holds the token.
     pub token_file: Option<PathBuf>,
@@ -47,6 +49,20 @@ pub struct Overrides {
     pub opencode: Option<PathBuf>,
     /// Where metrics and health are served.
     pub admin: Option<String>,
+}
+
+impl Overrides {
+    /// The config file's keys whose values they replace.
+    fn keys(&self) -> impl Iterator<Item = &'static str> {
+        let keys = [
+            (self.convex_url.is_some(), "convex_url"),
+            (self.token.is_some() || self.token_file.is_some(), "token_file"),
+            (self.directory.is_some(), "directory"),
+            (self.opencode.is_some(), "opencode.binary"),
+            (self.admin.is_some(), "admin"),
+        ];
+        keys.into_iter().filter_map(|(is_given, key)| is_given.then_some(key))
+    }
 }
 
 /// Why there is no valid config.
@@ -94,6 +110,14 @@ pub enum ConfigError {
     /// The token is not valid.
     #[error("the token is not valid: {0}")]
     Token(#[from] TokenError),
+    /// The token in a file is not valid.
+    #[error("the token in `{}` is not valid: {source}", path.display())]
+    TokenFile {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TokenError,
+    },
     /// Metrics and health cannot be served there.
     #[error("the address for metrics and health is not valid: {0}")]
     Admin(#[from] AdminAddressError),
@@ -107,6 +131,16 @@ pub enum ConfigError {
         /// What it may be.
         allowed: &'static str,
     },
+    /// A value of the config file is not valid.
+    #[error("the config file `{}` is not valid in line {line}: {problem}", path.display())]
+    Place {
+        /// Where.
+        path: PathBuf,
+        /// The line in which the value stands.
+        line: usize,
+        /// What is wrong with it.
+        problem: Box<ConfigError>,
+    },
     /// A file for many workers is not valid.
     #[error(transparent)]
     Fleet(#[from] FleetError),
@@ -116,6 +150,21 @@ pub enum ConfigError {
         /// The path.
         path: PathBuf,
     },
+}
+
+impl ConfigError {
+    /// The key of the value that it is about, as in the config file.
+    pub(super) fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::Url(_) => Some("convex_url"),
+            Self::Read { what: TOKEN_FILE, .. }
+            | Self::TooLarge { what: TOKEN_FILE, .. }
+            | Self::TokenFile { .. } => Some("token_file"),
+            Self::Range { key, .. } => Some(key),
+            Self::Directory { .. } => Some("directory"),
+            _ => None,
+        }
+    }
 }
 
 /// Reads and validates everything.
@@ -135,15 +184,18 @@ pub struct Merged {
     pub(super) directory: PathBuf,
     /// Everything that has a default.
     pub settings: Settings,
+    /// Of what counts of the file.
+    pub(super) places: Places,
 }
 
 impl Merged {
     /// Reads the file and lays `overrides` over it.
     pub fn read(file: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
-        let (raw, table) = match file {
+        let (raw, table, mut places) = match file {
             Some(path) => parse(path)?,
             None => Default::default(),
         };
+        overrides.keys().for_each(|key| places.overridden(key));
         let directory = overrides.directory.or(raw.directory).unwrap_or_else(|| PathBuf::from("."));
         let mut settings = Settings {
             admin: raw.admin,
@@ -159,7 +211,7 @@ impl Merged {
         if let Some(binary) = overrides.opencode {
             settings.opencode.binary = binary;
         }
-        validate(&settings)?;
+        validate(&settings).map_err(|problem| places.locate(problem))?;
         Ok(Self {
             file: table,
             convex_url: overrides.convex_url.or(raw.convex_url),
@@ -167,6 +219,7 @@ impl Merged {
             token_file: overrides.token_file.or(raw.token_file),
             directory,
             settings,
+            places,
         })
     }
 
@@ -176,28 +229,26 @@ impl Merged {
             what: "Convex URL",
             hint: "`--convex-url`, `CONVEX_URL` or `convex_url` in the config file",
         })?;
-        Ok(url.parse()?)
+        url.parse().map_err(|error: UrlError| self.places.locate(error.into()))
     }
 
     /// The token; reads its file if it is not given by itself.
     pub fn token(&self) -> Result<Token, ConfigError> {
-        let text = match (&self.token, &self.token_file) {
-            (Some(text), _) => text.clone(),
-            (None, Some(path)) => read("the token file", path)?.into(),
-            (None, None) => {
-                return Err(ConfigError::Missing {
-                    what: "token",
-                    hint: "`WORKER_TOKEN`, `--token-file`, or `token_file` in the config file",
-                });
-            }
-        };
-        Ok(text.expose_secret().parse()?)
+        match (&self.token, &self.token_file) {
+            (Some(text), _) => Ok(text.expose_secret().parse()?),
+            (None, Some(path)) => read_token(path).map_err(|problem| self.places.locate(problem)),
+            (None, None) => Err(ConfigError::Missing {
+                what: "token",
+                hint: "`WORKER_TOKEN`, `--token-file`, or `token_file` in the config file",
+            }),
+        }
     }
 
     /// The directory that OpenCode works in, in full.
     pub fn directory(&self) -> Result<PathBuf, ConfigError> {
         let found = self.directory.canonicalize().ok().filter(|path| path.is_dir());
-        found.ok_or_else(|| ConfigError::Directory { path: self.directory.clone() })
+        let missing = || ConfigError::Directory { path: self.directory.clone() };
+        found.ok_or_else(|| self.places.locate(missing()))
     }
 
     /// Validates the rest.
@@ -207,10 +258,17 @@ impl Merged {
     }
 }
 
-fn parse(path: &Path) -> Result<(ConfigFile, toml::Table), ConfigError> {
+fn parse(path: &Path) -> Result<(ConfigFile, toml::Table, Places), ConfigError> {
     let text = read("the config file", path)?;
     let invalid = |source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) };
-    Ok((toml::from_str(&text).map_err(invalid)?, toml::from_str(&text).map_err(invalid)?))
+    let (file, table) = (toml::from_str(&text).map_err(invalid)?, toml::from_str(&text).map_err(invalid)?);
+    Ok((file, table, Places::of(path, &text).map_err(invalid)?))
+}
+
+fn read_token(path: &Path) -> Result<Token, ConfigError> {
+    let text = SecretString::from(read(TOKEN_FILE, path)?);
+    let parsed = text.expose_secret().parse();
+    parsed.map_err(|source| ConfigError::TokenFile { path: path.to_owned(), source })
 }
 
 pub(super) fn read(what: &'static str, path: &Path) -> Result<String, ConfigError> {
@@ -299,7 +357,10 @@ mod tests {
     fn a_number_out_of_range_is_refused_with_the_range() {
         let error =
             load_text("convex_url = 'http://127.0.0.1:1'\n[turns]\nmax_concurrent = 0\n").unwrap_err();
-        assert_eq!(error, "`turns.max_concurrent` is 0; it must be 1 to 1,000");
+        assert_eq!(
+            error,
+            "the config file `worker.toml` is not valid in line 3: `turns.max_concurrent` is 0; it must be 1 to 1,000"
+        );
     }
 
     #[test]
@@ -308,8 +369,55 @@ mod tests {
             let text = format!("convex_url = 'http://127.0.0.1:1'\n[lifecycle]\nheartbeat = '{time}'\n");
             load_text(&text).unwrap_err()
         };
-        assert_eq!(error("0s"), "`lifecycle.heartbeat` is 0s; it must be 1s to 10s");
-        assert_eq!(error("1m"), "`lifecycle.heartbeat` is 1m; it must be 1s to 10s");
+        let place = "the config file `worker.toml` is not valid in line 3";
+        assert_eq!(error("0s"), format!("{place}: `lifecycle.heartbeat` is 0s; it must be 1s to 10s"));
+        assert_eq!(error("1m"), format!("{place}: `lifecycle.heartbeat` is 1m; it must be 1s to 10s"));
+    }
+
+    /// The error of this file, in which `DIR` stands for its directory.
+    fn error_of(text: &str, overrides: Overrides) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let (shown, path) = (directory.path().display().to_string(), directory.path().join("worker.toml"));
+        fs::write(directory.path().join("short.token"), "machine_m:worker_w:short").unwrap();
+        fs::write(&path, text.replace("DIR", &shown)).unwrap();
+        load(Some(&path), overrides).unwrap_err().to_string().replace(&shown, "DIR")
+    }
+
+    #[test]
+    fn an_error_points_to_the_value_in_the_file() {
+        let check = |text: &str, line: usize, problem: &str| {
+            let error = error_of(text, Overrides::default());
+            let expected =
+                format!("the config file `DIR/worker.toml` is not valid in line {line}: {problem}");
+            assert!(error.starts_with(&expected), "{error}");
+        };
+        check("\nconvex_url = 'http://a.b'", 2, "the Convex URL is not valid: `http://a.b` is not encrypted");
+        let url = "convex_url = 'https://a.b'\n";
+        check(&format!("{url}token_file = 'DIR/none'"), 2, "cannot read the token file `DIR/none`");
+        check(
+            &format!("{url}\ntoken_file = 'DIR/short.token'"),
+            3,
+            "the token in `DIR/short.token` is not valid",
+        );
+        check("turns.window = 200", 1, "`turns.window` is 200");
+        check("[turns]\n# many\nwindow = 200", 3, "`turns.window` is 200");
+        let error = error_of(&format!("{url}directory = 'DIR/none'"), with_token());
+        assert!(error.contains("in line 2: `DIR/none` is not a directory"), "{error}");
+    }
+
+    fn with_token() -> Overrides {
+        Overrides { token: Some(TOKEN.to_owned().into()), ..Overrides::default() }
+    }
+
+    #[test]
+    fn what_a_flag_says_wrong_is_not_blamed_on_the_file() {
+        let file = "convex_url = 'https://a.b'\ndirectory = '/'\ntoken_file = 'DIR/short.token'";
+        let overrides = Overrides { directory: Some("/nowhere".into()), ..with_token() };
+        assert!(error_of(file, overrides).starts_with("`/nowhere` is not a directory"));
+        let overrides = Overrides { convex_url: Some("a b".into()), ..with_token() };
+        assert!(error_of(file, overrides).starts_with("the Convex URL is not valid"));
+        let overrides = Overrides { token: Some("a:b".to_owned().into()), ..Overrides::default() };
+        assert!(error_of(file, overrides).starts_with("the token is not valid"));
     }
 
     #[test]

@@ -30,6 +30,8 @@ use super::{
     AdminAddress, Config, LifecycleSettings, OpencodeSettings, SessionSettings, Settings, SyncSettings,
     TurnSettings,
     file::{ConfigError, Merged, Overrides, read, validate},
+    line_of,
+    places::Places,
 };
 
 /// The most workers of one file.
@@ -248,6 +250,16 @@ impl Fleet {
 }
 
 fn blame(path: &Path, name: &str, line: usize, problem: ConfigError) -> ConfigError {
+    let problem = match problem {
+        // Flags and variables for a single worker mean nothing here.
+        ConfigError::Missing { what: what @ "token", .. } => {
+            ConfigError::Missing { what, hint: "`token_file` (or `token`) there" }
+        }
+        ConfigError::Missing { what, .. } => {
+            ConfigError::Missing { what, hint: "`convex_url` there, or at the top for all" }
+        }
+        problem => problem,
+    };
     let (path, name) = (path.to_owned(), name.to_owned());
     FleetError::Worker { path, name, line, problem: Box::new(problem) }.into()
 }
@@ -305,10 +317,6 @@ fn from_json(path: &Path, text: &str) -> Result<Vec<Entry>, FleetError> {
     Ok(file.workers.into_iter().enumerate().map(entry).collect())
 }
 
-fn line_of(text: &str, place: usize) -> usize {
-    text[..place].matches('\n').count() + 1
-}
-
 /// Lays `over` over `under`, table by table.
 fn overlay(under: &mut toml::Table, over: toml::Table) {
     for (key, value) in over {
@@ -350,6 +358,8 @@ fn member(path: &Path, number: usize, entry: Entry, overrides: &Overrides) -> Re
         token_file: entry.token_file,
         directory: entry.directory,
         settings,
+        // The line of the whole entry is what its errors show.
+        places: Places::default(),
     };
     let name = match entry.name {
         Some(name) => name,

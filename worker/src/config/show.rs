@@ -118,6 +118,7 @@ mod tests {
         sessions.create_attempts = 4                     # default
         sessions.creates_in_flight = 5                   # default
         sessions.creates_per_second = 5                  # default
+        sync.accept_mass_deletions = false               # default
         sync.batch = 10                                  # default
         sync.coalesce = "2s"                             # default
         sync.enabled = true                              # default

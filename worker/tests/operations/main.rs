@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bad_input;
+mod guide;
 mod models;
+mod precedence;
+mod probes;
 mod secrets;
 
 use std::{
@@ -141,18 +144,29 @@ fn systemd_is_told_the_phase_and_given_signs_of_life() {
     assert!(next().starts_with("STOPPING=1\n"));
 }
 
-#[test]
-fn the_units_directives_are_known_to_systemd() {
-    let unit = include_str!("../../deploy/worker.service");
+/// Whether systemd understands the unit, with this drop-in beside it.
+#[track_caller]
+fn check_unit(drop_in: Option<&str>) {
+    let installed = |text: &str| text.replace("/usr/local/bin/worker", env!("CARGO_BIN_EXE_worker"));
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("worker.service");
-    fs::write(&path, unit.replace("/usr/local/bin/worker", env!("CARGO_BIN_EXE_worker"))).unwrap();
+    fs::write(&path, installed(include_str!("../../deploy/worker.service"))).unwrap();
+    if let Some(text) = drop_in {
+        fs::create_dir(dir.path().join("worker.service.d")).unwrap();
+        fs::write(dir.path().join("worker.service.d/fleet.conf"), installed(text)).unwrap();
+    }
     match Command::new("systemd-analyze").arg("verify").arg(&path).output() {
         Ok(output) => {
             assert!(output.status.success() && printed(&output).is_empty(), "{}", printed(&output));
         }
         Err(error) => println!("skipped: systemd-analyze is not here: {error}"),
     }
+}
+
+#[test]
+fn the_units_directives_are_known_to_systemd() {
+    check_unit(None);
+    check_unit(Some(include_str!("../../deploy/fleet.conf")));
 }
 
 #[test]

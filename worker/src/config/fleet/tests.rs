@@ -77,6 +77,11 @@ fn errors_point_into_the_file() {
     assert!(error.contains("line 9") && error.contains("windows"), "{error}");
     let error = toml_error("[[workers]]\nname = 'two'\ndirectory = 'b'\nturns.window = 300\n");
     assert!(error.contains("worker `two` in line 6: `turns.window` is 300"), "{error}");
+    let error = toml_error("[[workers]]\nname = 'two'\ndirectory = 'b'\n");
+    assert!(
+        error.contains("worker `two` in line 6: no token is given; set `token_file` (or `token`) there"),
+        "{error}"
+    );
     let error = read_file("workers.toml", "workers = []").unwrap_err();
     assert_eq!(error, "the workers file `DIR/workers.toml` has 0 workers; 1 to 64 can run");
 }

@@ -1,0 +1,41 @@
+//! Whoever looks at a worker changes nothing: neither OpenCode nor the backend notices.
+
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+
+use futures_util::StreamExt;
+use tokio::{net::TcpListener, time::timeout};
+
+use super::{free_port, get, printed, start};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_start_no_opencode_and_call_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (binary, started) = (dir.path().join("opencode"), dir.path().join("started"));
+    fs::write(&binary, format!("#!/bin/sh\ntouch {}\n", started.display())).unwrap();
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    let (listener, admin) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), free_port());
+    let address = format!("127.0.0.1:{admin}");
+    let flags = ["--admin", &address, "--opencode", binary.to_str().unwrap()];
+    let running = start(listener.local_addr().unwrap().port(), &flags);
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+    // It connects and registers, and gets no answer: it has nothing more to say.
+    let mut said = 0;
+    while timeout(Duration::from_secs(2), socket.next()).await.is_ok() {
+        said += 1;
+    }
+    assert!(said >= 2, "{said}");
+    tokio::task::spawn_blocking(move || {
+        for _ in 0..50 {
+            ["/healthz", "/readyz", "/metrics"]
+                .map(|path| assert!(get(admin, path).starts_with("HTTP/1.1 ")));
+        }
+    })
+    .await
+    .unwrap();
+    let more = timeout(Duration::from_secs(1), socket.next()).await;
+    assert!(more.is_err(), "a probe made the worker say {more:?}");
+    assert!(!started.exists(), "a probe started OpenCode");
+    let output = running.terminate();
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+}
