@@ -2,7 +2,7 @@
 
 use super::{
     Shared,
-    plan::{InConvex, InOpencode, SyncResult, fingerprint},
+    plan::{InConvex, InOpencode, SyncResult, fingerprint, is_mass_deletion},
     state::{Batch, Page, Stamp},
 };
 use crate::{
@@ -105,15 +105,54 @@ pub(super) async fn scrub(
 ) -> Result<(), StepError> {
     let stamp = shared.look(|state| state.stamp());
     let page = backend.page_of_linked_sessions(&after, shared.settings.page).await?;
-    for (id, title) in page.iter() {
-        // Nothing that OpenCode would not know, and nothing that could change a path.
-        let Ok(id) = OpencodeSessionId::new(id) else { continue };
-        let opencode = read(client, &id).await?;
-        compare(shared, &id, opencode, InConvex::Titled(fingerprint(title)), stamp);
-    }
+    compare_page(shared, client, &page, stamp).await?;
     let last = page.ids.into_iter().last().filter(|_| !page.is_done);
     let now = shared.now();
     shared.change(|state| state.scrubbed(last, now));
+    Ok(())
+}
+
+/// Sessions of a page that are passed over because OpenCode cannot show them, once tries in a row were in vain; after
+/// these the rest of the page is passed over too, because each may take as long as a request may.
+const MAX_UNREADABLE: usize = 3;
+
+/// What is not there is believed to be deleted only when the page was seen, and not all at once.
+async fn compare_page(shared: &Shared, client: &Client, page: &Linked, stamp: Stamp) -> Result<(), ApiError> {
+    let passes_over = shared.look(|state| state.is_stuck());
+    let (mut gone, mut there, mut unreadable) = (Vec::new(), 0, 0);
+    for (id, title) in page.iter() {
+        // Nothing that OpenCode would not know, and nothing that could change a path.
+        let Ok(id) = OpencodeSessionId::new(id) else { continue };
+        let convex = InConvex::Titled(fingerprint(title));
+        match read(client, &id).await {
+            Ok(InOpencode::Gone) => gone.push((id, convex)),
+            Ok(opencode) => {
+                there += 1;
+                compare(shared, &id, opencode, convex, stamp);
+            }
+            Err(error) if passes_over => {
+                tracing::warn!(%error, session = id.as_str(), "sync: a session cannot be compared; it is passed over");
+                unreadable += 1;
+                if unreadable == MAX_UNREADABLE {
+                    break;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if is_mass_deletion(gone.len(), there) && !shared.settings.accept_mass_deletions {
+        tracing::error!(
+            gone = gone.len(),
+            there,
+            "sync: OpenCode does not know nearly all sessions of a page, as if it used another data directory; their \
+             chats stay as they are. If they were deleted, set `sync.accept_mass_deletions`"
+        );
+        shared.status.sync.add(SyncResult { errors: 1, ..SyncResult::default() });
+        return Ok(());
+    }
+    for (id, convex) in gone {
+        compare(shared, &id, InOpencode::Gone, convex, stamp);
+    }
     Ok(())
 }
 
@@ -129,3 +168,6 @@ fn compare(shared: &Shared, id: &OpencodeSessionId, opencode: InOpencode, convex
     let now = shared.now();
     shared.change(|state| state.compare(id, opencode, convex, stamp, now));
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,21 @@ pub struct Named {
     pub title: String,
 }
 
+/// A page with fewer sessions says little.
+const FEW: usize = 5;
+
+/// Whether sessions that OpenCode does not know, of a page of which it knows so many others, look as if it were another
+/// OpenCode than the one that made them: nine in ten are missing. Nobody would want all chats to lose their sessions
+/// because a worker was started once with another `HOME`.
+///
+/// What is deleted while the server runs is told by events, which are believed, however many they are; a chat whose
+/// session is gone gets a new one with its next message in any case. So nothing depends on what is left alone here but
+/// the mark at the chat; whoever wants it says so (`sync.accept_mass_deletions`).
+pub fn is_mass_deletion(gone: usize, there: usize) -> bool {
+    let all = gone + there;
+    all >= FEW && gone * 10 >= all * 9
+}
+
 /// What has to change in Convex. All of it may be done twice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SyncPlan {

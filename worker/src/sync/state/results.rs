@@ -128,6 +128,11 @@ impl State {
         }
     }
 
+    /// Whether the same step has failed so often that what it cannot do is to be left out.
+    pub fn is_stuck(&self) -> bool {
+        self.failures >= MAX_FAILURES
+    }
+
     fn succeeded(&mut self) {
         self.failures = 0;
     }
