@@ -46,6 +46,21 @@ impl CallError {
         }
     }
 
+    /// Whether the function ran and changed nothing: it threw.
+    pub fn was_thrown(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Failed { .. })
+    }
+
+    /// The function.
+    pub fn path(&self) -> &'static str {
+        match self {
+            Self::Refused { path, .. }
+            | Self::Failed { path, .. }
+            | Self::Unexpected { path, .. }
+            | Self::Closed { path } => path,
+        }
+    }
+
     /// Whether it says something about the worker as a whole rather than about this call.
     pub fn concerns_worker(&self) -> bool {
         let codes = ["superseded", "unauthorized", "revoked", "not_approved"];

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, timeout},
@@ -29,7 +29,7 @@ use crate::{
     config::Config,
     convex::{
         Backend, ConvexClient, Window,
-        api::{ApprovalWatch, SessionId, WindowWatch},
+        api::{ApprovalWatch, SessionId, TurnId, WindowWatch},
     },
     env::Env,
     error::CallError,
@@ -84,6 +84,8 @@ enum Input {
     /// The subscription to the approval has said nothing for long.
     ApprovalSilent,
     TurnEnded(SessionId, TurnEnd),
+    /// A turn that could not be claimed has waited long enough.
+    ClaimAgain(TurnId),
     /// A heartbeat was answered.
     Beat(Result<(), CallError>),
     /// The turns that still run have used up their grace period, or the time after it.
@@ -108,6 +110,8 @@ struct Worker<E: Env> {
     report_end: mpsc::Sender<(SessionId, TurnEnd)>,
     /// At most one call of the lifecycle at a time, and once per start the publication of the models.
     calls: FuturesUnordered<Call>,
+    /// Turns that could not be claimed and wait for another try: at most one for each row of the window at a time.
+    claims: FuturesUnordered<BoxFuture<'static, TurnId>>,
     window: Option<WindowWatch>,
     /// With the moment at which it is opened anew.
     approval: Option<(ApprovalWatch, Instant)>,
@@ -155,6 +159,7 @@ impl<E: Env> Worker<E> {
             ended,
             report_end,
             calls: FuturesUnordered::new(),
+            claims: FuturesUnordered::new(),
             window: None,
             approval: None,
             heart: None,
@@ -176,6 +181,7 @@ impl<E: Env> Worker<E> {
             () = patience_over(self.patience) => Input::PatienceOver,
             Some(event) = next_event(&mut self.calls) => Input::Lifecycle(event),
             Some((session, result)) = self.ended.recv() => Input::TurnEnded(session, result),
+            Some(turn) = self.claims.next() => Input::ClaimAgain(turn),
             result = or_pending(self.heart.as_mut()) => Input::Beat(result),
             window = async { or_pending(self.window.as_mut().map(|w| Box::pin(w.next()))).await } => match window {
                 Ok(window) => Input::Window(window),
@@ -204,6 +210,10 @@ impl<E: Env> Worker<E> {
                 Vec::new()
             }
             Input::TurnEnded(session, Ok(result)) => self.turn_ended(&session, result),
+            Input::ClaimAgain(turn) => {
+                self.claim_again(&turn);
+                Vec::new()
+            }
             Input::TurnEnded(_, Err(panic)) => resume_unwind(panic),
             Input::Beat(result) => self.beaten(result),
             Input::PatienceOver => self.lose_patience(),
@@ -239,6 +249,8 @@ impl<E: Env> Worker<E> {
                 self.window = None;
                 self.sync_with.send_replace(None);
                 self.heart = None;
+                // The next window shows them anew.
+                self.claims.clear();
                 self.inbox.window_closed();
             }
             Action::Pause { attempt } => self.pause(attempt),

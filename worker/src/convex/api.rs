@@ -20,6 +20,9 @@ use crate::{
 const MAX_PATTERNS: usize = 8;
 const MAX_PATTERN: usize = 500;
 
+/// The function that takes a turn.
+pub(crate) const CLAIM: &str = "chat:claim";
+
 /// A session's id in Convex.
 pub type SessionId = String;
 /// A turn's id in Convex.
@@ -220,8 +223,7 @@ impl Backend {
 
     /// Takes a turn.
     pub async fn claim(&self, turn: &str) -> Result<Claim, CallError> {
-        const PATH: &str = "chat:claim";
-        read(PATH, self.client.mutation(PATH, self.args([("turn", turn.into())])).await?)
+        read(CLAIM, self.client.mutation(CLAIM, self.args([("turn", turn.into())])).await?)
     }
 
     /// Links a session to its OpenCode session.

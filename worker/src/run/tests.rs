@@ -3,7 +3,14 @@ use std::{future::ready, panic::AssertUnwindSafe};
 use futures_util::FutureExt;
 
 use super::{calls::APPROVAL_POLL, *};
-use crate::{convex::api::Approval, env::testing::TestEnv};
+use crate::{
+    convex::{
+        ReadySession,
+        api::{Approval, CLAIM},
+    },
+    env::testing::TestEnv,
+    lifecycle::state::Phase,
+};
 
 /// A worker whose Convex deployment cannot be reached.
 fn config() -> Config {
@@ -88,4 +95,54 @@ async fn a_panic_of_a_turn_ends_the_worker_instead_of_keeping_the_turns_place() 
     worker.report_end.send(("s".into(), panic)).await.unwrap();
     let input = worker.next_input().await;
     worker.handle(input);
+}
+
+/// A worker that is ready, and whose window shows these turns, each of a session of its own.
+fn ready_with(turns: &[&str]) -> (Worker<TestEnv>, AbortOnDropHandle<()>) {
+    let (mut worker, connection) = worker();
+    for event in [
+        Event::Start,
+        Event::Registered { epoch: 1.0, approval: Approval::Approved },
+        Event::PageExpired { is_done: true },
+        Event::Connected,
+    ] {
+        let actions = worker.apply(event);
+        let of_state = |action: &Action| matches!(action, Action::Adopt { .. } | Action::OpenWindow);
+        actions.into_iter().filter(of_state).for_each(|action| worker.perform(action));
+    }
+    let row = |turn: &&str| ReadySession { session: format!("session of {turn}"), turn: (*turn).to_owned() };
+    let window = Window { ready: turns.iter().map(row).collect(), ..Window::default() };
+    worker.handle(Input::Window(window));
+    (worker, connection)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_whose_claim_throws_waits_by_itself_and_costs_nobody_else_a_pause() {
+    let (mut worker, _connection) = ready_with(&["1", "2"]);
+    let thrown = || CallError::Failed { path: CLAIM, message: "Uncaught Error: poisoned".into() };
+    let mut waited = Vec::new();
+    for _ in 0..9 {
+        let actions = worker.handle(Input::TurnEnded("session of 1".into(), Ok(Err(thrown()))));
+        assert_eq!((actions, worker.lifecycle.phase()), (vec![], Phase::Ready));
+        assert_eq!(worker.turns.keys().collect::<Vec<_>>(), ["session of 2"]);
+        let begun = Instant::now();
+        let again = worker.claims.next().await.unwrap();
+        waited.push(begun.elapsed().as_secs());
+        worker.handle(Input::ClaimAgain(again));
+        assert!(worker.turns.contains_key("session of 1"), "it is tried again");
+    }
+    assert_eq!(waited, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_says_something_about_the_worker_is_not_the_matter_of_one_turn() {
+    let (mut worker, _connection) = ready_with(&["1"]);
+    let refused = CallError::Refused { path: CLAIM, code: "superseded".into(), message: "by 2".into() };
+    worker.handle(Input::TurnEnded("session of 1".into(), Ok(Err(refused))));
+    assert_eq!(worker.lifecycle.phase(), Phase::Stopping);
+    let (mut worker, _connection) = ready_with(&["1"]);
+    // It may be claimed: only recovery expires what runs nowhere.
+    let odd = CallError::Unexpected { path: CLAIM, problem: "no status".into() };
+    worker.handle(Input::TurnEnded("session of 1".into(), Ok(Err(odd))));
+    assert_eq!(worker.lifecycle.phase(), Phase::Recovering);
 }

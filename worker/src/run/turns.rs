@@ -1,13 +1,17 @@
 //! The turns that run: each is a task that the worker owns.
 
-use std::{any::Any, panic::AssertUnwindSafe};
+use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt;
+use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::Worker;
 use crate::{
-    convex::{ReadySession, api::TurnId},
+    convex::{
+        ReadySession,
+        api::{CLAIM, TurnId},
+    },
     env::Env,
     error::CallError,
     lifecycle::state::{Action, Event},
@@ -16,6 +20,10 @@ use crate::{
         inbox,
     },
 };
+
+/// The first pause before a turn that could not be claimed is tried again; doubles up to [`CLAIM_MAX`].
+const CLAIM_MIN: Duration = Duration::from_secs(1);
+const CLAIM_MAX: Duration = Duration::from_secs(60);
 
 /// What a turn came to, or the panic that ended its task: a runtime keeps that to itself, and a turn that nobody
 /// ends would keep its place for ever.
@@ -59,9 +67,17 @@ impl<E: Env> Worker<E> {
     }
 
     pub(super) fn turn_ended(&mut self, session: &str, result: Result<(), CallError>) -> Vec<Action> {
-        if self.turns.remove(session).is_none() {
-            return Vec::new();
-        }
+        let Some(running) = self.turns.remove(session) else { return Vec::new() };
+        let result = match result {
+            // So many wait at most; more than that are no matter of single turns.
+            Err(error)
+                if is_of_one_claim(&error) && self.claims.len() < self.config.settings.turns.window =>
+            {
+                self.claim_later(running.turn, &error);
+                Ok(())
+            }
+            result => result,
+        };
         let actions = self.inbox.ended(session);
         self.perform_all(actions);
         self.publish_models();
@@ -72,4 +88,26 @@ impl<E: Env> Worker<E> {
         actions.extend(self.drained());
         actions
     }
+
+    /// A turn that cannot be claimed waits by itself, and nobody waits for it. There is no last try: the reason may be
+    /// a mistake that was deployed and is taken back, and somebody waits for an answer.
+    fn claim_later(&mut self, turn: TurnId, error: &CallError) {
+        let failures = self.inbox.claim_failed(&turn);
+        let pause = CLAIM_MIN.saturating_mul(1 << failures.min(10)).min(CLAIM_MAX);
+        tracing::warn!(%turn, %error, pause_ms = pause.as_millis() as u64, "a turn cannot be claimed; others go on");
+        self.claims.push(Box::pin(async move {
+            sleep(pause).await;
+            turn
+        }));
+    }
+
+    pub(super) fn claim_again(&mut self, turn: &str) {
+        let actions = self.inbox.try_again(turn);
+        self.perform_all(actions);
+    }
+}
+
+/// Whether a claim threw: it changed nothing then, and says nothing about the worker or about other turns.
+fn is_of_one_claim(error: &CallError) -> bool {
+    error.path() == CLAIM && error.was_thrown() && !error.concerns_worker()
 }

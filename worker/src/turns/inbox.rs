@@ -23,6 +23,8 @@ pub struct Inbox {
     /// them again.
     started: BTreeSet<TurnId>,
     cancelled: BTreeSet<TurnId>,
+    /// Turns of the current window that could not be claimed, and how often in a row.
+    failed: BTreeMap<TurnId, u32>,
     closed: bool,
 }
 
@@ -36,6 +38,7 @@ impl Inbox {
             running: BTreeMap::new(),
             started: BTreeSet::new(),
             cancelled: BTreeSet::new(),
+            failed: BTreeMap::new(),
             closed: false,
         }
     }
@@ -44,6 +47,7 @@ impl Inbox {
     pub fn window_changed(&mut self, window: Window) -> Vec<Action> {
         self.started.retain(|turn| window.ready.iter().any(|row| row.turn == *turn));
         self.cancelled.retain(|turn| window.cancelled.contains(turn));
+        self.failed.retain(|turn, _| window.ready.iter().any(|row| row.turn == *turn));
         self.window = window;
         let mut actions = self.cancellations();
         actions.extend(self.starts());
@@ -56,6 +60,21 @@ impl Inbox {
     pub fn window_closed(&mut self) {
         self.window = Window::default();
         self.started.clear();
+        self.failed.clear();
+    }
+
+    /// The claim of this turn failed, and it has ended with that. How often that has happened before, in this window:
+    /// after a pause it may be tried again ([`Inbox::try_again`]).
+    pub fn claim_failed(&mut self, turn: &str) -> u32 {
+        let failures = self.failed.entry(turn.to_owned()).or_default();
+        *failures += 1;
+        *failures - 1
+    }
+
+    /// A turn that could not be claimed may be tried again, if the window still shows it.
+    pub fn try_again(&mut self, turn: &str) -> Vec<Action> {
+        self.started.remove(turn);
+        self.starts()
     }
 
     /// A turn has ended, however it went: its place is free.
@@ -146,6 +165,21 @@ mod tests {
         inbox.window_closed();
         assert_eq!(inbox.ended("a"), [], "nothing is started from a window that is closed");
         assert_eq!(inbox.window_changed(window(&[("a", "1")])), [Action::Start(row("a", "1"))]);
+    }
+
+    #[test]
+    fn a_turn_that_cannot_be_claimed_is_tried_again_when_it_is_said_and_delays_nobody() {
+        let mut inbox = Inbox::new(1);
+        inbox.window_changed(window(&[("a", "1"), ("b", "2"), ("c", "3")]));
+        assert_eq!(inbox.claim_failed("1"), 0);
+        assert_eq!(inbox.ended("a"), [Action::Start(row("b", "2"))]);
+        assert_eq!(inbox.try_again("1"), [], "there is no place free");
+        assert_eq!(inbox.ended("b"), [Action::Start(row("a", "1"))], "and it is the oldest");
+        assert_eq!(inbox.claim_failed("1"), 1);
+        assert_eq!(inbox.ended("a"), [Action::Start(row("c", "3"))]);
+        inbox.window_changed(window(&[("c", "3")]));
+        assert_eq!(inbox.try_again("1"), [], "it is not shown any more");
+        assert_eq!(inbox.claim_failed("1"), 0, "nor is it remembered");
     }
 
     #[test]
