@@ -110,6 +110,80 @@ fn other_failures_are_tried_again_with_the_same_epoch_and_longer_pauses() {
     assert_eq!(actions.iter().filter(|action| **action == Action::Register).count(), 1);
 }
 
+/// How to come to each phase.
+fn ways() -> Vec<Vec<Event>> {
+    let failed = || Event::Failed(refusal("something"));
+    let stopping = || [until_ready(), vec![Event::StopRequested]].concat();
+    vec![
+        vec![],
+        vec![Event::Start],
+        vec![Event::Start, registered(Approval::Pending)],
+        vec![Event::Start, registered(Approval::Approved)],
+        until_ready(),
+        vec![Event::Start, failed()],
+        [until_ready(), vec![failed()]].concat(),
+        stopping(),
+        [stopping(), vec![Event::Drained, Event::Closed]].concat(),
+    ]
+}
+
+/// Every event, by what distinguishes it.
+fn events() -> Vec<(&'static str, Event)> {
+    vec![
+        ("start", Event::Start),
+        ("registered, approved", registered(Approval::Approved)),
+        ("registered, pending", registered(Approval::Pending)),
+        ("approval seen: approved", Event::ApprovalSeen(Approval::Approved)),
+        ("approval seen: pending", Event::ApprovalSeen(Approval::Pending)),
+        ("approval seen: revoked", Event::ApprovalSeen(Approval::Revoked)),
+        ("page expired", Event::PageExpired { is_done: false }),
+        ("last page expired", Event::PageExpired { is_done: true }),
+        ("connected", Event::Connected),
+        ("beat", Event::Beat),
+        ("failed", Event::Failed(refusal("something"))),
+        ("superseded", Event::Failed(refusal("superseded"))),
+        ("unauthorized", Event::Failed(refusal("unauthorized"))),
+        ("revoked", Event::Failed(refusal("revoked"))),
+        ("not approved", Event::Failed(refusal("not_approved"))),
+        ("recovered", Event::Recovered),
+        ("stop requested", Event::StopRequested),
+        ("drained", Event::Drained),
+        ("closed", Event::Closed),
+    ]
+}
+
+#[test]
+fn the_table_says_what_every_event_does_in_every_phase() {
+    let mut table = String::new();
+    for way in ways() {
+        let before = live(way.clone());
+        let registered = if before.1.iter().any(|action| matches!(action, Action::Adopt { .. })) {
+            ", registered"
+        } else {
+            ""
+        };
+        table += &format!("{:?}{registered}\n", before.0);
+        for (name, event) in events() {
+            let (phase, actions) = live(way.iter().cloned().chain([event]));
+            let actions = &actions[before.1.len()..];
+            if phase != before.0 || !actions.is_empty() {
+                table += &format!("  {name}: {phase:?} {actions:?}\n");
+            }
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[test]
+fn a_refusal_is_final_in_every_phase() {
+    for way in ways() {
+        for code in ["superseded", "unauthorized", "revoked"] {
+            let (phase, _) = live(way.iter().cloned().chain([Event::Failed(refusal(code))]));
+            assert!(matches!(phase, Phase::Stopping | Phase::Stopped), "{code} after {way:?}: {phase:?}");
+        }
+    }
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         Just(Event::Start),
@@ -144,6 +218,23 @@ proptest! {
             prop_assert!(!opens || life.phase() == Phase::Ready);
             exited |= actions.iter().any(|action| matches!(action, Action::Exit(_)));
             prop_assert_eq!(exited, life.phase() == Phase::Stopped);
+        }
+    }
+
+    #[test]
+    fn after_a_refusal_nothing_is_tried_again(
+        before in prop::collection::vec(any_event(), 0..30),
+        code in prop::sample::select(vec!["superseded", "unauthorized", "revoked"]),
+        after in prop::collection::vec(any_event(), 0..30),
+    ) {
+        let mut life = Lifecycle::default();
+        before.into_iter().for_each(|event| drop(life.apply(event)));
+        life.apply(Event::Failed(refusal(code)));
+        for event in after {
+            for action in life.apply(event) {
+                let is_end = matches!(action, Action::CloseWindow | Action::Close { .. } | Action::Exit(_));
+                prop_assert!(is_end, "{action:?}");
+            }
         }
     }
 
