@@ -9,6 +9,11 @@
 //!
 //! What is added is arrival minus due. Moments are those of the fakes: a piece counts from when its event was published,
 //! a write from when its message was read from the socket. Their own delays are in between, so the true figure is lower.
+//!
+//! A worker that stands still makes fewer writes, and the one late write that makes up for them must not be all that
+//! counts (coordinated omission). So a write counts once for each write that was due until it arrived: what the worker
+//! would have collected is taken apart again, interval by interval. And a write that never came counts as late as it was
+//! when the turn ended or the run was over, unless the worker or its OpenCode was killed: then nobody owes it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -34,8 +39,7 @@ pub struct Probe {
     turns_by_prompt: BTreeMap<(Name, String, String), String>,
     replies: BTreeMap<String, Reply>,
     added: Histogram<u64>,
-    /// Of the whole run.
-    added_in_all: Histogram<u64>,
+    never_came: u64,
     said: u64,
 }
 
@@ -68,21 +72,22 @@ impl Probe {
             turns_by_text: BTreeMap::new(),
             turns_by_prompt: BTreeMap::new(),
             replies: BTreeMap::new(),
-            added: histogram(),
-            added_in_all: histogram(),
+            added: Histogram::new(3).expect("three digits are allowed"),
+            never_came: 0,
             said: 0,
         }
     }
 
-    /// What was added so far, in µs; counting begins anew.
-    pub fn take(&mut self) -> Histogram<u64> {
-        std::mem::replace(&mut self.added, histogram())
+    /// What was added so far, in µs.
+    #[must_use]
+    pub fn added(&self) -> &Histogram<u64> {
+        &self.added
     }
 
-    /// What was added in the whole run so far, in µs.
+    /// How many of these are of writes that never came.
     #[must_use]
-    pub fn in_all(&self) -> &Histogram<u64> {
-        &self.added_in_all
+    pub fn never_came(&self) -> u64 {
+        self.never_came
     }
 
     /// Pieces of replies that were said so far.
@@ -122,12 +127,15 @@ impl Probe {
     fn arrived(&mut self, turn: &str, bytes: usize, at: Micros) {
         let interval = self.interval;
         let Some(reply) = self.replies.get_mut(turn) else { return };
-        if let Some(due) = reply.due(bytes, interval, at) {
-            let added = at.saturating_sub(due);
+        let due = reply.due(bytes, interval, at);
+        self.note(&due, at);
+    }
+
+    /// Counts writes that were due at `due` and came, or were given up, at `at`.
+    fn note(&mut self, due: &[Micros], at: Micros) {
+        for due in due {
             // Not `saturating_record`: that clamps to what the histogram holds so far.
-            for histogram in [&mut self.added, &mut self.added_in_all] {
-                histogram.record(added).expect("it grows with its values");
-            }
+            self.added.record(at.saturating_sub(*due)).expect("it grows with its values");
         }
     }
 
@@ -137,36 +145,84 @@ impl Probe {
         }
     }
 
-    fn turn_ended(&mut self, turn: &str) {
-        if let Some(prompt) = self.replies.remove(turn).and_then(|reply| reply.prompt) {
-            self.turns_by_prompt.remove(&prompt);
+    /// The turn has ended; `in_full` if all of its reply is written.
+    fn turn_ended(&mut self, turn: &str, in_full: bool, at: Micros) {
+        let Some(reply) = self.replies.remove(turn) else { return };
+        if let Some(prompt) = &reply.prompt {
+            self.turns_by_prompt.remove(prompt);
         }
+        if !in_full {
+            self.give_up(reply, at);
+        }
+    }
+
+    /// The server on `host` is gone, and its worker with it or about to start another: nobody owes its replies.
+    fn server_gone(&mut self, host: &Name) {
+        let is_there = |prompt: &(Name, String, String)| prompt.0 == *host;
+        self.replies.retain(|_, reply| !reply.prompt.as_ref().is_some_and(is_there));
+        self.turns_by_prompt.retain(|prompt, _| !is_there(prompt));
+    }
+
+    /// The run is over, at `at`: what is owed still never came.
+    pub fn close(&mut self, at: Micros) {
+        self.turns_by_prompt.clear();
+        for (_, reply) in std::mem::take(&mut self.replies) {
+            self.give_up(reply, at);
+        }
+    }
+
+    fn give_up(&mut self, mut reply: Reply, at: Micros) {
+        let said = reply.take(reply.said.saturating_sub(reply.written));
+        let due = reply.overdue(&said, self.interval, at);
+        self.never_came += due.len() as u64;
+        self.note(&due, at);
+    }
+
+    #[cfg(test)]
+    pub(super) fn note_for_test(&mut self, added: Micros) {
+        self.note(&[0], added);
     }
 }
 
 impl Reply {
-    /// When a write of the next `bytes` bytes, which came at `at`, was due. Nothing if its reason was not seen: the
-    /// text is not what was said (the `answered` oracle tells of that).
-    fn due(&mut self, bytes: usize, interval: Micros, at: Micros) -> Option<Micros> {
-        let until = self.written + bytes;
-        let mut moments = Vec::new();
-        while self.pieces.front().is_some_and(|(end, _)| *end <= until) {
-            moments.extend(self.pieces.pop_front().map(|(_, said)| said));
+    /// When the writes were due that the next `bytes` bytes, which came at `at`, stand for. None if their reason was not
+    /// seen: the text is not what was said (the `answered` oracle tells of that).
+    fn due(&mut self, bytes: usize, interval: Micros, at: Micros) -> Vec<Micros> {
+        let said = self.take(bytes);
+        let due = self.overdue(&said, interval, at);
+        match said.last() {
+            // It came before its time, because the chunk was full.
+            Some(last) if due.is_empty() => vec![(*last).max(self.committed)],
+            Some(_) => due,
+            // The reply's end alone.
+            None => self.ended.map(|ended| ended.max(self.committed)).into_iter().collect(),
         }
-        self.written = until;
-        let collected = moments.first().map(|first| first + interval);
-        let reason = match (collected, self.ended) {
-            (Some(collected), Some(ended)) => collected.min(ended),
-            (Some(collected), None) if collected <= at => collected,
-            (Some(_), None) => *moments.last()?,
-            (None, ended) => ended?,
-        };
-        Some(reason.max(self.committed))
     }
-}
 
-fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits are allowed")
+    /// Takes the next `bytes` bytes off what is not written; says when their pieces were said.
+    fn take(&mut self, bytes: usize) -> Vec<Micros> {
+        self.written += bytes;
+        let mut said = Vec::new();
+        while self.pieces.front().is_some_and(|(end, _)| *end <= self.written) {
+            said.extend(self.pieces.pop_front().map(|(_, said)| said));
+        }
+        said
+    }
+
+    /// When the writes were due by `at` that would have carried the pieces `said`.
+    fn overdue(&self, said: &[Micros], interval: Micros, at: Micros) -> Vec<Micros> {
+        let (ended, mut due, mut rest) = (self.ended.unwrap_or(Micros::MAX), Vec::new(), said);
+        while let Some(first) = rest.first() {
+            let collected = (first + interval).min(ended).max(self.committed);
+            if collected > at {
+                break;
+            }
+            due.push(collected);
+            // What was said by then would have gone with it.
+            rest = &rest[rest.partition_point(|said| *said <= collected)..];
+        }
+        due
+    }
 }
 
 /// The probe, as the fakes' threads share it.
@@ -187,12 +243,13 @@ impl SharedProbe {
 
     /// Follows what a machine's OpenCode does.
     pub fn opencode(&self, host: &Name, observation: &opencode::Observation<'_>) {
-        use opencode::Observation::{Prompted, ReplyEnded, Said};
+        use opencode::Observation::{Prompted, ReplyEnded, Said, ServerStopped};
         let prompt =
             |session: &str, message: &str| (Name::clone(host), session.to_owned(), message.to_owned());
         match *observation {
             Prompted { session, message, text } => self.lock().prompted(prompt(session, message), text),
             Said { session, message, bytes } => self.lock().piece(&prompt(session, message), bytes, now()),
+            ServerStopped { .. } => self.lock().server_gone(host),
             ReplyEnded { session, message, .. } => self.lock().reply_ended(&prompt(session, message), now()),
             _ => {}
         }
@@ -225,7 +282,8 @@ impl SharedProbe {
         match (&*write.table, &write.old) {
             ("turns", None) => self.lock().sent(write.id.as_str(), text("content")),
             ("turns", Some(_)) if !["pending", "claimed"].contains(&text("state")) => {
-                self.lock().turn_ended(write.id.as_str());
+                let in_full = text("state") == "completed";
+                self.lock().turn_ended(write.id.as_str(), in_full, now());
             }
             ("chunks", None) => self.lock().committed(text("turn"), now()),
             _ => {}
@@ -244,17 +302,21 @@ mod tests {
         Ended,
         Arrived(usize),
         Committed,
+        Failed,
+        ServerGone,
+        Over,
     }
-    use Step::{Arrived, Committed, Ended, Said};
+    use Step::{Arrived, Committed, Ended, Failed, Over, Said, ServerGone};
 
-    /// The latencies that steps at some moments (ms) add, with an interval of 250 ms.
+    /// What steps at some moments (ms) add, with an interval of 250 ms, in ms, in ascending order; and how many of it
+    /// never came.
     #[track_caller]
-    fn check(steps: &[(u64, Step)], expected: &[u64]) {
+    fn check_all(steps: &[(u64, Step)], expected: &[u64], never_came: u64) {
         let mut probe = Probe::new(250 * MS);
-        let prompt = (Name::from("opencode-1"), "ses_1".to_owned(), "msg_1".to_owned());
+        let host = Name::from("opencode-1");
+        let prompt = (host.clone(), "ses_1".to_owned(), "msg_1".to_owned());
         probe.sent("t1", "hello");
         probe.prompted(prompt.clone(), "hello");
-        let mut added = Vec::new();
         for (at, step) in steps {
             let at = at * MS;
             match step {
@@ -262,10 +324,32 @@ mod tests {
                 Ended => probe.reply_ended(&prompt, at),
                 Arrived(bytes) => probe.arrived("t1", *bytes, at),
                 Committed => probe.committed("t1", at),
+                Failed => probe.turn_ended("t1", false, at),
+                ServerGone => probe.server_gone(&host),
+                Over => probe.close(at),
             }
-            added.extend(probe.take().iter_recorded().map(|value| value.value_iterated_to() / MS));
         }
-        assert_eq!(added, expected);
+        let all = probe.added().iter_recorded();
+        let all = all.flat_map(|value| {
+            let times = usize::try_from(value.count_at_value()).unwrap();
+            std::iter::repeat_n(value.value_iterated_to() / MS, times)
+        });
+        assert_eq!((&all.collect::<Vec<_>>()[..], probe.never_came()), (expected, never_came));
+    }
+
+    #[track_caller]
+    fn check(steps: &[(u64, Step)], expected: &[u64]) {
+        check_all(steps, expected, 0);
+    }
+
+    /// A piece of 5 bytes every 100 ms, from 100 ms on.
+    fn stream(pieces: u64) -> Vec<(u64, Step)> {
+        (1..=pieces).map(|number| (number * 100, Said(5))).collect()
+    }
+
+    fn then(mut steps: Vec<(u64, Step)>, more: impl IntoIterator<Item = (u64, Step)>) -> Vec<(u64, Step)> {
+        steps.extend(more);
+        steps
     }
 
     #[test]
@@ -293,5 +377,38 @@ mod tests {
     #[test]
     fn a_text_that_nobody_said_is_not_measured() {
         check(&[(10, Arrived(5))], &[]);
+    }
+
+    #[test]
+    fn a_worker_that_stood_still_owes_every_write_that_it_left_out() {
+        // Writes were due at 350, 650, 950, 1250, 1550 and 1850; the last piece, at 2000, not before 2150.
+        let still = then(stream(20), [(2050, Arrived(100))]);
+        check(&still, &[200, 500, 800, 1100, 1400, 1700]);
+    }
+
+    #[test]
+    fn a_backend_that_stood_still_is_not_the_workers_fault() {
+        let steps = [(100, Said(5)), (350, Arrived(5))];
+        let waits = then(steps.into(), (4..=19).map(|number| (number * 100, Said(5))));
+        check(&then(waits, [(1950, Committed), (1953, Arrived(80))]), &[0, 3]);
+    }
+
+    #[test]
+    fn what_fills_a_chunk_late_does_not_hide_how_late_it_is() {
+        // Due at 350; a piece at 900 comes with it, and is itself not due before 1150.
+        check(&[(100, Said(5)), (900, Said(5)), (902, Arrived(10))], &[552]);
+    }
+
+    #[test]
+    fn a_write_that_never_came_counts_until_the_turn_failed_or_the_run_was_over() {
+        check_all(&then(stream(3), [(1350, Failed)]), &[1000], 1);
+        check_all(&then(stream(3), [(2350, Over)]), &[2000], 1);
+        // Nothing was due yet.
+        check_all(&[(100, Said(5)), (200, Failed)], &[], 0);
+    }
+
+    #[test]
+    fn what_a_killed_server_has_said_is_owed_by_nobody() {
+        check_all(&then(stream(3), [(400, ServerGone), (900, Failed), (1000, Over)]), &[], 0);
     }
 }
