@@ -92,7 +92,7 @@ fn ratio(count: u64, of: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::probe::Collects, *};
 
     fn recorded(values: &[u64]) -> Histogram<u64> {
         let mut histogram = Histogram::new(3).unwrap();
@@ -116,7 +116,8 @@ mod tests {
 
     #[test]
     fn a_reading_is_of_its_own_time_alone() {
-        let (gauges, probe) = (Default::default(), SharedProbe::new(1));
+        let collects = Collects { interval: 1, bytes: 1 };
+        let (gauges, probe) = (Default::default(), SharedProbe::new(collects));
         let whole = Meter::begin(100, &gauges, &probe);
         probe.lock().note_for_test(30_000);
         let step = Meter::begin(300, &gauges, &probe);

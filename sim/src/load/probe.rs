@@ -1,10 +1,10 @@
 //! The latency that the worker itself adds: from the moment at which it has a reason to write, to the write's arrival.
 //!
-//! A worker collects a reply's text for `coalesce_interval` on purpose, and has at most one write of a turn under way.
-//! So a write is *due* at the latest of
+//! A worker collects a reply's text for `coalesce_interval`, or until it has `coalesce_bytes` of it, on purpose, and has at
+//! most one write of a turn under way. So a write is *due* at the latest of
 //!
-//! - the piece that gives the reason: the first one of the chunk plus the interval; or, if the chunk came earlier than
-//!   that, its last piece (it was full), or the end of the reply;
+//! - what gives the reason, whichever is first: the chunk's first piece plus the interval, the piece that fills it, the
+//!   end of the reply; a chunk that came before all of these, for a reason of its own, is due at its last piece;
 //! - the commit of the turn's write before, because until then the worker may not write.
 //!
 //! What is added is arrival minus due. Moments are those of the fakes: a piece counts from when its event was published,
@@ -32,7 +32,7 @@ use crate::{
 /// Follows the replies that are under way. Grows with turns in progress and what is not written of them yet.
 #[derive(Debug)]
 pub struct Probe {
-    interval: Micros,
+    collects: Collects,
     /// By the text of the message.
     turns_by_text: BTreeMap<String, String>,
     /// By host, OpenCode session and user message.
@@ -43,15 +43,34 @@ pub struct Probe {
     said: u64,
 }
 
+/// How much text a worker collects before it writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Collects {
+    /// For so long at most, in µs.
+    pub interval: Micros,
+    /// So much at most, in bytes.
+    pub bytes: usize,
+}
+
+/// A piece of a reply.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    /// Where it ends, in bytes of the reply.
+    end: usize,
+    said: Micros,
+}
+
 /// A reply under way.
 #[derive(Debug, Default)]
 struct Reply {
     prompt: Option<(Name, String, String)>,
-    /// Where each piece that is not written yet ends, in bytes of the reply, and when it was said.
-    pieces: VecDeque<(usize, Micros)>,
+    /// Those that are not written yet.
+    pieces: VecDeque<Piece>,
     said: usize,
     ended: Option<Micros>,
     written: usize,
+    /// How much was before the last write.
+    begin: usize,
     /// When the write before was committed.
     committed: Micros,
 }
@@ -64,11 +83,11 @@ struct WriteArgs {
 }
 
 impl Probe {
-    /// For a worker that collects text for `interval`.
+    /// For a worker that collects so much text.
     #[must_use]
-    pub fn new(interval: Micros) -> Self {
+    pub fn new(collects: Collects) -> Self {
         Self {
-            interval,
+            collects,
             turns_by_text: BTreeMap::new(),
             turns_by_prompt: BTreeMap::new(),
             replies: BTreeMap::new(),
@@ -114,7 +133,7 @@ impl Probe {
         self.said += 1;
         let Some(reply) = self.of(prompt) else { return };
         reply.said += bytes;
-        reply.pieces.push_back((reply.said, at));
+        reply.pieces.push_back(Piece { end: reply.said, said: at });
     }
 
     fn reply_ended(&mut self, prompt: &(Name, String, String), at: Micros) {
@@ -125,9 +144,9 @@ impl Probe {
 
     /// A write came in that adds `bytes` to the reply of `turn`; a completion may add nothing.
     fn arrived(&mut self, turn: &str, bytes: usize, at: Micros) {
-        let interval = self.interval;
+        let collects = self.collects;
         let Some(reply) = self.replies.get_mut(turn) else { return };
-        let due = reply.due(bytes, interval, at);
+        let due = reply.due(bytes, collects, at);
         self.note(&due, at);
     }
 
@@ -172,8 +191,8 @@ impl Probe {
     }
 
     fn give_up(&mut self, mut reply: Reply, at: Micros) {
-        let said = reply.take(reply.said.saturating_sub(reply.written));
-        let due = reply.overdue(&said, self.interval, at);
+        let rest = reply.take(reply.said.saturating_sub(reply.written));
+        let due = reply.overdue(&rest, self.collects, at);
         self.never_came += due.len() as u64;
         self.note(&due, at);
     }
@@ -187,39 +206,44 @@ impl Probe {
 impl Reply {
     /// When the writes were due that the next `bytes` bytes, which came at `at`, stand for. None if their reason was not
     /// seen: the text is not what was said (the `answered` oracle tells of that).
-    fn due(&mut self, bytes: usize, interval: Micros, at: Micros) -> Vec<Micros> {
-        let said = self.take(bytes);
-        let due = self.overdue(&said, interval, at);
-        match said.last() {
-            // It came before its time, because the chunk was full.
-            Some(last) if due.is_empty() => vec![(*last).max(self.committed)],
+    fn due(&mut self, bytes: usize, collects: Collects, at: Micros) -> Vec<Micros> {
+        let taken = self.take(bytes);
+        let due = self.overdue(&taken, collects, at);
+        match taken.last() {
+            Some(last) if due.is_empty() => vec![last.said.max(self.committed)],
             Some(_) => due,
             // The reply's end alone.
             None => self.ended.map(|ended| ended.max(self.committed)).into_iter().collect(),
         }
     }
 
-    /// Takes the next `bytes` bytes off what is not written; says when their pieces were said.
-    fn take(&mut self, bytes: usize) -> Vec<Micros> {
+    /// Takes the next `bytes` bytes off what is not written.
+    fn take(&mut self, bytes: usize) -> Vec<Piece> {
+        self.begin = self.written;
         self.written += bytes;
-        let mut said = Vec::new();
-        while self.pieces.front().is_some_and(|(end, _)| *end <= self.written) {
-            said.extend(self.pieces.pop_front().map(|(_, said)| said));
-        }
-        said
+        let is_taken = |piece: &Piece| piece.end <= self.written;
+        let count = self.pieces.iter().take_while(|piece| is_taken(piece)).count();
+        self.pieces.drain(..count).collect()
     }
 
-    /// When the writes were due by `at` that would have carried the pieces `said`.
-    fn overdue(&self, said: &[Micros], interval: Micros, at: Micros) -> Vec<Micros> {
-        let (ended, mut due, mut rest) = (self.ended.unwrap_or(Micros::MAX), Vec::new(), said);
+    /// When the writes were due by `at` that would have carried `pieces`, the last that were written.
+    fn overdue(&self, pieces: &[Piece], collects: Collects, at: Micros) -> Vec<Micros> {
+        let ended = self.ended.unwrap_or(Micros::MAX);
+        let (mut due, mut rest) = (Vec::new(), pieces);
+        // A piece that is written in part belongs to the write that ends it.
+        let mut begin = self.begin;
         while let Some(first) = rest.first() {
-            let collected = (first + interval).min(ended).max(self.committed);
-            if collected > at {
+            let filled = rest.iter().find(|piece| piece.end >= begin + collects.bytes);
+            let filled = filled.map_or(Micros::MAX, |piece| piece.said);
+            let reason = (first.said + collects.interval).min(filled).min(ended).max(self.committed);
+            if reason > at {
                 break;
             }
-            due.push(collected);
+            due.push(reason);
             // What was said by then would have gone with it.
-            rest = &rest[rest.partition_point(|said| *said <= collected)..];
+            let (gone, left) = rest.split_at(rest.partition_point(|piece| piece.said <= reason));
+            begin = gone.last().map_or(begin, |piece| piece.end);
+            rest = left;
         }
         due
     }
@@ -230,10 +254,10 @@ impl Reply {
 pub struct SharedProbe(Arc<Mutex<Probe>>);
 
 impl SharedProbe {
-    /// For a worker that collects text for `interval`.
+    /// For a worker that collects so much text.
     #[must_use]
-    pub fn new(interval: Micros) -> Self {
-        Self(Arc::new(Mutex::new(Probe::new(interval))))
+    pub fn new(collects: Collects) -> Self {
+        Self(Arc::new(Mutex::new(Probe::new(collects))))
     }
 
     /// The probe itself.
@@ -308,11 +332,11 @@ mod tests {
     }
     use Step::{Arrived, Committed, Ended, Failed, Over, Said, ServerGone};
 
-    /// What steps at some moments (ms) add, with an interval of 250 ms, in ms, in ascending order; and how many of it
+    /// What steps at some moments (ms) add, with an interval of 250 ms and chunks of 1,000 bytes, in ms, in ascending order; and how many of it
     /// never came.
     #[track_caller]
     fn check_all(steps: &[(u64, Step)], expected: &[u64], never_came: u64) {
-        let mut probe = Probe::new(250 * MS);
+        let mut probe = Probe::new(Collects { interval: 250 * MS, bytes: 1000 });
         let host = Name::from("opencode-1");
         let prompt = (host.clone(), "ses_1".to_owned(), "msg_1".to_owned());
         probe.sent("t1", "hello");
@@ -358,8 +382,18 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_that_was_full_is_due_at_its_last_piece() {
+    fn a_chunk_that_came_for_a_reason_of_its_own_is_due_at_its_last_piece() {
         check(&[(100, Said(5)), (200, Said(5)), (204, Arrived(10))], &[4]);
+    }
+
+    #[test]
+    fn a_chunk_that_is_full_is_due_at_the_piece_that_filled_it_however_late_it_comes() {
+        let full = |at| [(100, Said(600)), (200, Said(400)), (at, Arrived(1000))];
+        check(&full(204), &[4]);
+        check(&full(353), &[153]);
+        // The second chunk was full at 240, the third is not.
+        let two = [(100, Said(600)), (200, Said(400)), (230, Said(500)), (240, Said(500)), (250, Said(1))];
+        check(&then(two.into(), [(300, Arrived(2001))]), &[60, 100]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::{
     ledger::SharedLedger,
     meter::Meter,
     opencode::Place,
-    probe::SharedProbe,
+    probe::{Collects, SharedProbe},
     scale,
     steps::Target,
 };
@@ -92,8 +92,9 @@ impl<'a> Run<'a> {
         let follower = ledger.clone();
         recorder.with(|all| all.followers.push(Box::new(move |fact| follower.lock().observe(fact))));
         recorder.record(&name, Event::PhaseBegan { phase: Phase::Safety });
-        let interval = scenario.settings.turns.coalesce_interval.as_micros();
-        let probe = SharedProbe::new(u64::try_from(interval).unwrap_or(u64::MAX));
+        let turns = &scenario.settings.turns;
+        let interval = u64::try_from(turns.coalesce_interval.as_micros()).unwrap_or(u64::MAX);
+        let probe = SharedProbe::new(Collects { interval, bytes: turns.coalesce_bytes });
         let duration = scale::duration(scenario, load.time_scale, load.limit);
         let plans = plans(load, duration, &recorder);
         let installations = (0..scenario.workers).map(|_| install()).collect::<Result<Vec<_>, _>>()?;
