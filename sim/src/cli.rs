@@ -26,7 +26,12 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{plant::Plant, report::Verdict, seed::Seed};
+use crate::{
+    load::{guard, remains},
+    plant::Plant,
+    report::Verdict,
+    seed::Seed,
+};
 
 /// Runs the worker in a deterministic world, and checks what it does there.
 #[derive(Debug, Parser)]
@@ -37,7 +42,7 @@ use crate::{plant::Plant, report::Verdict, seed::Seed};
     subcommand_negates_reqs = true,
     args_conflicts_with_subcommands = true,
     after_help = "Exit codes: 0 passed, 1 internal error, 2 wrong usage or scenario, 10 something forbidden happened, \
-                  11 something promised did not happen in time, 12 two runs of one seed differed, 13 a figure got worse, 14 a state that must be reached was not, 130 interrupted."
+                  11 something promised did not happen in time, 12 two runs of one seed differed, 13 a figure got worse or a goal was missed, 14 a state that must be reached was not, 130 interrupted."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -74,8 +79,14 @@ enum Command {
     Load(load::LoadArgs),
     /// Raises the load on the worker's binary in steps until something gives way, and says what.
     Limits(limits::LimitsArgs),
+    /// Ends the processes of `sim load` that are left when it is gone: waits for the end of standard input.
+    #[command(hide = true, name = guard::COMMAND)]
+    LoadGuard {
+        /// The directories of the workers' machines.
+        roots: Vec<PathBuf>,
+    },
     /// Stands in for the `opencode` executable of `sim load`, whose socket is named first.
-    #[command(hide = true)]
+    #[command(hide = true, name = remains::STAND_IN)]
     OpencodeUnderLoad {
         /// Where the load test listens.
         socket: PathBuf,
@@ -146,7 +157,7 @@ pub enum Exit {
     Liveness = 11,
     /// Two runs of one seed differed.
     Nondeterminism = 12,
-    /// A figure is worse than in the baseline.
+    /// A figure is worse than in the baseline, or a goal was missed.
     Regression = 13,
     /// A state that must be reached was reached by no run.
     Unreached = 14,
@@ -187,6 +198,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::Load(args)) => load::load(&args),
         Some(Command::Limits(args)) => limits::limits(&args),
+        Some(Command::LoadGuard { roots }) => load::guard(&roots),
         Some(Command::OpencodeUnderLoad { socket, arguments }) => load::stand_in(&socket, &arguments),
         Some(Command::Opencode(command)) => opencode::opencode(&command),
         None if sweep::is_one(&cli.run) => sweep::sweep(&cli.run),

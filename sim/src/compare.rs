@@ -1,15 +1,18 @@
 //! What changed between two runs, figure by figure, and which direction is the worse one.
 //!
 //! A report is flattened to whole numbers by name; a figure that is not there is zero. In simulation they repeat to the
-//! last digit, so any difference comes from a change of the code, the scenario or the seed.
+//! last digit, so any difference comes from a change of the code, the scenario or the seed. In real time nothing repeats:
+//! such a run has figures of its own, each with room to differ, and is not compared with a simulation.
 
 mod figures;
+mod real_time;
 mod rules;
 mod table;
 
 use std::collections::BTreeSet;
 
 pub use figures::{Figure, FigureSet, FiguresError, figures};
+pub use real_time::{conditions, is_real_time};
 pub use rules::{Rule, Tolerance, Worse, tolerances};
 pub use table::table;
 

@@ -2,38 +2,35 @@
 //! facts, the same oracles where they can be seen from outside.
 //!
 //! ```text
+//! binary     which worker is measured
 //! run        phases, restarts, looks at the processes
 //! fakes      the fake Convex with the people, and the fake OpenCode: a thread each
 //! stub       the executable that the worker starts instead of OpenCode; opencode gives it a server
-//! process    a worker's process: signals, /proc
+//! process    a worker's processes: signals, /proc; remains and guard: what would outlive it is found and ended
 //! probe      what the worker itself adds to a write; ledger, gauge, meter: what else is measured
 //! scale      the scenario's moments in real time; steps: a load that rises until something gives way
 //! ```
 //!
 //! Open loop: people send when it is time, however late the answers are, and latencies count from that moment.
 
+pub mod binary;
 mod fakes;
 pub mod figures;
 pub mod gauge;
 pub mod goals;
+pub mod guard;
 pub mod ledger;
 mod meter;
 mod opencode;
 pub mod probe;
 pub mod process;
+pub mod remains;
 mod run;
 mod scale;
 pub mod steps;
 pub mod stub;
 
-use std::{
-    ffi::OsString,
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{ffi::OsString, io, sync::Arc, thread::JoinHandle, time::Duration};
 
 use self::steps::Rising;
 use crate::{
@@ -44,8 +41,6 @@ use crate::{
 
 /// Resident memory that a worker may take when idle, and ever (design: numbers to beat).
 pub const CEILINGS: Ceilings = Ceilings { idle: 16 << 20, peak: 48 << 20 };
-/// The name of a worker's executable, looked for beside this one.
-const WORKER: &str = "worker";
 
 /// What to run in real time.
 #[derive(Debug, Clone)]
@@ -55,6 +50,8 @@ pub struct LoadOrder {
     /// The worker's program and arguments. It is told the rest by its environment: `CONVEX_URL`, `WORKER_TOKEN`,
     /// `WORKER_DIRECTORY`, `WORKER_OPENCODE` and `WORKER_CONFIG`, as ours reads them.
     pub command: Vec<OsString>,
+    /// How that worker was built, for the report.
+    pub profile: String,
     /// How many times as fast as in the scenario people, restarts and models are. The worker's own times stay.
     pub time_scale: f64,
     /// People and restarts end after this time (real), however long the scenario is.
@@ -87,32 +84,6 @@ pub enum LoadError {
     /// The worker's settings cannot be written down.
     #[error("cannot write the worker's config: {0}")]
     Config(#[from] toml::ser::Error),
-}
-
-/// There is no worker to run.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "there is no worker at `{}`; build it with `cargo build {profile}-p worker -p sim`, or name one with --worker",
-    path.display()
-)]
-pub struct NoWorker {
-    path: PathBuf,
-    profile: &'static str,
-}
-
-/// The worker to run: the one at `given`, otherwise the one beside this executable.
-///
-/// # Errors
-/// If there is no file.
-pub fn find_worker(given: Option<&Path>) -> Result<PathBuf, NoWorker> {
-    let beside = || std::env::current_exe().unwrap_or_default().with_file_name(WORKER);
-    let path = given.map_or_else(beside, Path::to_owned);
-    let is_release = !cfg!(debug_assertions);
-    let profile = if is_release { "--release " } else { "" };
-    match path.canonicalize() {
-        Ok(path) if path.is_file() => Ok(path),
-        _ => Err(NoWorker { path, profile }),
-    }
 }
 
 /// Runs `order` on a thread of its own, which the worker processes do not outlive, and hands the report to `done`.

@@ -52,7 +52,7 @@ pub use resident::Ceilings;
 #[must_use]
 pub fn from_outside(scenario: &Scenario, spread: Duration, ceilings: Ceilings) -> Vec<Box<dyn Oracle>> {
     let limits = &scenario.limits;
-    vec![
+    let mut oracles: Vec<Box<dyn Oracle>> = vec![
         Box::new(resident::Resident::new(ceilings)),
         Box::new(throttle::Throttle::new(limits, spread)),
         Box::new(stale::Stale::default()),
@@ -60,8 +60,15 @@ pub fn from_outside(scenario: &Scenario, spread: Duration, ceilings: Ceilings) -
         Box::new(chunks::Chunks::default()),
         Box::new(lazy::Lazy::default()),
         Box::new(bounded_reads::BoundedReads::new(limits)),
+        Box::new(sync_cost::SyncCost::new(limits)),
         Box::new(fencing::Fencing::default()),
-    ]
+        Box::new(cleanup::Cleanup::default()),
+        Box::new(no_panic::NoPanic),
+    ];
+    if scenario.settings.sync.enabled {
+        oracles.push(Box::new(converges::Converges::new(limits)));
+    }
+    oracles
 }
 
 /// Something that still has to happen.

@@ -38,6 +38,12 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Kept> {
             hint.map_or(String::new(), |hint| format!("; its first failure is run by `{hint}`"))
         );
     }
+    if report["load"].is_object() {
+        let again = report["replay"].as_str().unwrap_or("cargo run --release -p sim -- load");
+        bail!(
+            "`{shown}` is the report of a run in real time, which never repeats; `{again}` does the same again"
+        );
+    }
     if report["schema"] != SCHEMA {
         bail!(
             "`{shown}` has schema {}, but this program reads schema {SCHEMA}; make the report again",

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::real_time::{self, is_real_time};
 use crate::report::SCHEMA;
 
 /// Figures by name. Those that are zero are left out.
@@ -43,7 +44,7 @@ pub enum FiguresError {
     Missing(&'static str),
 }
 
-/// The exact figures of a report, given as JSON.
+/// The figures of a report, given as JSON: exact ones of a simulation, others of a run in real time.
 ///
 /// # Errors
 /// If it is not a report of the present schema.
@@ -53,6 +54,9 @@ pub fn figures(report: &Value) -> Result<FigureSet, FiguresError> {
     }
     let figures = report["figures"].as_object().ok_or(FiguresError::Missing("figures"))?;
     let hash = report["trace"]["hash"].as_str().ok_or(FiguresError::Missing("trace.hash"))?;
+    if is_real_time(report) {
+        return Ok(real_time::figures(report));
+    }
     let mut set = FigureSet::new();
     for (name, value) in figures {
         collect(&mut set, name, value);
@@ -68,7 +72,7 @@ pub fn figures(report: &Value) -> Result<FigureSet, FiguresError> {
     Ok(set)
 }
 
-fn collect(set: &mut FigureSet, name: &str, value: &Value) {
+pub(super) fn collect(set: &mut FigureSet, name: &str, value: &Value) {
     match value {
         Value::Object(fields) => {
             fields.iter().for_each(|(field, value)| collect(set, &format!("{name}.{field}"), value));
@@ -82,8 +86,9 @@ fn collect(set: &mut FigureSet, name: &str, value: &Value) {
     }
 }
 
-/// Median and tail of each latency, in µs: the histogram has them exactly, the report shows ms.
-fn stages(set: &mut FigureSet, latencies: &Value) {
+/// Median and tail of each latency, in µs, as the report has them in ms: to three digits, which is what the histogram
+/// keeps.
+pub(super) fn stages(set: &mut FigureSet, latencies: &Value) {
     for latency in latencies.as_array().into_iter().flatten() {
         let stage = latency["stage"].as_str().unwrap_or_default();
         for quantile in ["p50", "p99"] {
@@ -93,14 +98,14 @@ fn stages(set: &mut FigureSet, latencies: &Value) {
     }
 }
 
-fn insert(set: &mut FigureSet, name: String, count: i64) {
+pub(super) fn insert(set: &mut FigureSet, name: String, count: i64) {
     if count != 0 {
         set.insert(name, Figure::Count(count));
     }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "figures are far below 2^52")]
-fn thousandths(value: &Value) -> i64 {
+pub(super) fn thousandths(value: &Value) -> i64 {
     (value.as_f64().unwrap_or_default() * 1000.0).round() as i64
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{Figure, Meaning};
+use super::{Figure, Meaning, real_time};
 
 /// Which direction is worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,9 +19,9 @@ pub enum Worse {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tolerance {
     /// Of the earlier value.
-    percent: i64,
+    pub(super) percent: i64,
     /// In the figure's unit.
-    least: i64,
+    pub(super) least: i64,
 }
 
 /// How a figure is judged.
@@ -69,7 +69,10 @@ impl Rule {
     /// The rule for a figure.
     #[must_use]
     pub fn of(figure: &str) -> Self {
-        RULES.into_iter().find(|(start, _)| figure.starts_with(start)).map_or(OTHERS, |(_, rule)| rule)
+        let exact = || {
+            RULES.into_iter().find(|(start, _)| figure.starts_with(start)).map_or(OTHERS, |(_, rule)| rule)
+        };
+        real_time::rule(figure).unwrap_or_else(exact)
     }
 
     /// What it means that a figure went from `before` to `after`; nothing if it did not.

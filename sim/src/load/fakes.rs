@@ -5,11 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener as StdListener},
     path::PathBuf,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc as blocking,
-    },
+    sync::{Arc, mpsc as blocking},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -23,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     gauge::Gauge,
-    opencode::{Machines, Place, RemoteDisk, SEEDS, SeedSession},
+    opencode::{Attendance, Machines, Place, RemoteDisk, SEEDS, SeedSession},
     probe::SharedProbe,
 };
 use crate::{
@@ -35,6 +31,7 @@ use crate::{
     },
     scenario::Plan,
     serve::unix_nanos,
+    trace::Micros,
     world::{Order, RunError, determinism::join_live_run, recorder::Recorder},
 };
 
@@ -49,6 +46,8 @@ pub(super) struct World {
     pub(super) plans: Vec<Plan>,
     /// How long a function of the backend takes.
     pub(super) execution: Duration,
+    /// Whether messages say what their replies are like; otherwise the scenario does.
+    pub(super) directives: bool,
     pub(super) recorder: Recorder,
     pub(super) probe: SharedProbe,
     /// Ends what people do.
@@ -59,8 +58,8 @@ pub(super) struct World {
 pub(super) struct Fakes {
     /// Where each worker finds the backend: it is known by the port it uses.
     pub(super) addresses: Vec<SocketAddr>,
-    /// How many OpenCode processes each machine has now.
-    pub(super) attached: Vec<Arc<AtomicUsize>>,
+    /// The OpenCode processes that each machine has now.
+    attendances: Vec<Attendance>,
     /// How busy the backend's thread and OpenCode's are.
     pub(super) gauges: [Arc<Gauge>; 2],
     go: watch::Sender<Option<Duration>>,
@@ -87,15 +86,17 @@ impl Fakes {
         let (go, started) = watch::channel(None);
         let (fail, failed) = blocking::channel();
         let reins = Reins { go: started, stop: CancellationToken::new(), failed: fail };
-        let attached = machines.iter().map(|(place, _)| Arc::clone(&place.attached)).collect();
+        let attendances = machines.iter().map(|(place, _)| place.attendance.clone()).collect();
         let gauges: [Arc<Gauge>; 2] = Default::default();
         let (seeds, wanted) = mpsc::channel(SEEDS);
         let silence = world.silence.clone();
         let (order, recorder, probe) = (world.order.clone(), world.recorder.clone(), world.probe.clone());
+        let directives = world.directives;
         let opencode = spawn("opencode", reins.clone(), Arc::clone(&gauges[1]), move |_| {
             Ok(async move {
                 let machine = Machines {
                     scenario: &order.scenario,
+                    directives,
                     seed: order.seed,
                     recorder: &recorder,
                     probe: &probe,
@@ -113,7 +114,8 @@ impl Fakes {
         })?;
         let threads = vec![opencode, backend];
         let Reins { stop, .. } = reins;
-        let mut fakes = Self { addresses: Vec::new(), attached, gauges, go, silence, stop, threads, failed };
+        let mut fakes =
+            Self { addresses: Vec::new(), attendances, gauges, go, silence, stop, threads, failed };
         fakes.addresses = match addresses.recv() {
             Ok(addresses) => addresses,
             Err(_) => return Err(fakes.failure().unwrap_or_else(|| host("the backend ended at once"))),
@@ -136,9 +138,9 @@ impl Fakes {
         self.failed.try_recv().ok()
     }
 
-    /// OpenCode processes of worker `index` that are there.
-    pub(super) fn attached(&self, index: usize) -> usize {
-        self.attached[index].load(Ordering::Relaxed)
+    /// OpenCode processes of worker `index` that are there and came until `moment`.
+    pub(super) fn attached(&self, index: usize, moment: Micros) -> usize {
+        self.attendances[index].since(moment)
     }
 }
 
@@ -206,7 +208,7 @@ struct Deployed {
 
 impl Deployed {
     fn prepare(world: World, seeds: &mpsc::Sender<SeedSession>) -> Result<Self, RunError> {
-        let World { order, plans, execution, recorder, probe, silence } = world;
+        let World { order, plans, execution, recorder, probe, silence, .. } = world;
         let also = Rc::new(move |observation: &Observation<'_>| probe.convex(observation));
         let surroundings = Surroundings { clock: Rc::new(unix_nanos), execution, also };
         let active = Active::new(order.seed, recorder.clone());

@@ -2,13 +2,17 @@
 
 use serde::Serialize;
 
-use crate::report::Latency;
+use crate::report::{Latency, Verdict};
 
 /// The load test's part of a report.
 #[derive(Debug, Clone, Serialize)]
 pub struct LoadFigures {
     /// Which worker ran.
     pub command: String,
+    /// How that worker was built, as far as it is known.
+    pub profile: String,
+    /// Whether this program, and so the fakes, are optimised as in a release.
+    pub simulator_is_release: bool,
     /// How many times as fast as in the scenario people and models were.
     pub time_scale: f64,
     /// How long a function of the backend took besides its own work, in ms.
@@ -17,21 +21,45 @@ pub struct LoadFigures {
     pub processors: usize,
     /// Each worker's process, all its starts together.
     pub workers: Vec<ProcessFigures>,
-    /// From when work began until it was done.
+    /// From when work began until people and restarts had done theirs; what was added, until the run was over.
     pub whole: Reading,
+    /// How many of what was added are writes that never came: as late as they were when the turn or the run was over.
+    pub never_came: u64,
+    /// How many of the latencies are of messages that were never answered in full, and count until that was clear.
+    pub given_up: u64,
     /// Steps of a rising load, if it was one.
     pub steps: Vec<Step>,
-    /// Where a rising load ended, and why; empty if it was none.
+    /// Where a load of more and more turns ended, and why; empty if it was none.
     pub knee: String,
+    /// Where a load of more and more deltas ended, and why; empty if it was none.
+    pub rate_knee: String,
     /// What was aimed at, and what came of it.
     pub goals: Vec<Goal>,
     /// What the oracles of a simulation see and this run cannot.
     pub unseen: Vec<&'static str>,
     /// Another worker under the same load: a figure, ours, theirs.
     pub against: Vec<(String, String, String)>,
+    /// What else is known of that other worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other: Option<Other>,
 }
 
-/// One worker's process over the run.
+/// Another worker that ran under the same load. The exit code is not about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Other {
+    /// Its command.
+    pub command: String,
+    /// How its run ended.
+    pub verdict: Verdict,
+    /// The oracles that it violated, and how often.
+    pub violations: Vec<(&'static str, u64)>,
+    /// Its first violation: the oracle, and what happened.
+    pub first: Option<(&'static str, String)>,
+    /// Where its own report is.
+    pub report: String,
+}
+
+/// One worker's process over the run: all processes of the group that its command leads, without OpenCode's.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ProcessFigures {
     /// `worker-N`.
@@ -44,6 +72,11 @@ pub struct ProcessFigures {
     pub peak_rss: u64,
     /// The most of its proportional share, in bytes; 0 if the kernel does not tell.
     pub peak_pss: u64,
+    /// The most heap while it was ready and had not worked in that start: resident bytes of `[heap]` and of private
+    /// writable mappings without a file, at any look; 0 if the kernel does not tell.
+    pub idle_heap: u64,
+    /// The most heap at any look, in bytes. What was allocated and freed again between two looks may be missing.
+    pub peak_heap: u64,
     /// Processor time in all, in seconds.
     pub cpu_seconds: f64,
     /// The most threads.
@@ -52,6 +85,8 @@ pub struct ProcessFigures {
     pub files: u64,
     /// OpenCode processes that were still there some time after it was gone.
     pub orphans: u64,
+    /// Other processes of it that had left its group and were there when it was gone.
+    pub escaped: u64,
 }
 
 /// What was measured over some time.
@@ -91,12 +126,16 @@ pub struct Goal {
 pub struct Step {
     /// Turns that were asked to run at the same time.
     pub turns: usize,
+    /// Pieces that each reply was to get in a second.
+    pub deltas_per_turn: u32,
     /// The most that did.
     pub running: usize,
     /// Turns that waited for their claim at its end.
     pub waiting: usize,
-    /// Resident memory of the worker at its end, in bytes.
+    /// The most resident memory of the worker at any look, in bytes.
     pub rss: u64,
+    /// Why it was too much, if it was.
+    pub strain: Option<String>,
     /// What was measured.
     #[serde(flatten)]
     pub reading: Reading,

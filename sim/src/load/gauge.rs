@@ -56,8 +56,37 @@ impl Gauge {
         Duration::from_micros(self.processor.load(Relaxed))
     }
 
-    /// How late its timers were since the last call, in µs. Up to 1,000 is the timers' own grain.
-    pub fn take_late(&self) -> Histogram<u64> {
-        std::mem::replace(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner), empty())
+    /// How late its timers were so far, in µs. Up to 1,000 is the timers' own grain.
+    pub fn late(&self) -> Histogram<u64> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::world::determinism::wall_clock;
+
+    #[tokio::test]
+    async fn a_thread_that_is_held_up_is_seen_by_its_late_timers_and_its_processor_time() {
+        const BUSY: Duration = Duration::from_millis(60);
+        let gauge = Arc::new(Gauge::default());
+        let hold_up = async {
+            sleep_until(Instant::now() + EVERY * 2).await;
+            let until = wall_clock() + BUSY;
+            while wall_clock() < until {}
+            sleep_until(Instant::now() + EVERY * 2).await;
+        };
+        tokio::select! {
+            () = gauge.watch() => {}
+            () = hold_up => {}
+        }
+        let late = Duration::from_micros(gauge.late().max());
+        // The timer was due at most so long after the thread was held up.
+        assert!(late > BUSY - EVERY * 2, "{late:?}");
+        // Others may use the processor meanwhile, so that it is not all of it.
+        assert!(gauge.processor() > BUSY / 10, "{:?}", gauge.processor());
     }
 }

@@ -1,10 +1,18 @@
 //! What the worker is to reach on a machine with two processors (design: numbers to beat), beside what was measured.
 
-use super::{CEILINGS, figures::Goal, steps::Rising};
+use super::{
+    CEILINGS,
+    figures::{Goal, Step},
+    steps::{Rising, Target},
+};
 use crate::report::Report;
 
-/// Turns at the same time.
-const TURNS: usize = 200;
+/// The load: turns at the same time, and deltas per second in each.
+const LOAD: Target = Target { turns: 200, deltas_per_second: 20 };
+/// What may be added to 99 of 100 writes, in ms, the time for which text is collected not counted.
+const ADDED_MS: f64 = 10.0;
+/// Processors that the worker may keep busy.
+const CORES: f64 = 1.0;
 /// Start to ready, in ms, round trips not counted: on loopback they are nothing.
 const READY_MS: f64 = 150.0;
 /// By how much the time to ready, in ms, may differ between few and many sessions, for it to be the same: the noise of a
@@ -20,7 +28,8 @@ pub struct Starts {
     pub report: Report,
 }
 
-/// The goals, by a run with rising load and by runs that only start.
+/// The goals, by a run with rising load and by runs that only start. They are what they are, whatever was asked of these
+/// runs: what a run did not come to is not measured, and what it should have come to and could not is missed.
 #[must_use]
 pub fn goals(rising: &Rising, climb: &Report, starts: &[Starts]) -> Vec<Goal> {
     let mut goals = busy(rising, climb);
@@ -30,34 +39,46 @@ pub fn goals(rising: &Rising, climb: &Report, starts: &[Starts]) -> Vec<Goal> {
 }
 
 fn busy(rising: &Rising, climb: &Report) -> Vec<Goal> {
-    let load = climb.load.as_ref();
-    let step =
-        load.and_then(|load| load.steps.iter().find(|step| step.turns == TURNS && step.running == TURNS));
-    let bound = rising.bound.as_secs_f64() * 1000.0;
-    let at = |what: &str| format!("{what} at {TURNS} turns, {} deltas/s each", rising.deltas_per_second);
-    let mib = |bytes: u64| format!("{:.1} MiB", mebibytes(bytes));
-    let goal = |what: &str, goal: String, measured: Option<(String, bool)>| {
-        let (measured, met) = measured.map_or(("–".into(), None), |(measured, met)| (measured, Some(met)));
-        Goal { what: at(what), goal, measured, met }
+    let Target { turns, deltas_per_second } = LOAD;
+    let at = format!("at {turns} turns, {deltas_per_second} deltas/s each");
+    let steps = climb.load.as_ref().map_or(&[][..], |load| &load.steps);
+    let is_it = |step: &&Step| step.turns == turns && step.deltas_per_turn == deltas_per_second;
+    let step = steps.iter().find(is_it).filter(|step| step.running == turns);
+    let otherwise = match steps.last() {
+        _ if !rising.steps.contains(&LOAD) => ("– (not among the steps)".to_owned(), None),
+        Some(last) if last.strain.is_some() => {
+            (format!("nothing: the rise ended at {} of {} turns", last.running, last.turns), Some(false))
+        }
+        _ => ("–".to_owned(), None),
     };
-    let added = step.map(|step| &step.reading.added);
+    let goal = |what: &str, goal: String, measured: fn(&Step) -> (String, bool)| {
+        let (measured, met) = step.map_or_else(
+            || otherwise.clone(),
+            |step| {
+                let (measured, met) = measured(step);
+                (measured, Some(met))
+            },
+        );
+        Goal { what: format!("{what} {at}"), goal, measured, met }
+    };
     vec![
-        goal(
-            "added latency p99",
-            format!("under {bound} ms"),
-            added.map(|added| (format!("{:.1} ms", added.p99), added.p99 < bound)),
-        ),
-        goal(
-            "worker CPU",
-            "under 1 processor".into(),
-            step.map(|step| (format!("{:.2}", step.reading.worker_cores), step.reading.worker_cores < 1.0)),
-        ),
-        goal(
-            "resident memory",
-            format!("under {}", mib(CEILINGS.peak)),
-            step.map(|step| (mib(step.rss), step.rss < CEILINGS.peak)),
-        ),
+        goal("added latency p99", format!("under {ADDED_MS} ms"), |step| {
+            let p99 = step.reading.added.p99;
+            (format!("{p99:.1} ms"), p99 < ADDED_MS)
+        }),
+        goal("worker CPU", format!("under {CORES} processor"), |step| {
+            let cores = step.reading.worker_cores;
+            (format!("{cores:.2}"), cores < CORES)
+        }),
+        goal("resident memory", format!("under {}", mib(CEILINGS.peak)), |step| {
+            (mib(step.rss), step.rss < CEILINGS.peak)
+        }),
     ]
+}
+
+/// The goals that were missed.
+pub fn missed(goals: &[Goal]) -> impl Iterator<Item = &Goal> {
+    goals.iter().filter(|goal| goal.met == Some(false))
 }
 
 fn median(starts: &Starts) -> Option<f64> {
@@ -81,8 +102,8 @@ fn idle(starts: &Starts) -> Goal {
     let rss = worker.map(|worker| worker.idle_rss).filter(|rss| *rss > 0);
     Goal {
         what: format!("idle resident memory with {} sessions", starts.sessions),
-        goal: format!("under {:.0} MiB", mebibytes(CEILINGS.idle)),
-        measured: rss.map_or("–".into(), |rss| format!("{:.1} MiB", mebibytes(rss))),
+        goal: format!("under {}", mib(CEILINGS.idle)),
+        measured: rss.map_or("–".into(), mib),
         met: rss.map(|rss| rss < CEILINGS.idle),
     }
 }
@@ -100,7 +121,108 @@ fn same(starts: &[Starts]) -> Option<Goal> {
     })
 }
 
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", mebibytes(bytes))
+}
+
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / (1_u64 << 20) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::report::testing::{in_real_time, load_figures};
+
+    fn rising(turns: &[u16], rate: u32) -> Rising {
+        // A bound of the run is none of the goals'.
+        Rising::in_turns(turns, rate, Duration::from_secs(1), Duration::from_secs(9))
+    }
+
+    fn step(turns: usize, rate: u32) -> Step {
+        let mut step = load_figures().steps.remove(0);
+        (step.turns, step.running, step.deltas_per_turn) = (turns, turns, rate);
+        (step.rss, step.reading.worker_cores, step.reading.added.p99) = (47 << 20, 0.99, 9.9);
+        step
+    }
+
+    fn verdicts(rising: &Rising, steps: Vec<Step>) -> Vec<Option<bool>> {
+        let mut load = load_figures();
+        load.steps = steps;
+        goals(rising, &in_real_time(load), &[]).into_iter().map(|goal| goal.met).collect()
+    }
+
+    #[test]
+    fn a_busy_worker_is_judged_at_the_load_of_the_goal_alone() {
+        let usual = rising(&[100, 200], 20);
+        let [good, bad] = [Some(true), Some(false)];
+        assert_eq!(verdicts(&usual, vec![step(100, 20), step(200, 20)]), [good; 3]);
+        let worse = |change: fn(&mut Step)| {
+            let mut step = step(200, 20);
+            change(&mut step);
+            verdicts(&usual, vec![step])
+        };
+        assert_eq!(worse(|step| step.reading.added.p99 = 10.0), [bad, good, good]);
+        assert_eq!(worse(|step| step.reading.worker_cores = 1.0), [good, bad, good]);
+        assert_eq!(worse(|step| step.rss = 48 << 20), [good, good, bad]);
+    }
+
+    #[test]
+    fn what_was_not_tried_is_not_measured_and_what_could_not_be_is_missed() {
+        assert_eq!(verdicts(&rising(&[100], 20), vec![step(100, 20)]), [None; 3]);
+        assert_eq!(verdicts(&rising(&[200], 30), vec![step(200, 30)]), [None; 3]);
+        let strained = Step { strain: Some("too much".into()), ..step(100, 20) };
+        assert_eq!(verdicts(&rising(&[100, 200], 20), vec![strained]), [Some(false); 3]);
+        // Too few turns ran at the step itself.
+        let held = Step { running: 150, strain: Some("only 150".into()), ..step(200, 20) };
+        assert_eq!(verdicts(&rising(&[200], 20), vec![held]), [Some(false); 3]);
+        // Somebody has interrupted it.
+        assert_eq!(verdicts(&rising(&[100, 200], 20), vec![step(100, 20)]), [None; 3]);
+    }
+
+    fn starts(sessions: u64, ready_ms: &[f64], idle_rss: u64) -> Starts {
+        let mut load = load_figures();
+        (load.workers[0].ready_ms, load.workers[0].idle_rss) = (ready_ms.to_vec(), idle_rss);
+        Starts { sessions, report: in_real_time(load) }
+    }
+
+    #[track_caller]
+    fn check(starts: &[Starts], expected: &[(&str, Option<bool>)]) {
+        let none = rising(&[1], 20);
+        let goals = goals(&none, &in_real_time(load_figures()), starts);
+        let of_starts: Vec<_> = goals[3..].iter().map(|goal| (&*goal.measured, goal.met)).collect();
+        assert_eq!(of_starts, expected);
+    }
+
+    #[test]
+    fn the_median_of_the_starts_counts_and_idle_memory() {
+        check(
+            &[starts(100, &[900.0, 100.0, 149.0], 16 << 20)],
+            &[("149 ms", Some(true)), ("16.0 MiB", Some(false))],
+        );
+        check(&[starts(100, &[150.0], 15 << 20)], &[("150 ms", Some(false)), ("15.0 MiB", Some(true))]);
+        check(&[starts(100, &[], 0)], &[("–", None), ("–", None)]);
+    }
+
+    #[test]
+    fn few_and_many_sessions_are_entered_equally_fast() {
+        let [few, same, slower] = [[50.0], [70.0], [71.0]];
+        let of = |many: &[f64]| {
+            let all = [starts(100_000, many, 1), starts(100, &few, 1)];
+            goals(&rising(&[1], 20), &in_real_time(load_figures()), &all).pop().unwrap()
+        };
+        assert_eq!(of(&same).what, "start to ready, 100000 sessions beside 100");
+        assert_eq!([of(&same).met, of(&slower).met], [Some(true), Some(false)]);
+        // A single world is like nothing else.
+        check(&[starts(100, &few, 1)], &[("50 ms", Some(true)), ("0.0 MiB", Some(true))]);
+    }
+
+    #[test]
+    fn a_goal_that_was_not_measured_was_not_missed() {
+        let goal = |met| Goal { what: "a".into(), goal: "b".into(), measured: "c".into(), met };
+        assert_eq!(missed(&[goal(None), goal(Some(true)), goal(Some(false))]).count(), 1);
+    }
 }

@@ -14,6 +14,7 @@ pub struct Ledger {
     waiting: BTreeSet<Name>,
     running: BTreeSet<Name>,
     most_running: usize,
+    most_resident: u64,
     workers: BTreeMap<Name, Followed>,
 }
 
@@ -27,6 +28,10 @@ struct Followed {
     /// Processor time of the starts before, and of this one.
     cpu_ms: (u64, u64),
     rss: u64,
+    /// Connections to the backend.
+    sockets: u64,
+    /// Whether it has told the backend in this start that it is gone.
+    goodbye: bool,
 }
 
 impl Ledger {
@@ -38,10 +43,20 @@ impl Ledger {
             Event::WorkerStarted { worker, .. } => {
                 let followed = self.worker(worker);
                 (followed.starting, followed.ready, followed.worked) = (Some(fact.at), false, false);
+                followed.goodbye = false;
                 followed.cpu_ms = (followed.cpu_ms.0 + followed.cpu_ms.1, 0);
             }
             Event::Ready { worker, .. } => self.ready(worker, fact.at),
-            Event::Process { worker, .. } => self.worker(worker).measured(&fact.event),
+            Event::Offline { worker } => self.worker(worker).goodbye = true,
+            Event::Connected { client } => self.worker(client).sockets += 1,
+            Event::Disconnected { client } => {
+                let sockets = &mut self.worker(client).sockets;
+                *sockets = sockets.saturating_sub(1);
+            }
+            Event::Process { worker, .. } => {
+                self.worker(worker).measured(&fact.event);
+                self.most_resident = self.most_resident.max(self.resident());
+            }
             _ => {}
         }
     }
@@ -96,9 +111,31 @@ impl Ledger {
     }
 
     /// Resident memory of all workers at the last look, in bytes.
-    #[must_use]
-    pub fn resident(&self) -> u64 {
+    fn resident(&self) -> u64 {
         self.workers.values().map(|followed| followed.rss).sum()
+    }
+
+    /// The most resident memory of all workers together, at any look since the last call.
+    pub fn take_most_resident(&mut self) -> u64 {
+        let now = self.resident();
+        std::mem::replace(&mut self.most_resident, now)
+    }
+
+    /// The connections that `worker` has to the backend.
+    #[must_use]
+    pub fn sockets(&self, worker: &Name) -> u64 {
+        self.workers.get(worker).map_or(0, |followed| followed.sockets)
+    }
+
+    /// Whether `worker` has told the backend that it is gone, or was never ready in this start.
+    #[must_use]
+    pub fn said_goodbye(&self, worker: &Name) -> bool {
+        self.workers.get(worker).is_none_or(|followed| followed.goodbye || !followed.ready)
+    }
+
+    /// Notes that `count` processes of `worker` left its group and outlived it.
+    pub fn escaped(&mut self, worker: &Name, count: usize) {
+        self.worker(worker).figures.escaped += count as u64;
     }
 
     /// Notes that `count` OpenCode processes have outlived `worker`.
@@ -121,14 +158,18 @@ impl Ledger {
 
 impl Followed {
     fn measured(&mut self, event: &Event) {
-        let Event::Process { rss, peak_rss, pss, cpu_ms, threads, files, .. } = event else { return };
-        (self.rss, self.cpu_ms.1) = (*rss, *cpu_ms);
+        let Event::Process { rss, peak_rss, pss, heap, cpu_ms, threads, files, .. } = event else { return };
+        self.rss = *rss;
+        // Of a group, what a process used that is gone is not shown any more.
+        self.cpu_ms.1 = self.cpu_ms.1.max(*cpu_ms);
         let figures = &mut self.figures;
         if self.ready && !self.worked {
             figures.idle_rss = figures.idle_rss.max(*rss);
+            figures.idle_heap = figures.idle_heap.max(*heap);
         }
         figures.peak_rss = figures.peak_rss.max(*peak_rss);
         figures.peak_pss = figures.peak_pss.max(*pss);
+        figures.peak_heap = figures.peak_heap.max(*heap);
         figures.threads = figures.threads.max(*threads);
         figures.files = figures.files.max(*files);
     }
@@ -159,6 +200,7 @@ mod tests {
             rss,
             peak_rss: rss + 1,
             pss: 3,
+            heap: rss / 2,
             cpu_ms,
             threads: 1,
             files: 9,
@@ -195,6 +237,7 @@ mod tests {
         assert_eq!(ledger.processor_ms(), 65);
         let [worker] = &ledger.processes()[..] else { panic!("one worker") };
         assert_eq!((&worker.ready_ms[..], worker.idle_rss, worker.peak_rss), (&[70.0, 90.0][..], 30, 31));
+        assert_eq!((worker.idle_heap, worker.peak_heap), (15, 15));
     }
 
     #[test]
@@ -215,5 +258,34 @@ mod tests {
             (2, changed("a", TurnState::Completed)),
         ]);
         assert_eq!((ledger.take_most_running(), ledger.take_most_running()), (2, 1));
+    }
+
+    #[test]
+    fn the_most_memory_is_that_since_it_was_asked_for() {
+        let mut ledger = ledger_after([(0, process(10, 1)), (1, process(30, 2)), (2, process(20, 3))]);
+        assert_eq!((ledger.take_most_resident(), ledger.take_most_resident()), (30, 20));
+    }
+
+    #[test]
+    fn a_worker_that_was_ready_says_goodbye_in_each_start() {
+        let worker = name("worker-1");
+        let offline = || Event::Offline { worker: name("worker-1") };
+        assert!(ledger_after([(0, started(1))]).said_goodbye(&worker));
+        assert!(!ledger_after([(0, started(1)), (1, ready())]).said_goodbye(&worker));
+        assert!(ledger_after([(0, started(1)), (1, ready()), (2, offline())]).said_goodbye(&worker));
+        let again = [(0, started(1)), (1, ready()), (2, offline()), (3, started(2)), (4, ready())];
+        assert!(!ledger_after(again).said_goodbye(&worker));
+    }
+
+    #[test]
+    fn connections_are_counted_by_their_worker() {
+        let (worker, client) = (name("worker-1"), || name("worker-1"));
+        let opened = [(0, Event::Connected { client: client() }), (1, Event::Connected { client: client() })];
+        assert_eq!(ledger_after(opened.clone()).sockets(&worker), 2);
+        let [first, second] = opened;
+        assert_eq!(
+            ledger_after([first, second, (2, Event::Disconnected { client: client() })]).sockets(&worker),
+            1
+        );
     }
 }

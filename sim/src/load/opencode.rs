@@ -5,10 +5,7 @@ use std::{
     net::Ipv4Addr,
     path::{Path, PathBuf},
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::{
@@ -21,12 +18,15 @@ use tokio::{
 use super::{probe::SharedProbe, stub::Wish};
 use crate::{
     hosts::{backend::Disk, replies},
-    opencode::{OpenCode, Options},
+    opencode::{OpenCode, Options, Script, by_directives},
     scenario::Scenario,
     seed::Seed,
     serve::{opencode::answer, unix_nanos},
-    trace::Name,
-    world::{observe, recorder::Recorder},
+    trace::{Micros, Name},
+    world::{
+        observe,
+        recorder::{Recorder, now},
+    },
 };
 
 /// The longest wish (bytes): a password and some words.
@@ -37,8 +37,7 @@ pub(super) const SEEDS: usize = 16;
 /// One machine, before it runs.
 pub(super) struct Place {
     pub(super) listener: std::os::unix::net::UnixListener,
-    /// Executables that hold a server now.
-    pub(super) attached: Arc<AtomicUsize>,
+    pub(super) attendance: Attendance,
 }
 
 impl Place {
@@ -46,7 +45,7 @@ impl Place {
     pub(super) fn new(socket: &Path) -> io::Result<Self> {
         let listener = std::os::unix::net::UnixListener::bind(socket)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, attached: Arc::default() })
+        Ok(Self { listener, attendance: Attendance::default() })
     }
 }
 
@@ -76,12 +75,21 @@ impl Disk for RemoteDisk {
 /// What decides how the machines answer.
 pub(super) struct Machines<'a> {
     pub(super) scenario: &'a Scenario,
+    /// Whether messages say what their replies are like; otherwise the scenario does.
+    pub(super) directives: bool,
     pub(super) seed: Seed,
     pub(super) recorder: &'a Recorder,
     pub(super) probe: &'a SharedProbe,
 }
 
 impl Machines<'_> {
+    fn script(&self) -> Script {
+        if self.directives {
+            return Rc::new(by_directives);
+        }
+        replies::script(self.scenario.replies.clone(), self.seed)
+    }
+
     fn machine(&self, index: usize, directory: PathBuf) -> OpenCode {
         let clock = Rc::new(|| unix_nanos() / 1_000_000);
         let options = Options::new(self.seed.derive(&format!("opencode/{index}")), clock);
@@ -89,7 +97,7 @@ impl Machines<'_> {
         let facts = observe::opencode_observer(self.recorder.clone(), Name::clone(&host));
         let probe = self.probe.clone();
         OpenCode::new(Options {
-            script: replies::script(self.scenario.replies.clone(), self.seed),
+            script: self.script(),
             observer: Rc::new(move |observation| {
                 facts(observation);
                 probe.opencode(&host, observation);
@@ -111,7 +119,7 @@ impl Machines<'_> {
             let machine = self.machine(index, directory);
             machines.push(machine.clone());
             let listener = UnixListener::from_std(place.listener)?;
-            tasks.spawn_local(async move { attend(&machine, &listener, &place.attached).await });
+            tasks.spawn_local(async move { attend(&machine, &listener, &place.attendance).await });
         }
         loop {
             tokio::select! {
@@ -127,32 +135,54 @@ impl Machines<'_> {
 }
 
 /// Answers the executables of one machine for ever.
-async fn attend(machine: &OpenCode, listener: &UnixListener, attached: &Arc<AtomicUsize>) -> io::Result<()> {
+async fn attend(machine: &OpenCode, listener: &UnixListener, attendance: &Attendance) -> io::Result<()> {
     let mut executables = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let (stream, _) = accepted?;
-                executables.spawn_local(fulfil(machine.clone(), stream, Attached::new(attached)));
+                executables.spawn_local(fulfil(machine.clone(), stream, attendance.enter()));
             }
             Some(_) = executables.join_next() => {}
         }
     }
 }
 
-/// Counts an executable while it is there.
-struct Attached(Arc<AtomicUsize>);
+/// The executables that are there now: when each came.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Attendance(Arc<Mutex<Vec<Micros>>>);
 
-impl Attached {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
+impl Attendance {
+    fn enter(&self) -> Attached {
+        let since = now();
+        self.lock(|all| all.push(since));
+        Attached { attendance: self.clone(), since }
     }
+
+    /// How many there are that came until `moment`.
+    pub(super) fn since(&self, moment: Micros) -> usize {
+        self.lock(|all| all.iter().filter(|since| **since <= moment).count())
+    }
+
+    fn lock<T>(&self, look: impl FnOnce(&mut Vec<Micros>) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// An executable while it is there.
+struct Attached {
+    attendance: Attendance,
+    since: Micros,
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.attendance.lock(|all| {
+            let place = all.iter().position(|since| *since == self.since);
+            if let Some(place) = place {
+                all.swap_remove(place);
+            }
+        });
     }
 }
 

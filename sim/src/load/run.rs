@@ -1,5 +1,6 @@
 //! One run in real time, from its start to its report: work under restarts, healing, the end.
 
+mod burial;
 mod machines;
 mod verdict;
 
@@ -12,12 +13,14 @@ use self::machines::{Machine, install};
 use super::{
     LoadError, LoadOrder,
     fakes::{Fakes, World},
-    figures::Step,
+    figures::{Reading, Step},
+    guard::Guard,
     ledger::SharedLedger,
     meter::Meter,
     opencode::Place,
-    probe::SharedProbe,
+    probe::{Collects, SharedProbe},
     scale,
+    steps::Target,
 };
 use crate::{
     faults::{self, Action, Condition, Conductor},
@@ -67,11 +70,15 @@ struct Run<'a> {
     machines: Vec<Machine>,
     conductor: Conductor,
     fakes: Fakes,
+    /// Dropped after the machines: it ends what they left.
+    guard: Guard,
     /// How long people and restarts are at work.
     duration: Duration,
     looked: Instant,
     began: Duration,
     meter: Option<Meter>,
+    /// What was measured while there was work.
+    whole: Option<Reading>,
     steps: Vec<Step>,
     /// Of the step that is being measured.
     step: Option<Meter>,
@@ -85,11 +92,13 @@ impl<'a> Run<'a> {
         let follower = ledger.clone();
         recorder.with(|all| all.followers.push(Box::new(move |fact| follower.lock().observe(fact))));
         recorder.record(&name, Event::PhaseBegan { phase: Phase::Safety });
-        let interval = scenario.settings.turns.coalesce_interval.as_micros();
-        let probe = SharedProbe::new(u64::try_from(interval).unwrap_or(u64::MAX));
+        let turns = &scenario.settings.turns;
+        let interval = u64::try_from(turns.coalesce_interval.as_micros()).unwrap_or(u64::MAX);
+        let probe = SharedProbe::new(Collects { interval, bytes: turns.coalesce_bytes });
         let duration = scale::duration(scenario, load.time_scale, load.limit);
         let plans = plans(load, duration, &recorder);
         let installations = (0..scenario.workers).map(|_| install()).collect::<Result<Vec<_>, _>>()?;
+        let guard = Guard::start(installations.iter().map(|(place, _)| place.root().to_owned()))?;
         let places =
             installations.iter().map(|(place, socket)| Ok((Place::new(socket)?, place.directory.clone())));
         let places = places.collect::<Result<Vec<_>, LoadError>>()?;
@@ -104,6 +113,7 @@ impl<'a> Run<'a> {
             },
             plans,
             execution: load.execution,
+            directives: load.rising.is_some(),
             recorder: recorder.clone(),
             probe: probe.clone(),
             silence: CancellationToken::new(),
@@ -127,10 +137,12 @@ impl<'a> Run<'a> {
             machines,
             conductor,
             fakes,
+            guard,
             duration,
             looked,
             began,
             meter: None,
+            whole: None,
             steps: Vec::new(),
             step: None,
         })
@@ -141,11 +153,14 @@ impl<'a> Run<'a> {
         self.began = wall_clock();
         join_live_run(self.began);
         self.fakes.go(self.began);
-        self.meter = Some(Meter::begin(0, &self.fakes.gauges, &self.probe));
+        self.meter = Some(self.measure());
         for index in 0..self.machines.len() {
             self.start(index)?;
         }
         let mut ended = self.go_on(progress, self.duration, |_| false).await?;
+        // Before everything comes to rest, and workers are ended.
+        self.sample();
+        self.whole = self.meter.as_ref().map(|meter| self.read(meter));
         if ended == Ended::Complete {
             self.conductor.heal();
             self.recorder.record(&self.name, Event::PhaseBegan { phase: Phase::Liveness });
@@ -156,7 +171,17 @@ impl<'a> Run<'a> {
             self.recorder.with(|recording| recording.court.convict_pending(now(), &recording.trace));
         }
         self.close(ended).await?;
+        self.probe.lock().close(now());
+        self.recorder.with(|all| all.figures.end(now()));
         Ok(ended)
+    }
+
+    fn measure(&self) -> Meter {
+        Meter::begin(self.ledger.lock().processor_ms(), &self.fakes.gauges, &self.probe)
+    }
+
+    fn read(&self, meter: &Meter) -> Reading {
+        meter.read(self.ledger.lock().processor_ms(), &self.fakes.gauges, &self.probe)
     }
 
     fn has_settled(&self) -> bool {
@@ -184,6 +209,7 @@ impl<'a> Run<'a> {
             self.conduct()?;
             if self.is_overstrained() {
                 self.fakes.silence_people();
+                self.recorder.with(|all| all.figures.silence());
                 break;
             }
             if self.looked.elapsed() >= LOOK {
@@ -199,34 +225,33 @@ impl<'a> Run<'a> {
     /// Measures the steps of a rising load; true when one was too much, or all are done.
     fn is_overstrained(&mut self) -> bool {
         let Some(rising) = &self.load.rising else { return false };
-        if self.steps.last().is_some_and(|step| rising.strain(step).is_some()) {
+        if self.steps.last().is_some_and(|step| step.strain.is_some()) {
             // That was the end of the rise; what is open may end.
             return false;
         }
-        let Some(turns) = rising.turns.get(self.steps.len()).copied() else { return false };
+        let Some(target) = rising.steps.get(self.steps.len()).copied() else { return false };
         let window = rising.window(self.steps.len());
-        let mut ledger = self.ledger.lock();
-        match &self.step {
-            None if elapsed() >= window.from => {
-                ledger.take_most_running();
-                self.step = Some(Meter::begin(ledger.processor_ms(), &self.fakes.gauges, &self.probe));
-            }
-            Some(meter) if elapsed() >= window.to => {
-                let step = Step {
-                    turns,
-                    running: ledger.take_most_running(),
-                    waiting: ledger.waiting(),
-                    rss: ledger.resident(),
-                    reading: meter.read(ledger.processor_ms(), &self.fakes.gauges, &self.probe),
-                };
-                let is_too_much = rising.strain(&step).is_some();
-                self.steps.push(step);
-                self.step = None;
-                return is_too_much || self.steps.len() == rising.turns.len();
-            }
-            _ => {}
+        if elapsed() >= window.from && self.step.is_none() {
+            let mut ledger = self.ledger.lock();
+            ledger.take_most_running();
+            ledger.take_most_resident();
+            drop(ledger);
+            self.step = Some(self.measure());
         }
-        false
+        if elapsed() < window.to {
+            return false;
+        }
+        self.sample();
+        let Some(meter) = self.step.take() else { return false };
+        let reading = self.read(&meter);
+        let mut ledger = self.ledger.lock();
+        let (running, waiting, rss) =
+            (ledger.take_most_running(), ledger.waiting(), ledger.take_most_resident());
+        let Target { turns, deltas_per_second: deltas_per_turn } = target;
+        let step = Step { turns, deltas_per_turn, running, waiting, rss, strain: None, reading };
+        let strain = rising.strain(&step);
+        self.steps.push(Step { strain, ..step });
+        self.steps.last().is_some_and(|step| step.strain.is_some()) || self.steps.len() == rising.steps.len()
     }
 
     fn conduct(&mut self) -> Result<(), LoadError> {
@@ -270,6 +295,7 @@ impl<'a> Run<'a> {
     fn look(&mut self, progress: &Progress) {
         self.looked = Instant::now();
         self.sample();
+        self.mourn();
         let (turns_sent, turns_ended, workers_up) = self.recorder.with(|all| all.figures.progress());
         progress.show(Look { simulated: elapsed(), turns_sent, turns_ended, workers_up });
     }
@@ -305,4 +331,64 @@ fn plans(load: &LoadOrder, end: Duration, recorder: &Recorder) -> Vec<Plan> {
         recorder.with(|all| all.figures.schedule(text, at));
     }
     plans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        load::CEILINGS,
+        scenario::Message,
+        seed::Seed,
+        trace::{Fact, TurnState},
+    };
+
+    fn load(text: &str, time_scale: f64) -> LoadOrder {
+        let scenario = Scenario::parse("some.toml", "some", text).unwrap();
+        LoadOrder {
+            order: Order { scenario, seed: Seed(1), trace: None, plants: Vec::new(), replay: String::new() },
+            command: Vec::new(),
+            profile: String::new(),
+            time_scale,
+            limit: None,
+            execution: Duration::ZERO,
+            ceilings: CEILINGS,
+            rising: None,
+        }
+    }
+
+    #[test]
+    fn how_long_people_wait_counts_from_when_their_messages_were_due() {
+        const LATE: u64 = 700_000;
+        let load = load("duration = '40s'\n[workload]\nturns = 1\nfrom = '10s'", 2.0);
+        let recorder = recorder(&load).unwrap();
+        let plans = plans(&load, Duration::from_secs(20), &recorder);
+        let Message { at, text, .. } = &plans[0].messages[0];
+        let due = u64::try_from(at.as_micros()).unwrap();
+        assert!((5_000_000..20_000_000).contains(&due), "{due}");
+        let [turn, session, worker] = ["t1", "s1", "worker-1"].map(|name| recorder.name(name));
+        let text = recorder.name(text);
+        let sent = Event::Sent { turn: turn.clone(), session, worker: worker.clone(), created: 0.0, text };
+        let claimed = Event::TurnChanged {
+            turn,
+            session: recorder.name("s1"),
+            worker,
+            from: TurnState::Pending,
+            to: TurnState::Claimed,
+            epoch: Some(1),
+            chunks: None,
+            error: None,
+        };
+        let host = recorder.name("convex");
+        let latencies = recorder.with(|all| {
+            // The backend took it late, and the turn was claimed at once.
+            for event in [sent, claimed] {
+                all.figures.observe(&Fact { at: due + LATE, host: Name::clone(&host), event });
+            }
+            all.figures.end(due + LATE);
+            all.figures.summary().latencies
+        });
+        let claimed = latencies.iter().find(|latency| latency.stage == "sent → claimed").unwrap();
+        assert_eq!((claimed.count, claimed.max.round()), (1, 700.0), "{claimed:?}");
+    }
 }

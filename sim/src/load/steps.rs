@@ -21,15 +21,22 @@ const KEPT_UP: f64 = 0.75;
 /// The share of a processor, of a thread or of the machine from which it counts as used up.
 const FULL: f64 = 0.9;
 
+/// What a step asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// Turns at the same time.
+    pub turns: usize,
+    /// Pieces that each reply gets in a second (1 to 500).
+    pub deltas_per_second: u32,
+}
+
 /// Which steps, and when one is too much.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rising {
-    /// Turns at the same time, in ascending order.
-    pub turns: Vec<usize>,
+    /// The steps, in ascending order.
+    pub steps: Vec<Target>,
     /// How long each step is measured.
     pub hold: Duration,
-    /// Pieces that each reply gets in a second (1 to 1,000).
-    pub deltas_per_second: u32,
     /// What the worker may add to 99 of 100 writes.
     pub bound: Duration,
 }
@@ -45,9 +52,37 @@ pub(super) struct Window {
     pub(super) to: Duration,
 }
 
+impl Target {
+    /// Between two pieces, in ms. Timers are half a millisecond late on average, and more on a busy machine.
+    fn pace(self) -> u32 {
+        (1000 / self.deltas_per_second.max(1)).max(2) - 1
+    }
+}
+
 impl Rising {
+    /// More and more turns, each with so many pieces in a second.
+    #[must_use]
+    pub fn in_turns(turns: &[u16], deltas_per_second: u32, hold: Duration, bound: Duration) -> Self {
+        let target = |turns: &u16| Target { turns: usize::from(*turns), deltas_per_second };
+        Self::of(turns.iter().map(target), hold, bound)
+    }
+
+    /// So many turns, with more and more pieces in a second.
+    #[must_use]
+    pub fn in_rate(turns: u16, rates: &[u32], hold: Duration, bound: Duration) -> Self {
+        let target = |rate: &u32| Target { turns: usize::from(turns), deltas_per_second: *rate };
+        Self::of(rates.iter().map(target), hold, bound)
+    }
+
+    fn of(steps: impl Iterator<Item = Target>, hold: Duration, bound: Duration) -> Self {
+        let mut steps: Vec<_> = steps.collect();
+        steps.sort_unstable();
+        steps.dedup();
+        Self { steps, hold, bound }
+    }
+
     fn most(&self) -> usize {
-        self.turns.iter().copied().max().unwrap_or(0)
+        self.steps.iter().map(|step| step.turns).max().unwrap_or(0)
     }
 
     fn ramp(&self) -> Duration {
@@ -56,7 +91,12 @@ impl Rising {
 
     /// From a step's first message to the next step's.
     fn length(&self) -> Duration {
-        self.ramp() + SETTLING + self.hold + TAIL * 2
+        self.said_for() + TAIL
+    }
+
+    /// How long each reply lasts: until after the measurement, whichever message came first.
+    fn said_for(&self) -> Duration {
+        self.ramp() + SETTLING + self.hold + TAIL
     }
 
     pub(super) fn window(&self, index: usize) -> Window {
@@ -68,22 +108,25 @@ impl Rising {
     /// How long all steps take.
     #[must_use]
     pub fn duration(&self) -> Duration {
-        FIRST + self.length() * u32::try_from(self.turns.len()).unwrap_or(u32::MAX)
+        FIRST + self.length() * u32::try_from(self.steps.len()).unwrap_or(u32::MAX)
     }
 
-    /// What people send.
+    /// What people send: each message says what its reply is like ([`crate::opencode::by_directives`]).
     pub(super) fn messages(&self) -> Vec<Message> {
-        let step = |(index, turns): (usize, &usize)| {
-            let begin = self.window(index).begin;
+        let step = |(index, target): (usize, &Target)| {
+            let (begin, pace) = (self.window(index).begin, target.pace());
             let at = move |session: usize| begin + APART * u32::try_from(session).unwrap_or(u32::MAX);
+            let deltas = self.said_for().as_millis().div_ceil(pace.into());
             let message = move |session| Message {
                 at: at(session),
                 session,
-                text: format!("step {index}, session {session}"),
+                text: format!(
+                    "step {index}, session {session} [[deltas={deltas} bytes=20 pace={pace} first=75]]"
+                ),
             };
-            (0..*turns).map(message).collect::<Vec<_>>()
+            (0..target.turns).map(message).collect::<Vec<_>>()
         };
-        self.turns.iter().enumerate().flat_map(step).collect()
+        self.steps.iter().enumerate().flat_map(step).collect()
     }
 
     /// The world for it: as many sessions as turns, which OpenCode knows, so that no throttle is in the way.
@@ -91,43 +134,40 @@ impl Rising {
     /// # Errors
     /// If the numbers are beyond what a scenario allows.
     pub fn scenario(&self) -> Result<Scenario, ScenarioError> {
-        let length = self.ramp() + SETTLING + self.hold + TAIL;
-        // Timers are half a millisecond late on average, and more on a busy machine.
-        let pace = (1000 / self.deltas_per_second.max(1)).max(2) - 1;
-        let (deltas, most) = (length.as_millis().div_ceil(pace.into()), self.most());
+        let what = if self.is_of_rate() { "deltas per second" } else { "turns" };
         let text = format!(
-            "description = 'a load that rises in steps, {rate} deltas per second and turn'
+            "description = 'a load that rises in steps of {what}'
             duration = '{duration}ms'
             [population]
             sessions = {most}
             [workload]
             turns = 0
             from = '0s'
-            [replies]
-            deltas = {{ min = {deltas}, max = {deltas} }}
-            bytes = {{ min = {bytes}, max = {bytes} }}
-            first_token = {{ min = '50ms', max = '100ms' }}
-            pace = {{ min = '{pace}ms', max = '{pace}ms' }}
             [worker.turns]
             max_concurrent = 1000
             window = 100
             [limits]
             documents_per_call = 5000
             bytes_per_call = '4MiB'",
-            rate = self.deltas_per_second,
             duration = self.duration().as_millis(),
-            bytes = deltas * 20,
+            most = self.most(),
         );
         Scenario::parse("limits", "limits", &text)
+    }
+
+    /// Whether it is the rate that rises, and not the number of turns.
+    fn is_of_rate(&self) -> bool {
+        let rates = |step: &Target| step.deltas_per_second;
+        self.steps.first().map(rates) != self.steps.last().map(rates)
     }
 
     /// Why `step` was too much, if it was.
     #[must_use]
     pub fn strain(&self, step: &Step) -> Option<String> {
-        let Step { turns, running, waiting, reading, .. } = step;
+        let Step { turns, deltas_per_turn, running, waiting, reading, .. } = step;
         let bound = self.bound.as_secs_f64() * 1000.0;
         #[expect(clippy::cast_precision_loss, reason = "at most some thousands")]
-        let expected = *turns as f64 * f64::from(self.deltas_per_second);
+        let expected = *turns as f64 * f64::from(*deltas_per_turn);
         if running < turns {
             return Some(format!("only {running} of {turns} turns ran at the same time"));
         }
@@ -169,25 +209,32 @@ impl Rising {
     #[must_use]
     pub fn knee(&self, steps: &[Step], max_concurrent: usize) -> String {
         let Some(last) = steps.last() else { return "no step was measured".to_owned() };
-        let Some(why) = self.strain(last) else { return format!("none up to {} turns", last.turns) };
-        let good = steps.iter().rev().nth(1).map_or(0, |step| step.turns);
+        let what = match self.is_of_rate() {
+            true => format!("deltas per second in each of {} turns", last.turns),
+            false => format!("turns with {} deltas per second each", last.deltas_per_turn),
+        };
+        let height = |step: &Step| match self.is_of_rate() {
+            true => u64::from(step.deltas_per_turn),
+            false => step.turns as u64,
+        };
+        let Some(why) = &last.strain else { return format!("none up to {} {what}", height(last)) };
+        let good = steps.iter().rev().nth(1).map_or(0, height);
         let bottleneck = self.bottleneck(last, max_concurrent);
-        format!("between {good} and {} turns: {why}. Bottleneck: {bottleneck}", last.turns)
+        format!("between {good} and {} {what}: {why}. Bottleneck: {bottleneck}", height(last))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{load::figures::Reading, report::Latency};
+    use crate::{
+        load::figures::Reading,
+        opencode::{Model, Prompt, by_directives},
+        report::Latency,
+    };
 
     fn rising() -> Rising {
-        Rising {
-            turns: vec![1, 10],
-            hold: Duration::from_secs(5),
-            deltas_per_second: 20,
-            bound: Duration::from_millis(10),
-        }
+        Rising::in_turns(&[10, 1, 10], 20, Duration::from_secs(5), Duration::from_millis(10))
     }
 
     fn latency(p99: f64) -> Latency {
@@ -204,7 +251,7 @@ mod tests {
             deltas_per_second: 196.0,
             added: latency(3.0),
         };
-        Step { turns: 10, running: 10, waiting: 0, rss: 1, reading }
+        Step { turns: 10, deltas_per_turn: 20, running: 10, waiting: 0, rss: 1, strain: None, reading }
     }
 
     #[track_caller]
@@ -222,18 +269,40 @@ mod tests {
         let rising = rising();
         let [first, second] = [0, 1].map(|index| rising.window(index));
         assert!(first.begin < first.from && first.to < second.begin && second.to < rising.duration());
-        let scenario = rising.scenario().unwrap();
-        let said = scenario.replies.pace.min.0 * u32::try_from(scenario.replies.deltas.min).unwrap();
+        let messages = rising.messages();
+        assert_eq!((messages.len(), messages[1].at), (11, second.begin));
+        let model = Model { provider_id: "fake".into(), model_id: "m1".into() };
+        let prompt = Prompt { session: "ses_1", message: "msg_1", text: &messages[0].text, model: &model };
+        let reply = by_directives(&prompt);
+        let said = reply.pace * reply.content.deltas();
         assert!(first.begin + rising.ramp() + said > first.to);
         assert!(first.begin + rising.ramp() + said < second.begin);
-        assert_eq!(rising.messages().len(), 11);
-        assert_eq!(rising.messages()[1].at, second.begin);
+        assert_eq!(rising.scenario().unwrap().population.sessions, 10);
+    }
+
+    #[test]
+    fn the_rate_rises_step_by_step_too() {
+        let rising = Rising::in_rate(50, &[200, 20], Duration::from_secs(5), Duration::from_millis(10));
+        let messages = rising.messages();
+        assert_eq!(messages.len(), 100);
+        assert!(messages[0].text.contains("pace=49 ") && messages[50].text.contains("pace=4 "));
+        let step = |deltas_per_turn, strain: Option<&str>| Step {
+            turns: 50,
+            deltas_per_turn,
+            strain: strain.map(str::to_owned),
+            ..step()
+        };
+        let knee = rising.knee(&[step(20, None), step(200, Some("too much"))], 1000);
+        assert!(
+            knee.starts_with("between 20 and 200 deltas per second in each of 50 turns: too much."),
+            "{knee}"
+        );
     }
 
     #[test]
     fn a_step_that_went_well_is_no_knee() {
         check(&step(), None, "the worker waits");
-        assert_eq!(rising().knee(&[step()], 1000), "none up to 10 turns");
+        assert_eq!(rising().knee(&[step()], 1000), "none up to 10 turns with 20 deltas per second each");
     }
 
     #[test]
@@ -258,7 +327,8 @@ mod tests {
         let step = Step { running: 8, waiting: 2, ..step() };
         assert_eq!(rising().strain(&step).as_deref(), Some("only 8 of 10 turns ran at the same time"));
         assert_eq!(rising().bottleneck(&step, 8), "the worker's setting turns.max_concurrent");
-        let knee = "between 0 and 10 turns: only 8 of 10 turns ran at the same time. \
+        let step = Step { strain: rising().strain(&step), ..step };
+        let knee = "between 0 and 10 turns with 20 deltas per second each: only 8 of 10 turns ran at the same time. \
                     Bottleneck: the worker's setting turns.max_concurrent";
         assert_eq!(rising().knee(&[step], 8), knee);
     }

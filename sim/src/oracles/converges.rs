@@ -128,7 +128,7 @@ impl Oracle for Converges {
             }
             return;
         }
-        if let Event::Heap { worker, .. } = &fact.event {
+        if let Event::Heap { worker, .. } | Event::Process { worker, .. } = &fact.event {
             return self.overdue(worker, fact.at, verdict);
         }
         let Some(worker) = worker_of(&fact.host) else { return };

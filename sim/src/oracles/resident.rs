@@ -77,7 +77,8 @@ mod tests {
     };
 
     fn process(rss: u64, peak_rss: u64) -> Event {
-        Event::Process { worker: name("worker-1"), rss, peak_rss, pss: 0, cpu_ms: 0, threads: 1, files: 9 }
+        let worker = name("worker-1");
+        Event::Process { worker, rss, peak_rss, pss: 0, heap: 0, cpu_ms: 0, threads: 1, files: 9 }
     }
 
     #[track_caller]

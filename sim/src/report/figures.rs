@@ -22,6 +22,7 @@ pub struct Figures {
     scheduled: BTreeMap<Name, Micros>,
     sent: u64,
     ended: u64,
+    given_up: u64,
     chunks: u64,
     latencies: Latencies,
     creates: Rate,
@@ -137,6 +138,7 @@ impl Default for Figures {
             scheduled: BTreeMap::new(),
             sent: 0,
             ended: 0,
+            given_up: 0,
             chunks: 0,
             latencies: Latencies::new(),
             creates: Rate::default(),
@@ -153,9 +155,41 @@ impl Default for Figures {
 
 impl Figures {
     /// Tells when the message `text` should be sent. Its latencies count from then, however late the backend takes it:
-    /// in real time, one that is slow must not hide how long people wait (coordinated omission).
+    /// in real time, one that is slow must not hide how long people wait (coordinated omission). And they count whether
+    /// the turn is completed or not, until it has ended: a worker that fails what is slow must not look fast.
     pub fn schedule(&mut self, text: Name, at: Micros) {
         self.scheduled.insert(text, at);
+    }
+
+    /// Nothing more is sent, whatever was scheduled.
+    pub fn silence(&mut self) {
+        self.scheduled.clear();
+    }
+
+    /// The run is over, at `at`: who was to be answered until then, and was not, has waited so long.
+    pub fn end(&mut self, at: Micros) {
+        let unsent = std::mem::take(&mut self.scheduled).into_values().filter(|due| *due < at);
+        let unsent = unsent.map(|due| Times {
+            sent: due,
+            scheduled: true,
+            claimed: None,
+            prompted: None,
+            first_chunk: None,
+        });
+        let open = std::mem::take(&mut self.open).into_iter();
+        let (waiting, rest): (Vec<_>, Vec<_>) = open.partition(|(_, times)| times.scheduled);
+        self.open = rest.into_iter().collect();
+        for times in unsent.chain(waiting.iter().map(|(_, times)| *times)).collect::<Vec<_>>() {
+            self.given_up += 1;
+            self.latencies.given_up(&times, at);
+        }
+        self.open.extend(waiting);
+    }
+
+    /// How many of the latencies are of messages that were never answered in full.
+    #[must_use]
+    pub fn given_up(&self) -> u64 {
+        self.given_up
     }
 
     /// Counts a fact.
@@ -213,8 +247,9 @@ impl Figures {
     fn sent(&mut self, at: Micros, turn: &Name, text: &Name) {
         self.sent += 1;
         self.by_text.insert(Name::clone(text), Name::clone(turn));
-        let sent = self.scheduled.remove(text).unwrap_or(at);
-        let times = Times { sent, claimed: None, prompted: None, first_chunk: None };
+        let due = self.scheduled.remove(text);
+        let (sent, scheduled) = (due.unwrap_or(at), due.is_some());
+        let times = Times { sent, scheduled, claimed: None, prompted: None, first_chunk: None };
         self.open.insert(Name::clone(turn), times);
     }
 
@@ -239,10 +274,12 @@ impl Figures {
         };
         *self.turns.entry(outcome).or_default() += 1;
         self.ended += 1;
-        if let Some(times) = self.open.remove(turn)
-            && to == TurnState::Completed
-        {
+        let Some(times) = self.open.remove(turn) else { return };
+        if to == TurnState::Completed {
             self.latencies.completed(&times, at);
+        } else if times.scheduled {
+            self.given_up += 1;
+            self.latencies.given_up(&times, at);
         }
     }
 
@@ -364,6 +401,47 @@ mod tests {
         }
         let whole = figures.summary().latencies.pop().unwrap();
         assert_eq!((whole.stage, whole.max.round()), ("sent → completed", 600.0));
+    }
+
+    #[test]
+    fn in_real_time_a_turn_that_fails_or_hangs_counts_as_long_as_it_was_waited_for() {
+        let sent = |turn: &str, text: &str| Event::Sent {
+            turn: name(turn),
+            session: name("s1"),
+            worker: name("worker-1"),
+            created: 0.0,
+            text: name(text),
+        };
+        let mut figures = Figures::default();
+        for (text, due) in
+            [("fails", 0), ("hangs", 10_000), ("is never taken", 20_000), ("comes too late", 900_000)]
+        {
+            figures.schedule(name(text), due);
+        }
+        let facts = [
+            // From before the run: it counts for nobody.
+            (0, sent("t0", "stale")),
+            (1_000, sent("t1", "fails")),
+            (10_000, sent("t2", "hangs")),
+            (50_000, changed(TurnState::Pending, TurnState::Claimed)),
+            (400_000, changed(TurnState::Claimed, TurnState::Failed)),
+        ];
+        for (at, event) in facts {
+            figures.observe(&Fact { at, host: name("convex"), event });
+        }
+        figures.end(510_000);
+        let summary = figures.summary();
+        let stage = |wanted: &str| {
+            let stage = summary.latencies.iter().find(|stage| stage.stage == wanted).unwrap();
+            (stage.count, stage.max.round())
+        };
+        assert_eq!(figures.given_up(), 3);
+        assert_eq!(stage("sent → completed"), (3, 500.0));
+        // One was claimed after 50 ms; two have been waiting for it until the end.
+        assert_eq!(stage("sent → claimed"), (3, 500.0));
+        assert_eq!(stage("claimed → prompted"), (1, 350.0));
+        assert_eq!(stage("prompted → first chunk").0, 0);
+        assert_eq!(summary.turns, BTreeMap::from([("failed", 1), ("open", 2)]));
     }
 
     #[test]

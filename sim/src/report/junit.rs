@@ -1,4 +1,4 @@
-//! The report for build servers: one suite for the scenario, one case for each oracle.
+//! The report for build servers: one suite for the scenario, one case for each oracle, and for each goal of a load.
 
 use std::fmt::Write as _;
 
@@ -15,6 +15,7 @@ pub fn junit(report: &Report) -> String {
     suite.add_property(("replay", &*report.replay));
     suite.add_property(("trace", &*report.trace.hash));
     suite.add_test_cases(report.oracles.iter().map(|(oracle, count)| case(report, oracle, *count)));
+    suite.add_test_cases(super::load::cases(report));
     let mut document = quick_junit::Report::new("sim");
     document.add_test_suite(suite);
     document.to_string().expect("writing into memory, without times")

@@ -8,7 +8,7 @@ use crate::oracles::Violation;
 /// Violations told at length; the others are counted.
 const TOLD: usize = 5;
 
-/// The report as GitHub-flavoured Markdown. Nothing in it depends on the machine.
+/// The report as GitHub-flavoured Markdown. Nothing in it depends on the machine, unless the run was in real time.
 #[must_use]
 pub fn markdown(report: &Report) -> String {
     let (sign, word) = match report.verdict {
@@ -26,6 +26,7 @@ pub fn markdown(report: &Report) -> String {
     }
     let _ = writeln!(page, "{}", fenced(&report.replay));
     violations(&mut page, report);
+    super::load::markdown(&mut page, report);
     figures(&mut page, report);
     latencies(&mut page, report);
     page
@@ -72,7 +73,7 @@ fn latencies(page: &mut String, report: &Report) {
         let [p50, p90, p99, max] = [latency.p50, latency.p90, latency.p99, latency.max].map(text::millis);
         [latency.stage.to_owned(), latency.count.to_string(), p50, p90, p99, max]
     });
-    table(page, ["latency of completed turns", "count", "p50", "p90", "p99", "max"], rows);
+    table(page, [super::load::latency_head(report), "count", "p50", "p90", "p99", "max"], rows);
 }
 
 /// A table whose columns after the first are aligned to the right.

@@ -367,6 +367,7 @@ mod tests {
             rss: 7,
             peak_rss: 9,
             pss: 0,
+            heap: 5,
             cpu_ms,
             threads: 1,
             files: 9,

@@ -1,7 +1,8 @@
 //! Small reports for tests.
 
-use super::{Engine, Figures, Report, SCHEMA, Series, TraceSummary, Verdict};
+use super::{Engine, Figures, Latency, Report, SCHEMA, Series, TraceSummary, Verdict};
 use crate::{
+    load::figures::{LoadFigures, ProcessFigures, Reading, Step},
     oracles::{Class, Violation},
     plant::Plant,
     scenario::{Limits, Source},
@@ -121,5 +122,66 @@ pub(crate) fn failed() -> Report {
         violations: vec![told, other],
         replay: "cargo run -p sim -- some.toml --seed 0x2a --plant throttle-off".into(),
         ..passed()
+    }
+}
+
+/// A report of a run in real time.
+pub(crate) fn in_real_time(load: LoadFigures) -> Report {
+    Report { load: Some(load), ..passed() }
+}
+
+/// A run in real time with a step of a rising load.
+pub(crate) fn load_figures() -> LoadFigures {
+    let latency = |stage, p99| Latency { stage, count: 7, p50: 0.4, p90: 1.0, p99, max: 120.4 };
+    let worker = ProcessFigures {
+        name: "worker-1".into(),
+        ready_ms: vec![71.2, 80.9],
+        idle_rss: 9 << 20,
+        peak_rss: 12 << 20,
+        peak_pss: 8 << 20,
+        idle_heap: 2 << 20,
+        peak_heap: 5 << 20,
+        cpu_seconds: 1.234,
+        threads: 1,
+        files: 14,
+        orphans: 0,
+        escaped: 0,
+    };
+    let reading = Reading {
+        seconds: 20.0,
+        worker_cores: 0.061,
+        fake_cores: [0.2, 0.1],
+        fake_lag: [latency("lag of the fake Convex", 1.5), latency("lag of the fake OpenCode", 1.1)],
+        machine_busy: 0.4,
+        deltas_per_second: 321.4,
+        added: latency("added by the worker", 2.25),
+    };
+    let step = Step {
+        turns: 10,
+        deltas_per_turn: 20,
+        running: 10,
+        waiting: 0,
+        rss: 12 << 20,
+        strain: None,
+        reading: reading.clone(),
+    };
+    LoadFigures {
+        command: "worker run".into(),
+        profile: "release profile".into(),
+        simulator_is_release: true,
+        time_scale: 2.0,
+        execution_ms: 2.0,
+        processors: 2,
+        workers: vec![worker],
+        whole: reading,
+        never_came: 1,
+        given_up: 2,
+        steps: vec![step],
+        knee: "none up to 10 turns".into(),
+        rate_knee: String::new(),
+        goals: Vec::new(),
+        unseen: vec!["the heap"],
+        against: Vec::new(),
+        other: None,
     }
 }

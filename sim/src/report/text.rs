@@ -40,7 +40,7 @@ pub fn summary(report: &Report, styled: bool) -> String {
     let style = Style { styled };
     let mut text = String::new();
     let _ = writeln!(text, "\n{}", turns(&report.figures));
-    let _ = writeln!(text, "\n{}", latencies(&report.figures));
+    let _ = writeln!(text, "\n{}", latencies(report));
     if !report.figures.functions.is_empty() {
         let _ = writeln!(text, "\n{}", functions(&report.figures));
     }
@@ -132,12 +132,12 @@ fn turns(figures: &Summary) -> Table {
     table(["turns", "count"], rows)
 }
 
-fn latencies(figures: &Summary) -> Table {
-    let rows = figures.latencies.iter().map(|latency| {
+fn latencies(report: &Report) -> Table {
+    let rows = report.figures.latencies.iter().map(|latency| {
         let [p50, p90, p99, max] = [latency.p50, latency.p90, latency.p99, latency.max].map(millis);
         [latency.stage.to_owned(), latency.count.to_string(), p50, p90, p99, max]
     });
-    table(["latency of completed turns", "count", "p50", "p90", "p99", "max"], rows)
+    table([load::latency_head(report), "count", "p50", "p90", "p99", "max"], rows)
 }
 
 fn functions(figures: &Summary) -> Table {

@@ -212,8 +212,18 @@ pub enum Event {
     /// The heap of a worker: bytes held now, and at most since the last such fact.
     Heap { worker: Name, live: i64, peak: i64 },
     /// A worker's process as the kernel shows it (only in real time): resident memory now and at most so far, its
-    /// proportional share (0 where the kernel does not tell), processor time so far, threads, open files.
-    Process { worker: Name, rss: u64, peak_rss: u64, pss: u64, cpu_ms: u64, threads: u64, files: u64 },
+    /// proportional share and what of it an allocator may hold (0 where the kernel does not tell), processor time so far,
+    /// threads, open files.
+    Process {
+        worker: Name,
+        rss: u64,
+        peak_rss: u64,
+        pss: u64,
+        heap: u64,
+        cpu_ms: u64,
+        threads: u64,
+        files: u64,
+    },
     /// OpenCode sessions that a worker remembers.
     Cache { worker: Name, sessions: u64 },
     /// What went through all the connections that a worker opened to `peer`, in bytes; once, when the run ends.

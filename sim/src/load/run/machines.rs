@@ -1,4 +1,4 @@
-//! The workers' processes in a run: started, ended, looked at; none is left behind.
+//! The workers' processes in a run: started, ended, looked at.
 
 use std::{
     fs,
@@ -9,12 +9,14 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal};
 use tokio::time::{Instant, sleep};
 
 use super::{
     super::{
         LoadError, LoadOrder,
         process::{Launch, Worker},
+        remains::{STAND_IN, mark, reap},
     },
     Ended, ROUND, Run,
 };
@@ -22,30 +24,41 @@ use crate::{
     hosts::backend::token,
     oracles::Class,
     serve::opencode::Installation,
-    trace::{Event, Exit, Name, Phase},
+    trace::{Event, Exit, Micros, Name, Phase},
     world::recorder::{Recorder, now},
 };
 
 /// How long workers may take to end when the run is over, besides their own grace.
 const CLOSING: Duration = Duration::from_secs(30);
-/// The same when somebody wants the run to end.
+/// How long what a wrapper has started may go on when the wrapper is gone, besides the worker's own grace.
+const LINGERING: Duration = Duration::from_secs(10);
+/// How long workers may take to end when somebody wants the run to.
 const HURRY: Duration = Duration::from_secs(3);
-/// How long an OpenCode process may outlive its worker: the kernel kills it, and that takes a moment.
-const MOURNING: Duration = Duration::from_secs(2);
-
 /// A worker's machine.
 pub(super) struct Machine {
     pub(super) name: Name,
     launch: Launch,
     pub(super) running: Option<Running>,
+    /// Killed, but the kernel needs a moment.
+    dying: Vec<Worker>,
+    /// Ends that nobody has looked after yet ([`super::burial`]).
+    pub(super) deaths: Vec<Death>,
     starts: u64,
-    /// Held while the run lasts.
-    _installation: Installation,
+    installation: Installation,
 }
 
 pub(super) struct Running {
     worker: Worker,
     asked: bool,
+    /// Since when its first process is gone, and others of its group go on.
+    headless: Option<Instant>,
+}
+
+/// An end of a worker.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Death {
+    pub(super) start: u64,
+    pub(super) at: Micros,
 }
 
 impl Machine {
@@ -73,23 +86,44 @@ impl Machine {
             log: root.join("worker.log"),
         };
         let name = recorder.name(&format!("worker-{}", index + 1));
-        Ok(Self { name, launch, running: None, starts: 0, _installation: installation })
+        let (running, dying, deaths) = (None, Vec::new(), Vec::new());
+        Ok(Self { name, launch, running, dying, deaths, starts: 0, installation })
+    }
+
+    /// The directory that all of it is in.
+    pub(super) fn root(&self) -> &Path {
+        self.installation.root()
+    }
+
+    /// Whether a process of its worker, of any start, was not waited for yet.
+    pub(super) fn is_alive(&self) -> bool {
+        self.running.is_some() || !self.dying.is_empty()
+    }
+
+    /// The first processes of its workers, which are waited for here.
+    pub(super) fn leaders(&self) -> impl Iterator<Item = Pid> {
+        self.dying.iter().chain(self.running.iter().map(|running| &running.worker)).map(Worker::leader)
+    }
+
+    fn died(&mut self) {
+        self.deaths.push(Death { start: self.starts, at: now() });
     }
 }
 
 impl Run<'_> {
     pub(super) fn start(&mut self, index: usize) -> Result<(), LoadError> {
-        self.count_orphans(index);
+        self.end_escaped(index);
         let machine = &mut self.machines[index];
         machine.starts += 1;
         let (worker, start) = (Name::clone(&machine.name), machine.starts);
         self.recorder.record(&machine.name, Event::WorkerStarted { worker, start });
-        let worker = machine.launch.start().map_err(|source| {
+        let mark = mark(machine.root(), start);
+        let worker = machine.launch.start(mark).map_err(|source| {
             let command = machine.launch.command.first().map(|word| word.to_string_lossy().into_owned());
             LoadError::Start { command: command.unwrap_or_default(), source }
         })?;
         self.ledger.lock().spawned(&machine.name, now());
-        machine.running = Some(Running { worker, asked: false });
+        machine.running = Some(Running { worker, asked: false, headless: None });
         Ok(())
     }
 
@@ -97,7 +131,10 @@ impl Run<'_> {
         let machine = &mut self.machines[index];
         if let Some(running) = machine.running.take() {
             running.worker.kill();
+            tell_panic(&self.recorder, &machine.name, &running.worker);
             self.recorder.record(&machine.name, Event::Killed { worker: Name::clone(&machine.name) });
+            machine.dying.push(running.worker);
+            machine.died();
         }
     }
 
@@ -113,18 +150,31 @@ impl Run<'_> {
 
     /// Records who has ended by now.
     pub(super) fn notice_ends(&mut self) -> Result<(), LoadError> {
+        let patience = self.load.order.scenario.settings.lifecycle.stop_grace + LINGERING;
         for machine in &mut self.machines {
+            machine.dying.retain_mut(|worker| !matches!(worker.ended(), Ok(Some(_))));
             let Some(running) = &mut machine.running else { continue };
-            let Some(status) = running.worker.ended()? else { continue };
-            let exit = exit(status);
-            let (asked, said) = (running.asked, running.worker.last_words());
-            machine.running = None;
+            let Some(status) = running.worker.ended()? else {
+                if running.is_headless_for(patience) {
+                    running.worker.kill();
+                    let message = format!(
+                        "{} has ended, but others of its group went on and were killed",
+                        machine.name
+                    );
+                    raise(&self.recorder, "cleanup", Class::Safety, message);
+                }
+                continue;
+            };
+            let said_goodbye = self.ledger.lock().said_goodbye(&machine.name);
+            let fault = running.fault(status, said_goodbye);
+            tell_panic(&self.recorder, &machine.name, &running.worker);
             let worker = Name::clone(&machine.name);
-            self.recorder.record(&machine.name, Event::Exited { worker, exit: exit.clone() });
-            if !asked || exit != Exit::Stopped {
-                let message = format!("{} ended by itself: {exit:?}; its last words: {said}", machine.name);
-                raise(&self.recorder, "lifecycle", Class::Safety, message);
+            self.recorder.record(&machine.name, Event::Exited { worker, exit: exit(status, running.asked) });
+            if let Some(fault) = fault {
+                raise(&self.recorder, "lifecycle", Class::Safety, format!("{} {fault}", machine.name));
             }
+            machine.running = None;
+            machine.died();
         }
         Ok(())
     }
@@ -146,7 +196,7 @@ impl Run<'_> {
         let grace = self.load.order.scenario.settings.lifecycle.stop_grace + CLOSING;
         let patience = if ended == Ended::Interrupted { HURRY } else { grace };
         let limit = Instant::now() + patience;
-        while self.machines.iter().any(|machine| machine.running.is_some()) && Instant::now() < limit {
+        while self.machines.iter().any(Machine::is_alive) && Instant::now() < limit {
             sleep(ROUND).await;
             self.notice_ends()?;
         }
@@ -166,23 +216,31 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Waits until no OpenCode process is there any more; one that stays is an orphan.
-    async fn bury(&mut self) {
-        let limit = Instant::now() + MOURNING;
-        let left = |run: &Self| (0..run.machines.len()).any(|index| run.fakes.attached(index) > 0);
-        while left(self) && Instant::now() < limit {
-            sleep(ROUND).await;
+    /// Waits for what has ended and became ours when its parent did.
+    pub(super) fn reap(&self) {
+        let guard = Pid::from_raw(self.guard.pid().cast_signed());
+        reap(&self.machines.iter().flat_map(Machine::leaders).chain(guard).collect::<Vec<_>>());
+    }
+}
+
+impl Running {
+    /// Whether its first process has been gone for longer than `patience`.
+    fn is_headless_for(&mut self, patience: Duration) -> bool {
+        if !self.worker.is_headless() {
+            return false;
         }
-        (0..self.machines.len()).for_each(|index| self.count_orphans(index));
+        self.headless.get_or_insert_with(Instant::now).elapsed() > patience
     }
 
-    fn count_orphans(&self, index: usize) {
-        let (count, machine) = (self.fakes.attached(index), &self.machines[index]);
-        if count > 0 {
-            self.ledger.lock().orphans(&machine.name, count);
-            let message = format!("{count} OpenCode processes have outlived {}", machine.name);
-            raise(&self.recorder, "lifecycle", Class::Safety, message);
+    /// What is wrong with its end, if anything is.
+    fn fault(&self, status: ExitStatus, said_goodbye: bool) -> Option<String> {
+        let exit = exit(status, self.asked);
+        if !self.asked || exit != Exit::Stopped {
+            let said = self.worker.last_words();
+            return Some(format!("ended by itself: {exit:?}; its last words: {said}"));
         }
+        (!said_goodbye)
+            .then(|| "ended when it was asked to, but did not tell the backend that it is gone".into())
     }
 }
 
@@ -190,20 +248,29 @@ impl Run<'_> {
 pub(super) fn install() -> Result<(Installation, PathBuf), LoadError> {
     let simulator = std::env::current_exe()?;
     let socket = |root: &Path| root.join("opencode.socket");
-    let installation =
-        Installation::calling(|root| vec![simulator, "opencode-under-load".into(), socket(root)])?;
+    let installation = Installation::calling(|root| vec![simulator, STAND_IN.into(), socket(root)])?;
     let socket = socket(installation.root());
     Ok((installation, socket))
 }
 
-fn exit(status: ExitStatus) -> Exit {
+/// How a worker ended. One that was asked to by SIGTERM and died of it ended as asked, as for systemd; a wrapper does
+/// that, and whether what it wrapped has said goodbye is another question.
+fn exit(status: ExitStatus, asked: bool) -> Exit {
     match (status.code(), status.signal()) {
         (Some(0), _) => Exit::Stopped,
+        (None, Some(signal)) if asked && signal == Signal::TERM.as_raw() => Exit::Stopped,
         (Some(code), _) => Exit::Failed(format!("exit code {code}")),
         (None, signal) => Exit::Failed(format!("signal {}", signal.unwrap_or(0))),
     }
 }
 
-fn raise(recorder: &Recorder, oracle: &'static str, class: Class, message: String) {
+fn tell_panic(recorder: &Recorder, name: &Name, worker: &Worker) {
+    if let Some(told) = worker.panic() {
+        let message = recorder.name(&told);
+        recorder.record(name, Event::Panicked { worker: Name::clone(name), message });
+    }
+}
+
+pub(super) fn raise(recorder: &Recorder, oracle: &'static str, class: Class, message: String) {
     recorder.with(|all| all.court.raise(oracle, class, now(), message, &all.trace));
 }

@@ -1,50 +1,54 @@
 //! What a run is reported as, once it is over.
 
 use super::{
-    super::{LoadError, LoadOrder, figures::LoadFigures},
+    super::{
+        LoadError, LoadOrder,
+        figures::{LoadFigures, Reading},
+    },
     Ended, Run,
 };
 use crate::{
-    report::{Engine, Latency, Report},
+    report::{Engine, Report},
     world::determinism::wall_clock,
 };
 
-/// What the oracles of a simulation see and this run cannot.
+/// What the oracles of a simulation see and this run cannot, by their names.
 const UNSEEN: [&str; 5] = [
-    "the worker's heap (resident memory stands for it)",
-    "the sessions that the worker remembers",
-    "what the worker says of its own state",
-    "the scenario's faults (none is injected in real time)",
-    "fairness and the distance of heartbeats (their bounds are those of simulated time)",
+    "memory: bytes of heap and the sessions that the worker remembers (resident stands for both)",
+    "lifecycle: phases and the distance of heartbeats (how a process ends, and whether it says goodbye, is judged)",
+    "fairness: its bounds are those of simulated time",
+    "cleanup: memory (processes, OpenCode and connections are judged)",
+    "all: under faults other than ends of workers (none is injected in real time)",
 ];
 
 impl Run<'_> {
     fn figures(&self) -> LoadFigures {
-        let LoadOrder { command, time_scale, execution, .. } = self.load;
-        let (workers, processor_ms) = {
-            let ledger = self.ledger.lock();
-            (ledger.processes(), ledger.processor_ms())
-        };
-        let meter = self.meter.as_ref().expect("a run that has lived was measured");
-        let mut whole = meter.read(processor_ms, &self.fakes.gauges, &self.probe);
-        // The steps of a rising load have taken theirs.
-        whole.added = Latency::of(whole.added.stage, self.probe.lock().in_all());
+        let LoadOrder { command, profile, time_scale, execution, rising, .. } = self.load;
+        let whole = self.whole.clone().expect("a run that has lived was measured");
+        let (meter, workers) = (self.meter.as_ref(), self.ledger.lock().processes());
+        // Late writes come when people have done theirs, and they are the ones that matter.
+        let added = meter.map_or(whole.added, |meter| self.read(meter).added);
         let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
         LoadFigures {
             command: words.join(" "),
+            profile: profile.clone(),
+            simulator_is_release: !cfg!(debug_assertions),
             time_scale: *time_scale,
             execution_ms: execution.as_secs_f64() * 1000.0,
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             workers,
-            whole,
+            whole: Reading { added, ..whole },
+            never_came: self.probe.lock().never_came(),
+            given_up: self.recorder.with(|all| all.figures.given_up()),
             steps: self.steps.clone(),
-            knee: self.load.rising.as_ref().map_or(String::new(), |rising| {
-                let max_concurrent = self.load.order.scenario.settings.turns.max_concurrent;
-                rising.knee(&self.steps, max_concurrent)
+            knee: rising.as_ref().map_or(String::new(), |rising| {
+                rising.knee(&self.steps, self.load.order.scenario.settings.turns.max_concurrent)
             }),
+            rate_knee: String::new(),
             goals: Vec::new(),
             unseen: UNSEEN.to_vec(),
             against: Vec::new(),
+            other: None,
         }
     }
 

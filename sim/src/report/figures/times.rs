@@ -8,8 +8,11 @@ use serde::Serialize;
 use crate::trace::Micros;
 
 /// The moments of a turn that are not over yet.
+#[derive(Clone, Copy)]
 pub(super) struct Times {
     pub(super) sent: Micros,
+    /// Whether it was announced when it would be sent.
+    pub(super) scheduled: bool,
     pub(super) claimed: Option<Micros>,
     pub(super) prompted: Option<Micros>,
     pub(super) first_chunk: Option<Micros>,
@@ -74,10 +77,20 @@ impl Latencies {
     }
 
     pub(super) fn completed(&mut self, times: &Times, at: Micros) {
+        self.record(times, at, None);
+    }
+
+    /// A turn that was not completed ended at `at`, or was still open then: so long at least it had been in its stage.
+    pub(super) fn given_up(&mut self, times: &Times, at: Micros) {
+        self.record(times, at, Some(at));
+    }
+
+    /// What did not happen counts as if it had at `otherwise`.
+    fn record(&mut self, times: &Times, at: Micros, otherwise: Option<Micros>) {
         let mut since = |histogram: fn(&mut Self) -> &mut Histogram<u64>,
                          from: Option<Micros>,
                          to: Option<Micros>| {
-            if let (Some(from), Some(to)) = (from, to) {
+            if let (Some(from), Some(to)) = (from, to.or(otherwise)) {
                 histogram(self).record(to.saturating_sub(from)).expect("the histogram grows with its values");
             }
         };
