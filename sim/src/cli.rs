@@ -42,7 +42,9 @@ use crate::{
     subcommand_negates_reqs = true,
     args_conflicts_with_subcommands = true,
     after_help = "Exit codes: 0 passed, 1 internal error, 2 wrong usage or scenario, 10 something forbidden happened, \
-                  11 something promised did not happen in time, 12 two runs of one seed differed, 13 a figure got worse or a goal was missed, 14 a state that must be reached was not, 130 interrupted."
+                  11 something promised did not happen in time, 12 two runs of one seed differed, \
+                  13 a figure got worse, a goal was missed or a run is not the one that was accepted, \
+                  14 a state that must be reached was not, 130 interrupted."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -157,7 +159,7 @@ pub enum Exit {
     Liveness = 11,
     /// Two runs of one seed differed.
     Nondeterminism = 12,
-    /// A figure is worse than in the baseline, or a goal was missed.
+    /// A figure is worse than in the baseline, a goal was missed, or a run is another one.
     Regression = 13,
     /// A state that must be reached was reached by no run.
     Unreached = 14,

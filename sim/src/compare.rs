@@ -15,6 +15,7 @@ pub use figures::{Figure, FigureSet, FiguresError, figures};
 pub use real_time::{conditions, is_real_time};
 pub use rules::{Rule, Tolerance, Worse, tolerances};
 pub use table::table;
+pub(crate) use table::{HEAD, ROWS, row};
 
 /// A figure that is not what it was.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,6 +87,16 @@ mod tests {
         check("turns.completed", 20, 19, Some(Meaning::Worse));
         check("turns.completed", 20, 21, Some(Meaning::Better));
         check("turns.failed", 0, 1, Some(Meaning::Worse));
+    }
+
+    #[test]
+    fn less_that_was_tried_is_not_better() {
+        for figure in
+            ["faults.kill.begun", "faults.opencode-errors.struck", "kills", "stops", "prompts", "links"]
+        {
+            check(figure, 9, 8, Some(Meaning::Neutral));
+            check(figure, 9, 10, Some(Meaning::Neutral));
+        }
     }
 
     #[test]

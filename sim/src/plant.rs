@@ -1,4 +1,4 @@
-//! Deliberate bugs: each must be caught by the oracle that watches what it breaks.
+//! Deliberate bugs: each must be caught by the oracle, or the command, that watches what it breaks.
 //!
 //! A bug goes into a copy of the behaviour: into the worker's settings, into the text of the backend's functions before
 //! they are loaded, or into what surrounds the worker ([`Quirks`]). The worker itself is never touched.
@@ -58,6 +58,8 @@ pub enum Plant {
     /// The worker's clock is the machine's. Caught by `--check-determinism`.
     RealClock,
     /// The worker's randomness comes in the order of a randomly hashed map. Caught by `--check-determinism`.
+    /// Each message costs one call more than it needs. Nobody notices, and no oracle: caught by `sim gate`.
+    ExtraCall,
     RandomOrder,
 }
 

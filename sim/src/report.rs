@@ -1,11 +1,13 @@
 //! What a run came to: its figures, its verdict, its course; as JSON, HTML, JUnit, Markdown and text.
 
+mod annotation;
 mod figures;
 mod html;
 mod json;
 mod junit;
 mod load;
 mod markdown;
+mod options;
 mod series;
 mod story;
 pub mod sweep;
@@ -21,19 +23,21 @@ use std::{
 use serde::Serialize;
 
 pub use figures::{Distribution, Figures, FunctionFigures, Latency};
+pub use annotation::{Annotation, annotations, commands};
 pub use html::page;
 pub use junit::junit;
 pub use markdown::markdown;
 pub use series::{Mark, Measure, Moment, Series, Timeline};
+pub(crate) use markdown::{escape, fenced, table};
+pub use options::options;
 pub use text::{header, summary};
 
 use crate::{
-    faults::Plan,
     load::figures::LoadFigures,
     marks,
     oracles::{Class, Violation},
     plant::Plant,
-    scenario::{Limits, Scenario, Source},
+    scenario::{Limits, Source},
     seed::Seed,
 };
 
@@ -156,70 +160,6 @@ pub fn write(report: &Report, directory: &Path) -> io::Result<[PathBuf; 2]> {
 pub(crate) fn file_name(scenario: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
     scenario.chars().map(plain).collect()
-}
-
-/// What a scenario runs with, for people: drawn and fixed options alike.
-#[must_use]
-pub fn options(scenario: &Scenario, seed: Seed) -> Vec<(&'static str, String)> {
-    use crate::scenario::Time;
-    let (population, workload, replies) = (&scenario.population, &scenario.workload, &scenario.replies);
-    let plan = Plan::draw(scenario, seed);
-    let network =
-        format!("tick {}, latency {} to {}", Time(scenario.tick), scenario.latency.min, scenario.latency.max);
-    let sessions = format!(
-        "{}, {} missing in OpenCode, {} only there, {} old messages each",
-        population.sessions,
-        population.missing_in_opencode.get_ref(),
-        population.only_in_opencode,
-        population.old_messages_per_session,
-    );
-    let stale = format!(
-        "{} pending, {} claimed",
-        population.stale_pending.get_ref(),
-        population.stale_claimed.get_ref()
-    );
-    let written = match workload.messages.get_ref().len() {
-        0 => String::new(),
-        count => format!("{count} written in full, "),
-    };
-    let turns = format!(
-        "{written}{} from {} to {}, {:?} over time, {:?} over sessions",
-        workload.turns,
-        workload.from.get_ref(),
-        Time(scenario.workload_until),
-        workload.arrival,
-        workload.spread,
-    );
-    let said = format!(
-        "{} to {} deltas, {} to {}, first after {} to {}, then every {} to {}, {} fail{}",
-        replies.deltas.min,
-        replies.deltas.max,
-        replies.bytes.min,
-        replies.bytes.max,
-        replies.first_token.min,
-        replies.first_token.max,
-        replies.pace.min,
-        replies.pace.max,
-        text::percent(replies.model_errors.0),
-        match replies.asks.0 {
-            0.0 => String::new(),
-            share => format!(", {} ask for permission", text::percent(share)),
-        },
-    );
-    let mut options = vec![
-        ("duration", Time(scenario.duration).to_string()),
-        ("network", network),
-        ("workers", format!("{} ({:?})", scenario.workers, scenario.kind)),
-        ("sessions", sessions),
-        ("stale turns", stale),
-        ("turns", turns),
-        ("replies", said),
-        ("faults", plan.describe()),
-    ];
-    if scenario.swarm.is_some() {
-        options.push(("swarm", plan.describe_swarm()));
-    }
-    options
 }
 
 #[cfg(test)]

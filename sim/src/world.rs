@@ -10,7 +10,14 @@ pub mod progress;
 pub mod recorder;
 mod run;
 
-use std::{io, path::PathBuf, sync::Arc, thread::JoinHandle};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+use clap::ValueEnum;
 
 use crate::{plant::Plant, report::Report, scenario::Scenario, seed::Seed};
 use progress::Progress;
@@ -28,6 +35,22 @@ pub struct Order {
     pub trace: Option<PathBuf>,
     /// The command that runs this again.
     pub replay: String,
+}
+
+impl Order {
+    /// An order to run `scenario`, which stands in the file at `path`.
+    #[must_use]
+    pub fn of_file(path: &Path, scenario: Scenario, seed: Seed, plants: &[Plant]) -> Self {
+        Self { scenario, seed, plants: plants.to_vec(), trace: None, replay: replay(path, seed, plants) }
+    }
+}
+
+/// The command that runs the scenario at `path` with exactly this seed and these bugs.
+#[must_use]
+pub fn replay(path: &Path, seed: Seed, plants: &[Plant]) -> String {
+    let plants = plants.iter().filter_map(ValueEnum::to_possible_value);
+    let plants: String = plants.map(|plant| format!(" --plant {}", plant.get_name())).collect();
+    format!("cargo run -p sim -- {} --seed {seed}{plants}", path.display())
 }
 
 /// Why there is no report.

@@ -3,18 +3,24 @@
 use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, thread};
 
 use anyhow::Context as _;
-use clap::{Args, builder::NonEmptyStringValueParser};
+use clap::Args;
 
-use super::{Exit, terminal};
+use super::{
+    Exit,
+    outputs::{Outputs, Told},
+    terminal,
+};
 use crate::{
-    compare::{Change, FigureSet, Meaning, figures, table},
-    gate::{Baseline, BaselineError, CollectError, RunFailure, collect, name, run_all},
+    compare::{FigureSet, figures, table},
+    gate::{self, BLESS, Baseline, CollectError, Judgement, RunFailure, collect, name, run_all},
+    plant::Plant,
     report::{self, Report, Verdict},
-    world::Order,
+    world::{Order, determinism::wall_clock},
 };
 
-/// How to make the baseline anew.
-const BLESS: &str = "cargo run -p sim -- gate --bless --reason TEXT";
+/// What build servers are told.
+const TOLD: Told<Judgement> =
+    Told { junit: gate::junit, markdown: gate::markdown, annotations: gate::annotations };
 
 /// What to run, and what to compare it with.
 #[derive(Debug, Args)]
@@ -26,42 +32,61 @@ pub(crate) struct GateArgs {
     #[arg(long, value_name = "FILE", default_value = "reports/baseline.json")]
     baseline: PathBuf,
     /// Accept the figures as they are now: write the baseline.
-    #[arg(long, requires = "reason")]
+    #[arg(long, requires = "reason", conflicts_with_all = ["plant", "junit", "markdown", "annotations"])]
     bless: bool,
     /// Why the figures are accepted; kept in the baseline.
-    #[arg(long, value_name = "TEXT", requires = "bless", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "TEXT", requires = "bless", value_parser = said)]
     reason: Option<String>,
-    /// Where the reports go.
-    #[arg(long, value_name = "DIR", default_value = "reports")]
-    report: PathBuf,
+    #[command(flatten)]
+    outputs: Outputs,
+    /// Plant a bug, to see that it is caught (may be given several times).
+    #[arg(long, value_name = "BUG")]
+    plant: Vec<Plant>,
     /// Runs at once; by default one for each core.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 }
 
+fn said(text: &str) -> Result<String, &'static str> {
+    let text = text.trim();
+    if text.is_empty() { Err("say why, for whoever reads the baseline later") } else { Ok(text.to_owned()) }
+}
+
 /// Runs everything, and compares it with the baseline or makes that.
 pub(super) fn gate(args: &GateArgs) -> anyhow::Result<Exit> {
-    let orders = match collect(&args.directory) {
+    if let Some(contradiction) = args.outputs.contradiction() {
+        terminal::complain(contradiction);
+        return Ok(Exit::Usage);
+    }
+    let orders = match collect(&args.directory, &args.plant) {
         Ok(orders) => orders,
         Err(error) => return Ok(refuse_scenarios(&error)),
     };
     let baseline = match known(args, &orders) {
         Ok(baseline) => baseline,
-        Err(error) => {
-            terminal::complain(&format!("error: {error}\nhelp: make it with `{BLESS}`"));
+        Err(refusal) => {
+            terminal::complain(&format!("error: {refusal}"));
+            args.outputs.annotate_failure("the gate has nothing to compare with", &refusal);
             return Ok(Exit::Usage);
         }
     };
+    let (start, count) = (wall_clock(), orders.len());
     let jobs = args.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-    let outcomes = run_all(orders, jobs, say_end);
-    let runs = match settle(outcomes, args)? {
-        Ok(runs) => runs,
-        Err(exit) => return Ok(exit),
-    };
-    if args.bless {
-        return bless(args, baseline, runs);
+    let quiet = args.outputs.is_quiet();
+    let outcomes = run_all(orders, jobs, |report| say_end(report, quiet));
+    let took = wall_clock().saturating_sub(start);
+    let (runs, judgement) = settle(outcomes, args, baseline.as_ref())?;
+    if !quiet {
+        terminal::say(&format!("{count} runs took {:.1} s, {jobs} at once", took.as_secs_f64()));
     }
-    Ok(judge(&baseline.expect("read above").changes(&runs)))
+    if args.bless && judgement.failed.is_empty() {
+        return bless(args, baseline, &judgement, runs);
+    }
+    if !quiet {
+        terminal::say(&judgement.text());
+    }
+    args.outputs.tell(&judgement, &TOLD)?;
+    Ok(exit(judgement.verdict()))
 }
 
 fn refuse_scenarios(error: &CollectError) -> Exit {
@@ -72,97 +97,86 @@ fn refuse_scenarios(error: &CollectError) -> Exit {
     Exit::Usage
 }
 
-/// The baseline, which must fit the runs unless it is about to be replaced.
-fn known(args: &GateArgs, orders: &[Order]) -> Result<Option<Baseline>, BaselineError> {
-    let baseline = Baseline::read(&args.baseline);
+/// The baseline, which must fit the runs unless it is about to be replaced; or why there is none.
+fn known(args: &GateArgs, orders: &[Order]) -> Result<Option<Baseline>, String> {
     if args.bless {
-        return Ok(baseline.ok());
+        return Baseline::read_if_there(&args.baseline).map_err(|error| {
+            let file = args.baseline.display();
+            format!("{error}\nhelp: mend it, or its history is lost; without one, remove `{file}` first")
+        });
     }
-    let baseline = baseline?;
     let names: Vec<_> = orders.iter().map(|order| name(&order.scenario.name, order.seed)).collect();
-    baseline.covers(&args.baseline, names.iter().map(String::as_str))?;
-    Ok(Some(baseline))
+    let read = Baseline::read(&args.baseline).and_then(|baseline| {
+        baseline.covers(&args.baseline, names.iter().map(String::as_str))?;
+        Ok(Some(baseline))
+    });
+    read.map_err(|error| format!("{error}\nhelp: make it with `{BLESS}`"))
 }
 
-fn say_end(report: &Report) {
-    let verdict = match report.verdict {
-        Verdict::Passed => "passed",
-        Verdict::Safety | Verdict::Liveness => "FAILED",
-        Verdict::Interrupted => "interrupted",
-    };
+fn say_end(report: &Report, quiet: bool) {
     let run = name(&report.scenario, report.seed);
-    terminal::say(&format!("{verdict:<7} {run:<32} {:.1} s", report.engine.wall));
+    if report.verdict != Verdict::Passed {
+        let (what, replay) = (gate::failure(report), &report.replay);
+        terminal::complain(&format!(
+            "error: {run} failed, so its figures mean nothing\n  {what}\n  {replay}"
+        ));
+    } else if !quiet {
+        terminal::say(&format!("passed  {run:<32} {:.1} s", report.engine.wall));
+    }
 }
 
-/// The figures of all runs; or, if one of them failed, the exit code that says how.
+/// The figures of all runs, and what they come to beside the baseline.
 fn settle(
     outcomes: Vec<Result<Report, RunFailure>>,
     args: &GateArgs,
-) -> anyhow::Result<Result<BTreeMap<String, FigureSet>, Exit>> {
+    baseline: Option<&Baseline>,
+) -> anyhow::Result<(BTreeMap<String, FigureSet>, Judgement)> {
     let mut runs = BTreeMap::new();
-    let mut failed = None;
+    let mut judgement = Judgement { runs: BTreeMap::new(), failed: Vec::new(), changes: Vec::new() };
     for outcome in outcomes {
         let report = outcome.context("a run has no report")?;
-        report::write(&report, &args.report)
-            .with_context(|| format!("cannot write a report into `{}`", args.report.display()))?;
+        let directory = &args.outputs.report;
+        report::write(&report, directory)
+            .with_context(|| format!("cannot write a report into `{}`", directory.display()))?;
+        let run = name(&report.scenario, report.seed);
+        judgement.runs.insert(run.clone(), report.source.path.clone());
+        runs.insert(run, figures(&serde_json::to_value(&report)?)?);
         if report.verdict != Verdict::Passed {
-            complain_of(&report);
-            failed.get_or_insert(Exit::from(report.verdict));
+            judgement.failed.push(report);
         }
-        runs.insert(name(&report.scenario, report.seed), figures(&serde_json::to_value(&report)?)?);
     }
-    Ok(failed.map_or(Ok(runs), Err))
-}
-
-fn complain_of(report: &Report) {
-    let run = name(&report.scenario, report.seed);
-    let what = report.violations.first().map_or_else(
-        || "it did not come to its end".to_owned(),
-        |first| format!("{}: {}", first.oracle, first.message),
-    );
-    terminal::complain(&format!(
-        "error: {run} failed, so its figures mean nothing\n  {what}\n  {}",
-        report.replay
-    ));
+    if let (Some(baseline), true) = (baseline, judgement.failed.is_empty()) {
+        judgement.changes = baseline.changes(&runs);
+    }
+    Ok((runs, judgement))
 }
 
 fn bless(
     args: &GateArgs,
     before: Option<Baseline>,
+    judgement: &Judgement,
     runs: BTreeMap<String, FigureSet>,
 ) -> anyhow::Result<Exit> {
     let reason = args.reason.as_deref().expect("required by clap");
-    if let Some(before) = &before {
-        terminal::say(&table(&before.changes(&runs)));
+    let shown = args.baseline.display();
+    let quiet = args.outputs.is_quiet();
+    if before.is_some() && !quiet {
+        terminal::say(&table(&judgement.changes));
     }
     let history = before.map(|before| before.history).unwrap_or_default();
-    let shown = args.baseline.display();
     Baseline::bless(runs, reason, history)
         .write(&args.baseline)
         .with_context(|| format!("cannot write the baseline `{shown}`"))?;
-    terminal::say(&format!("blessed: {shown}"));
+    if !quiet {
+        terminal::say(&format!("blessed: {shown}"));
+    }
     Ok(Exit::Passed)
 }
 
-fn judge(changes: &[Change]) -> Exit {
-    let count = |meaning| changes.iter().filter(|change| change.meaning == meaning).count();
-    let (worse, better) = (count(Meaning::Worse), count(Meaning::Better));
-    terminal::say(&table(changes));
-    if worse > 0 {
-        terminal::say(&format!(
-            "FAILED: {worse} figures got worse, {better} better; if that is meant, `{BLESS}`"
-        ));
-        return Exit::Regression;
+fn exit(verdict: gate::Verdict) -> Exit {
+    match verdict {
+        gate::Verdict::Passed => Exit::Passed,
+        gate::Verdict::Unaccepted | gate::Verdict::Worse => Exit::Regression,
+        gate::Verdict::Failed(verdict) => verdict.into(),
     }
-    let traces = changes.iter().filter(|change| change.figure == "trace.hash").count();
-    if traces > 0 {
-        terminal::say(&format!(
-            "FAILED: {traces} runs are not the runs that were accepted: their traces differ. If the worker, the \
-             backend or the simulator was changed, `{BLESS}`; if not, something in a run is not deterministic"
-        ));
-        return Exit::Regression;
-    }
-    let hint = if changes.is_empty() { String::new() } else { format!("; to keep the change, `{BLESS}`") };
-    terminal::say(&format!("passed: no figure got worse, {better} better{hint}"));
-    Exit::Passed
 }

@@ -33,6 +33,7 @@ pub(super) fn merge(args: &MergeArgs) -> anyhow::Result<Exit> {
         Ok(report) => sweep::publish(&report, &args.outputs),
         Err(error) => {
             terminal::complain(&format!("error: {error:#}"));
+            args.outputs.annotate_failure("the sweep cannot be judged", &format!("{error:#}"));
             Ok(Exit::Usage)
         }
     }

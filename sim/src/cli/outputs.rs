@@ -6,9 +6,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::terminal;
+use crate::report::{self, Annotation};
 
 /// Where results go.
 #[derive(Debug, Args)]
@@ -22,23 +23,39 @@ pub(crate) struct Outputs {
     /// Write a summary as Markdown too (- for standard output, which then carries nothing else).
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Show failures on the change that is being checked, in this build server's way.
+    #[arg(long, value_name = "WHERE", value_enum)]
+    annotations: Option<Server>,
     /// Print nothing but errors.
     #[arg(long, short)]
     pub(super) quiet: bool,
+}
+
+/// A build server that shows annotations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Server {
+    /// GitHub, by workflow commands among the output.
+    Github,
 }
 
 /// A result in its forms.
 pub(super) struct Forms<R> {
     /// Writes JSON and page into a directory, and says where they are, in this order.
     pub(super) write: fn(&R, &Path) -> io::Result<[PathBuf; 2]>,
+    pub(super) told: Told<R>,
+}
+
+/// A result as build servers want it.
+pub(super) struct Told<R> {
     pub(super) junit: fn(&R) -> String,
     pub(super) markdown: fn(&R) -> String,
+    pub(super) annotations: fn(&R) -> Vec<Annotation>,
 }
 
 impl Outputs {
     /// Whether nothing is to be said: as asked, or because standard output carries a report.
     pub(super) fn is_quiet(&self) -> bool {
-        self.quiet || [&self.junit, &self.markdown].into_iter().flatten().any(|file| is_stdout(file))
+        self.quiet || self.carries_report()
     }
 
     /// Why they cannot all be written, if they cannot.
@@ -51,12 +68,41 @@ impl Outputs {
     pub(super) fn publish<R>(&self, result: &R, forms: &Forms<R>) -> anyhow::Result<()> {
         let [json, html] = (forms.write)(result, &self.report)
             .with_context(|| format!("cannot write the report into `{}`", self.report.display()))?;
-        write_more(self.junit.as_deref(), || (forms.junit)(result))?;
-        write_more(self.markdown.as_deref(), || (forms.markdown)(result))?;
+        self.tell(result, &forms.told)?;
         if !self.is_quiet() {
             terminal::say(&format!("report: {} and {}", html.display(), json.display()));
         }
         Ok(())
+    }
+
+    /// Writes what build servers are to know of `result`.
+    pub(super) fn tell<R>(&self, result: &R, told: &Told<R>) -> anyhow::Result<()> {
+        write_more(self.junit.as_deref(), || (told.junit)(result))?;
+        write_more(self.markdown.as_deref(), || (told.markdown)(result))?;
+        self.annotate(|| (told.annotations)(result));
+        Ok(())
+    }
+
+    /// Shows a failure that left no result.
+    pub(super) fn annotate_failure(&self, title: &str, message: &str) {
+        let (title, message) = (title.to_owned(), message.to_owned());
+        self.annotate(|| vec![Annotation { file: None, title, message }]);
+    }
+
+    /// Prints annotations, if they are wanted. Build servers read standard error too.
+    fn annotate(&self, annotations: impl FnOnce() -> Vec<Annotation>) {
+        let Some(Server::Github) = self.annotations else { return };
+        let commands = report::commands(&annotations());
+        match (commands.is_empty(), self.carries_report()) {
+            (true, _) => {}
+            (false, true) => terminal::complain(&commands),
+            (false, false) => terminal::say(&commands),
+        }
+    }
+
+    /// Whether standard output carries a report, and so nothing else.
+    fn carries_report(&self) -> bool {
+        [&self.junit, &self.markdown].into_iter().flatten().any(|file| is_stdout(file))
     }
 }
 

@@ -9,9 +9,12 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{Exit, Part, RunArgs, outputs::Forms, terminal};
+use super::{
+    Exit, Part, RunArgs,
+    outputs::{Forms, Told},
+    terminal,
+};
 use crate::{
-    plant::Plant,
     report::{self, Report, Verdict},
     scenario::{Scenario, Time},
     seed::Seed,
@@ -21,8 +24,10 @@ use crate::{
 /// How often the state line is drawn.
 const REDRAW: Duration = Duration::from_millis(100);
 /// What is written of a run.
-pub(super) const FORMS: Forms<Report> =
-    Forms { write: report::write, junit: report::junit, markdown: report::markdown };
+pub(super) const FORMS: Forms<Report> = Forms {
+    write: report::write,
+    told: Told { junit: report::junit, markdown: report::markdown, annotations: report::annotations },
+};
 
 /// Runs the scenario and prints what came of it.
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
@@ -39,13 +44,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Usage);
     }
     let seed = args.seed.or(scenario.seed).unwrap_or_else(Seed::from_system);
-    let order = Order {
-        replay: replay(path, seed, &args.plant),
-        trace: args.trace.clone(),
-        plants: args.plant.clone(),
-        scenario,
-        seed,
-    };
+    let order = Order { trace: args.trace.clone(), ..Order::of_file(path, scenario, seed, &args.plant) };
     if let Some(part) = args.part {
         return run_part(order, part, &args.outputs.report);
     }
@@ -78,14 +77,6 @@ fn run_part(order: Order, part: Part, directory: &Path) -> anyhow::Result<Exit> 
     }
     terminal::write(&serde_json::to_string(&report)?);
     Ok(report.verdict.into())
-}
-
-/// The command that runs exactly this again.
-pub(super) fn replay(path: &Path, seed: Seed, plants: &[Plant]) -> String {
-    use clap::ValueEnum as _;
-    let plants = plants.iter().filter_map(|plant| plant.to_possible_value());
-    let plants: String = plants.map(|plant| format!(" --plant {}", plant.get_name())).collect();
-    format!("cargo run -p sim -- {} --seed {seed}{plants}", path.display())
 }
 
 /// Runs `order` on its thread; draws its state, and ends it on Ctrl-C.

@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Exit,
     kept::{self, Kept},
-    run::replay,
     terminal,
 };
 use crate::{
@@ -24,6 +23,7 @@ use crate::{
     seed::Seed,
     shrink::{Case, Failure, Shrinker},
     sweep::child::{Job, Outcome},
+    world::replay,
 };
 
 /// What to make small.

@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::{
     Exit, RunArgs,
-    outputs::{Forms, Outputs},
+    outputs::{Forms, Outputs, Told},
     terminal,
 };
 use crate::{
@@ -29,8 +29,14 @@ use crate::{
 };
 
 /// What is written of a sweep.
-const FORMS: Forms<SweepReport> =
-    Forms { write: report::sweep::write, junit: report::sweep::junit, markdown: report::sweep::markdown };
+const FORMS: Forms<SweepReport> = Forms {
+    write: report::sweep::write,
+    told: Told {
+        junit: report::sweep::junit,
+        markdown: report::sweep::markdown,
+        annotations: report::sweep::annotations,
+    },
+};
 /// Failed runs named at the end; all are in the report.
 pub(super) const NAMED: usize = 10;
 

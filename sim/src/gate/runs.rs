@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    plant::Plant,
     report::Report,
     scenario::{Scenario, ScenarioError},
     seed::Seed,
@@ -54,11 +55,11 @@ pub fn name(scenario: &str, seed: Seed) -> String {
     format!("{scenario} {seed}")
 }
 
-/// The runs of all scenarios of `directory` that are marked, by file and seed.
+/// The runs of all scenarios of `directory` that are marked, by file and seed, with these bugs planted.
 ///
 /// # Errors
 /// If a scenario is broken, or none is marked.
-pub fn collect(directory: &Path) -> Result<Vec<Order>, CollectError> {
+pub fn collect(directory: &Path, plants: &[Plant]) -> Result<Vec<Order>, CollectError> {
     let unlisted = |source| CollectError::List { directory: directory.to_owned(), source };
     let entries = fs::read_dir(directory).map_err(unlisted)?;
     let paths: io::Result<BTreeSet<_>> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
@@ -67,7 +68,8 @@ pub fn collect(directory: &Path) -> Result<Vec<Order>, CollectError> {
         paths.map_err(unlisted)?.iter().filter(|path| path.extension().is_some_and(|end| end == "toml"))
     {
         let scenario = Scenario::read(path)?;
-        orders.extend(scenario.gate.clone().into_iter().map(|seed| order(path, &scenario, seed)));
+        let order = |seed| Order::of_file(path, scenario.clone(), seed, plants);
+        orders.extend(scenario.gate.iter().copied().map(order));
     }
     let mut names = BTreeSet::new();
     let mut all = orders.iter().map(|order| name(&order.scenario.name, order.seed));
@@ -75,11 +77,6 @@ pub fn collect(directory: &Path) -> Result<Vec<Order>, CollectError> {
         return Err(CollectError::Twice(twice));
     }
     if orders.is_empty() { Err(CollectError::Nothing(directory.to_owned())) } else { Ok(orders) }
-}
-
-fn order(path: &Path, scenario: &Scenario, seed: Seed) -> Order {
-    let replay = format!("cargo run -p sim -- {} --seed {seed}", path.display());
-    Order { scenario: scenario.clone(), seed, plants: Vec::new(), trace: None, replay }
 }
 
 /// Runs `orders`, at most `jobs` at once; calls `each` as they end. The outcomes are in the order of `orders`.
@@ -129,10 +126,14 @@ mod tests {
     #[test]
     fn the_baseline_that_is_kept_knows_the_scenarios_that_are_marked() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let orders = collect(&root.join("scenarios")).unwrap();
+        let orders = collect(&root.join("scenarios"), &[]).unwrap();
         let names: Vec<_> = orders.iter().map(|order| name(&order.scenario.name, order.seed)).collect();
         let path = root.join("reports/baseline.json");
-        Baseline::read(&path).unwrap().covers(&path, names.iter().map(String::as_str)).unwrap();
+        let baseline = Baseline::read(&path).unwrap();
+        baseline.covers(&path, names.iter().map(String::as_str)).unwrap();
+        // What it says about itself is what this program says.
+        let Baseline { history, runs, .. } = baseline.clone();
+        assert_eq!(Baseline::bless(runs, &history[0], history[1..].to_vec()), baseline);
     }
 
     #[track_caller]
@@ -141,7 +142,7 @@ mod tests {
         for (file, text) in scenarios {
             fs::write(directory.path().join(file), text).unwrap();
         }
-        let text = collect(directory.path()).unwrap_err().to_string();
+        let text = collect(directory.path(), &[]).unwrap_err().to_string();
         text.replace(&directory.path().display().to_string(), "…")
     }
 

@@ -12,6 +12,7 @@ use crate::{
     faults::{Active, hooks::OnConvex},
     legacy,
     opencode::OpenCode,
+    plant::Plant,
     scenario::{Kind, Plan, Scenario},
     trace::{Digest, Event, Name, RunningDigest},
     world::{
@@ -43,6 +44,7 @@ pub struct Backend {
     facts: Rc<BackendFacts>,
     name: Name,
     clock: Clock,
+    wasteful: bool,
 }
 
 /// What a deployment has around it, in simulation or in real time.
@@ -133,13 +135,20 @@ impl Backend {
             faults: OnConvex::new(active.clone()),
         };
         let convex = Convex::load(&sources, options).map_err(|error| RunError::Backend(error.to_string()))?;
-        Ok(Self { convex, facts, name, clock })
+        let wasteful = order.plants.contains(&Plant::ExtraCall);
+        Ok(Self { convex, facts, name, clock, wasteful })
     }
 
     /// The deployment.
     #[must_use]
     pub fn convex(&self) -> &Convex {
         &self.convex
+    }
+
+    /// Whether each message costs one call more than it needs ([`Plant::ExtraCall`]).
+    #[must_use]
+    pub fn wastes_calls(&self) -> bool {
+        self.wasteful
     }
 
     /// Gives worker number `index` its history, here and in OpenCode. Returns the ids of its sessions.

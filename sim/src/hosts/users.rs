@@ -155,6 +155,9 @@ impl People {
             Act::Send(Message { session, text, .. }) => {
                 let args = [("session", self.session(session)), ("content", text.into())];
                 self.call("chat:sendMessage", args).await;
+                if self.0.backend.wastes_calls() {
+                    self.waste_a_call().await;
+                }
             }
             Act::End(EndSession { session, .. }) => {
                 // Pending turns are failed page by page.
@@ -167,6 +170,12 @@ impl People {
                 }
             }
         }
+    }
+
+    /// A call that looks like the worker's and serves nobody ([`crate::plant::Plant::ExtraCall`]).
+    async fn waste_a_call(&self) {
+        let (args, convex) = (Value::Object(BTreeMap::new()), self.0.backend.convex());
+        let _ = convex.call(Kind::Query, "permissions:list", args, Some(owner()), "worker-1").await;
     }
 
     fn session(&self, number: usize) -> Value {

@@ -77,7 +77,7 @@ fn latencies(page: &mut String, report: &Report) {
 }
 
 /// A table whose columns after the first are aligned to the right.
-pub(super) fn table<const N: usize>(
+pub(crate) fn table<const N: usize>(
     page: &mut String,
     head: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
@@ -90,7 +90,7 @@ pub(super) fn table<const N: usize>(
 }
 
 /// Text that Markdown shows as it is, in a table too.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -105,7 +105,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// A block of code, in a fence longer than any within it.
-pub(super) fn fenced(code: &str) -> String {
+pub(crate) fn fenced(code: &str) -> String {
     let longest = code.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat((longest + 1).max(3));
     format!("{fence}text\n{code}\n{fence}\n")

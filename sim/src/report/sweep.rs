@@ -1,5 +1,6 @@
 //! What a sweep came to; as JSON, HTML, JUnit, Markdown and text.
 
+mod annotation;
 mod html;
 mod junit;
 mod markdown;
@@ -10,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use annotation::annotations;
 pub use html::page;
 pub use junit::junit;
 pub use markdown::markdown;

@@ -188,8 +188,7 @@ impl SweepReport {
         runs.sort_by_key(|run| (place(run), run.seed));
         let spreads = head.scenarios.iter().flat_map(|scenario| spreads(&scenario.name, &runs)).collect();
         let marks: Vec<_> = head.scenarios.iter().flat_map(|scenario| coverage(scenario, &runs)).collect();
-        let judged = head.shard.is_none() && !matches!(ended, Ended::Interrupted | Ended::FailFast);
-        let unreached = judged && marks.iter().any(Coverage::is_missing);
+        let unreached = head.is_judged(ended) && marks.iter().any(Coverage::is_missing);
         let verdict = verdict(&runs, ended, unreached);
         Self { kind: Kind::Sweep, schema: SCHEMA, head, ended, verdict, runs, spreads, marks, machine }
     }
@@ -197,6 +196,12 @@ impl SweepReport {
     /// The runs that did not pass.
     pub fn failed(&self) -> impl Iterator<Item = &Run> {
         self.runs.iter().filter(|run| run.has_failed())
+    /// Whether a required state that no run reached is held against it: not against a part of a sweep.
+    #[must_use]
+    pub fn is_judged(&self) -> bool {
+        self.head.is_judged(self.ended)
+    }
+
     }
 
     /// Whether runs are left out.
@@ -238,6 +243,12 @@ impl SweepReport {
 impl Coverage {
     /// Whether it must be reached and was not.
     #[must_use]
+impl Head {
+    fn is_judged(&self, ended: Ended) -> bool {
+        self.shard.is_none() && !matches!(ended, Ended::Interrupted | Ended::FailFast)
+    }
+}
+
     pub fn is_missing(&self) -> bool {
         self.required && self.runs == 0
     }

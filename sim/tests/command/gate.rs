@@ -67,7 +67,7 @@ fn figure(baseline: &Value, name: &str) -> i64 {
 
 /// The lines of a table that are about `figure`.
 fn rows<'a>(out: &'a str, figure: &str) -> Vec<&'a str> {
-    out.lines().filter(|line| line.contains(figure)).collect()
+    out.lines().filter(|line| line.starts_with('│') && line.contains(figure)).collect()
 }
 
 #[test]
@@ -87,17 +87,21 @@ fn what_was_blessed_passes_and_its_reason_is_kept() {
 }
 
 #[test]
-fn one_more_call_for_each_turn_than_the_baseline_has_is_a_regression() {
+fn one_more_call_for_each_turn_is_a_regression() {
     let place = Place::blessed();
-    let turns = figure(&place.baseline(), "prompts");
-    place.doctor(|baseline| {
-        let calls = &mut baseline["runs"]["some 0x1"][CALLS];
-        *calls = (calls.as_i64().unwrap() - turns).into();
-    });
-    let (out, _) = place.gate(&[], 13);
-    let rows = rows(&out, CALLS);
-    assert!(rows.len() == 1 && rows[0].contains(&format!("+{turns}")) && rows[0].contains("WORSE"), "{out}");
-    assert!(out.contains("FAILED: 1 figures got worse, 0 better"), "{out}");
+    let arguments =
+        ["--plant", "extra-call", "--annotations", "github", "--markdown", "gate.md", "--junit", "gate.xml"];
+    let (out, _) = place.gate(&arguments, 13);
+    let calls = "functions.permissions:list.calls";
+    let rows = rows(&out, calls);
+    // Six turns in each of the two runs; before there was no such call.
+    assert!(rows.iter().all(|row| row.contains("+6") && row.contains("WORSE")) && rows.len() == 2, "{out}");
+    let annotations: Vec<_> = out.lines().filter(|line| line.starts_with("::error ")).collect();
+    assert_eq!(annotations.len(), 2, "{out}");
+    assert!(annotations[0].starts_with("::error file=scenarios/some.toml,title=some 0x1%3A "), "{out}");
+    assert!(place.read("gate.md").starts_with("## ❌ Gate failed") && place.read("gate.md").contains(calls));
+    assert!(place.read("gate.xml").contains(r#"type="worse">"#));
+    place.gate(&[], 0);
 }
 
 #[test]
@@ -132,7 +136,10 @@ fn another_trace_alone_is_not_the_run_that_was_accepted() {
     place.doctor(|baseline| baseline["runs"]["some 0x1"]["trace.hash"] = "abc".into());
     let (out, _) = place.gate(&[], 13);
     assert!(rows(&out, "trace.hash")[0].contains("changed"), "{out}");
-    assert!(out.contains("FAILED: 1 runs are not the runs that were accepted"), "{out}");
+    assert!(
+        out.contains("NOT ACCEPTED: no figure got worse, 0 got better; but 1 run took another course"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -147,9 +154,20 @@ fn a_baseline_that_does_not_fit_is_refused_before_anything_runs() {
     fs::create_dir(place.path().join("reports")).unwrap();
     fs::write(place.path().join(BASELINE), "{\"schema\": 0}").unwrap();
     refused("is not of schema 1: its schema is 0");
+    fs::remove_file(place.path().join(BASELINE)).unwrap();
     place.gate(&["--bless", "--reason", "a first time"], 0);
     place.change(&SCENARIO.replace("[1, 2]", "[1, 3]"));
     refused("it does not know some 0x3; no scenario is marked for some 0x2");
+}
+
+#[test]
+fn a_baseline_that_cannot_be_read_is_not_replaced_without_its_history() {
+    let place = Place::blessed();
+    let conflict = format!("<<<<<<< ours\n{}=======\n>>>>>>> theirs\n", place.read(BASELINE));
+    fs::write(place.path().join(BASELINE), &conflict).unwrap();
+    let (_, err) = place.gate(&["--bless", "--reason", "after a merge"], 2);
+    assert!(err.contains("help: mend it, or its history is lost"), "{err}");
+    assert_eq!(place.read(BASELINE), conflict);
 }
 
 #[test]
@@ -157,7 +175,9 @@ fn wrong_usage_is_explained() {
     let place = Place::of_gate(SCENARIO);
     for (arguments, expected) in [
         (&["--bless"][..], "--reason <TEXT>"),
-        (&["--bless", "--reason", ""], "a value is required for '--reason <TEXT>'"),
+        (&["--bless", "--reason", ""], "say why, for whoever reads the baseline later"),
+        (&["--bless", "--reason", " \t"], "say why, for whoever reads the baseline later"),
+        (&["--bless", "--reason", "a bug", "--plant", "extra-call"], "cannot be used with"),
         (&["--reason", "none"], "--bless"),
         (&["nowhere"], "cannot list `nowhere`"),
     ] {

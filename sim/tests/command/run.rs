@@ -87,6 +87,24 @@ fn a_run_leaves_a_page_and_on_request_more() {
 }
 
 #[test]
+fn a_build_server_shows_what_failed() {
+    let place = Place::with(&SCENARIO.replace("64MiB", "1B"));
+    let (out, err) = place.check(&["some.toml", "--seed", "7", "--quiet", "--annotations", "github"], 10);
+    assert!(
+        out.starts_with("::error file=some.toml,title=some 0x7%3A memory::at ") && err.is_empty(),
+        "{out}"
+    );
+    assert!(out.trim_end().ends_with("run it again: cargo run -p sim -- some.toml --seed 0x7"), "{out}");
+    // Standard output may carry something else.
+    let arguments = ["some.toml", "--seed", "7", "--markdown", "-", "--annotations", "github"];
+    let (out, err) = place.check(&arguments, 10);
+    assert!(
+        out.starts_with("## ❌") && !out.contains("::error") && err.starts_with("::error "),
+        "{out}{err}"
+    );
+}
+
+#[test]
 fn the_page_of_a_seed_repeats_but_for_the_machine() {
     let page = || {
         let place = Place::with(SCENARIO);

@@ -191,7 +191,13 @@ fn a_state_that_must_be_reached_and_is_not_fails_the_sweep_as_a_whole() {
         place.check(&["some.toml", "--seeds", "2", "--shard", shard, "--quiet"], 0);
     }
     let shards = ["reports/sweep-some-shard-1-of-2.json", "reports/sweep-some-shard-2-of-2.json"];
-    place.check(&["merge", shards[0], shards[1], "--quiet"], 14);
+    let (out, _) = place.check(&["merge", shards[0], shards[1], "--quiet", "--annotations", "github"], 14);
+    assert!(
+        out.starts_with("::error file=some.toml,title=some%3A zombie-write-refused was not reached::"),
+        "{out}"
+    );
+    let (out, _) = place.check(&["merge", shards[0], "--annotations", "github"], 2);
+    assert_eq!(out, "::error title=the sweep cannot be judged::shards are missing: 2\n");
 }
 
 #[test]

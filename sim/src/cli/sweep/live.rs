@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Prepared, RunArgs, subject, terminal};
 use crate::{
-    cli::run::replay,
     report,
     sweep::{
         child::{Job, Outcome},
@@ -20,6 +19,7 @@ use crate::{
         plan::Planned,
         report::{Ended, Machine, Slow},
     },
+    world::replay,
 };
 
 /// How often the state line is drawn.
