@@ -48,6 +48,10 @@ pub enum Kind {
     OpencodeModelErrors,
     /// The model falls silent in the middle of a reply.
     OpencodeModelHangs,
+    /// A session that is asked to stop goes on.
+    OpencodeAbortIgnored,
+    /// A prompt is answered as if it were taken, and forgotten.
+    OpencodePromptLost,
 
     // ── Convex ──
     /// The connection breaks when a mutation has come and before it runs.
@@ -87,7 +91,7 @@ const LASTS: Duration = Duration::from_secs(2);
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::Kill,
         Self::Stop,
         Self::RollingRestart,
@@ -106,6 +110,8 @@ impl Kind {
         Self::OpencodePermission,
         Self::OpencodeModelErrors,
         Self::OpencodeModelHangs,
+        Self::OpencodeAbortIgnored,
+        Self::OpencodePromptLost,
         Self::MutationLost,
         Self::MutationUnanswered,
         Self::MutationUnseen,
@@ -191,6 +197,8 @@ impl Kind {
                 | Self::OpencodePermission
                 | Self::OpencodeModelErrors
                 | Self::OpencodeModelHangs
+                | Self::OpencodeAbortIgnored
+                | Self::OpencodePromptLost
                 | Self::MutationLost
                 | Self::MutationUnanswered
                 | Self::MutationUnseen
