@@ -33,7 +33,7 @@ use backend::Backend;
 use direct::Direct;
 use env::unix_millis;
 use launcher::Launcher;
-use users::{Answers, People};
+use users::{Answers, Choices, People};
 use worker::{Boot, Outfit, Program, WorkerHost};
 
 /// Who lives in a world.
@@ -68,7 +68,8 @@ pub fn populate(
         let sessions = backend.seed(index, scenario, &plan, &machine);
         direct.push(Direct::new(plan.direct.clone(), machine.clone()));
         let answers = Answers::of(scenario, *seed);
-        people.push(People::new(backend.clone(), recorder.clone(), plan, sessions, answers));
+        let choices = Choices::of(scenario, *seed);
+        people.push(People::new(backend.clone(), recorder.clone(), plan, sessions, answers, choices));
         machines.push((host, machine.clone()));
         opencodes.push(machine);
     }

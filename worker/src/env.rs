@@ -56,7 +56,9 @@ pub struct Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        // As in a URL: an IPv6 address would run into its port.
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{open}{}{close}:{}", self.host, self.port)
     }
 }
 
@@ -127,4 +129,21 @@ pub enum LaunchError {
         /// How long the worker waited.
         waited: Duration,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Address;
+
+    #[test]
+    fn an_ipv6_address_stands_in_brackets_before_its_port() {
+        for (host, shown) in
+            [("127.0.0.1", "127.0.0.1:4096"), ("localhost", "localhost:4096"), ("::1", "[::1]:4096")]
+        {
+            let address = Address { host: host.into(), port: 4096 };
+            assert_eq!(address.to_string(), shown);
+            let url: http::Uri = format!("http://{address}/event").parse().unwrap();
+            assert_eq!(url.port_u16(), Some(4096));
+        }
+    }
 }

@@ -22,6 +22,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::{
     calls::{Call, next_approval, next_event},
+    models::Publishing,
     stopping::{Patience, patience_over},
     turns::{Running, TurnEnd},
 };
@@ -108,7 +109,7 @@ struct Worker<E: Env> {
     patience: Patience,
     ended: mpsc::Receiver<(SessionId, TurnEnd)>,
     report_end: mpsc::Sender<(SessionId, TurnEnd)>,
-    /// At most one call of the lifecycle at a time, and once per start the publication of the models.
+    /// At most one call of the lifecycle at a time, and one publication of the models.
     calls: FuturesUnordered<Call>,
     /// Turns that could not be claimed and wait for another try: at most one for each row of the window at a time.
     claims: FuturesUnordered<BoxFuture<'static, TurnId>>,
@@ -117,7 +118,7 @@ struct Worker<E: Env> {
     approval: Option<(ApprovalWatch, Instant)>,
     /// The next beat; none follows one that failed.
     heart: Option<BoxFuture<'static, Result<(), CallError>>>,
-    models_published: bool,
+    models: Publishing,
     /// The request to connect that was answered last.
     connect_request: Option<f64>,
     /// What registration said of the models that were published last.
@@ -163,7 +164,7 @@ impl<E: Env> Worker<E> {
             window: None,
             approval: None,
             heart: None,
-            models_published: false,
+            models: Publishing::default(),
             connect_request: None,
             models_digest: Arc::default(),
             sync,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fake_opencode::{Model as ModelName, Outcome, Prompt, Reply, by_directives};
+use fake_opencode::{Compaction, Model as ModelName, Outcome, Prompt, Reply, by_directives};
 use futures_util::{StreamExt, stream};
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
@@ -116,12 +116,27 @@ async fn answer(asked: &RefCell<Vec<Asked>>, request: Request<Incoming>) -> hype
     }
     let question = read(&body["messages"]);
     let reply = plan(&question.text);
+    let before = asked.borrow().iter().filter(|asked| **asked == question).count();
     asked.borrow_mut().push(question.clone());
+    if reply.compaction == Some(Compaction::Refused) && before == 0 {
+        return Ok(refuse(
+            400,
+            "context_length_exceeded",
+            "This model's maximum context length is 8192 tokens.",
+        ));
+    }
+    if before < reply.put_off.times as usize {
+        let mut refusal = refuse(429, "scripted", "scripted overload");
+        if let Some(after) = reply.put_off.after {
+            refusal.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
+        }
+        return Ok(refusal);
+    }
     if question.tools_done < reply.tools.len() {
         return Ok(events(call_tool(&question)));
     }
     Ok(match reply.outcome {
-        Outcome::ModelError(status) => refuse(status),
+        Outcome::ModelError(status) => refuse(status, "scripted", &format!("scripted error {status}")),
         Outcome::Completes | Outcome::Hangs => events(speak(&question.text, &reply)),
     })
 }
@@ -230,10 +245,9 @@ fn events(script: Script) -> Answer {
     respond(StatusCode::OK, "text/event-stream", BodyExt::boxed(body))
 }
 
-fn refuse(status: u16) -> Answer {
+fn refuse(status: u16, code: &str, message: &str) -> Answer {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let error =
-        json!({ "error": { "message": format!("scripted error {}", status.as_u16()), "type": "scripted" } });
+    let error = json!({ "error": { "message": message, "type": "scripted", "code": code } });
     respond(status, "application/json", BodyExt::boxed(http_body_util::Full::from(error.to_string())))
 }
 

@@ -24,6 +24,16 @@ pub trait Faults {
         None
     }
 
+    /// A prompt has come that is not waited for: is it forgotten, although it is answered as if it were taken?
+    fn loses_prompt(&self) -> bool {
+        false
+    }
+
+    /// Somebody asks to abort a session that works: does it go on all the same?
+    fn ignores_abort(&self) -> bool {
+        false
+    }
+
     /// Whether the process stands still: no answer, no event, no progress. Asked again until it is false.
     fn hangs(&self) -> bool {
         false

@@ -23,10 +23,12 @@
 //! * The first prompt of a process publishes four of the some fifty events about plugins and catalogues.
 //! * The title of a session is made of the prompt's first words, at once; the real one asks the model in parallel.
 //! * All events between the phases of a reply carry the same millisecond; the real ones are 1 to 60 ms apart.
-//! * Model errors are never retried. The real server retries some; that was not measured.
+//! * Whether a refusal of the model's is asked again is the script's choice; the real server asks again after 429 and 5xx.
+//! * A summary is made at once and cannot be aborted; the pauses before a model is asked again have no jitter.
 //!
 //! # Assumed, because it was not measured
-//! * The permission flow: shapes are those of the API description; a refusal ends the turn.
+//! * The permission flow: shapes are those of the API description; a refusal ends the turn. Of a child session there is
+//!   nothing but its creation, its question and its idleness.
 //! * Reasoning parts; and that a tool which is aborted ends as `error`.
 //! * Prompts that were queued when a run is aborted or fails stay unanswered.
 //! * A deleted session's run goes on and publishes deltas only.
@@ -60,7 +62,8 @@ pub use direct::Way;
 pub use faults::{Faults, NoFaults};
 pub use observation::{Observation, ReplyOutcome};
 pub use script::{
-    Content, MAX_DELTA_BYTES, MAX_DELTAS, Outcome, Prompt, Reply, Script, ToolCall, by_directives,
+    Compaction, Content, MAX_DELTA_BYTES, MAX_DELTAS, Outcome, Prompt, PutOff, Reply, Script, ToolCall,
+    by_directives,
 };
 use server::Inner;
 pub use server::Server;

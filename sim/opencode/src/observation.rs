@@ -60,7 +60,7 @@ pub enum Observation<'a> {
         session: &'a str,
         /// The user message that was answered: the same as in `Prompted`. Of merged prompts, the last.
         message: &'a str,
-        /// The whole text of the reply.
+        /// The whole text of the reply: its parts, with an empty line between them.
         text: &'a str,
         /// How it ended.
         outcome: ReplyOutcome,

@@ -17,7 +17,9 @@ use super::{
     wire::{Info, Message, Session, Summary, UserInfo, UserSummary},
 };
 
+mod compaction;
 mod prompt;
+mod retry;
 mod step;
 mod tool;
 
@@ -40,6 +42,8 @@ pub(super) struct Run {
     fresh: bool,
     /// Already reported idle, while the last part is still to come.
     settling: bool,
+    /// What `GET /session/status` shows.
+    pub(super) status: Value,
 }
 
 impl Run {
@@ -85,8 +89,8 @@ impl Inner {
             run.waiters.push(waiter);
             return;
         }
-        let abort = Rc::new(Notify::new());
-        let run = Run { abort: abort.clone(), waiters: vec![waiter], fresh: false, settling: false };
+        let (abort, status) = (Rc::new(Notify::new()), json!({ "type": "busy" }));
+        let run = Run { abort: abort.clone(), waiters: vec![waiter], fresh: false, settling: false, status };
         runs.insert(session.into(), run);
         self.spawn(drive(self.clone(), session.into(), abort));
     }
@@ -95,6 +99,7 @@ impl Inner {
     pub(super) fn abort(&self, session: &str) {
         self.machine.observe(&Observation::Aborted { session });
         match self.runs.borrow().get(session) {
+            Some(run) if !run.settling && self.faults().ignores_abort() => return,
             Some(run) if !run.settling => return run.abort.notify_one(),
             Some(_) => return,
             None => {}
@@ -219,7 +224,12 @@ async fn drive(server: Rc<Inner>, session: String, abort: Rc<Notify>) {
             end = step.play() => end,
         };
         match end {
-            StepEnd::Replied | StepEnd::CalledTool => {}
+            StepEnd::Replied | StepEnd::CalledTool | StepEnd::TooLong
+                if step.plan.reply.compaction.is_some() =>
+            {
+                step.compact().await;
+            }
+            StepEnd::Replied | StepEnd::CalledTool | StepEnd::TooLong => {}
             StepEnd::Refused => break,
             StepEnd::Aborted | StepEnd::Failed(_) => {
                 settle(&server, &session, step, end).await;
@@ -237,7 +247,15 @@ async fn drive(server: Rc<Inner>, session: String, abort: Rc<Notify>) {
 }
 
 /// An abort or a model error: error and idle first, then the last part and the end of the message, then idle again.
-async fn settle(server: &Rc<Inner>, session: &str, step: Step<'_>, end: StepEnd) {
+async fn settle(server: &Rc<Inner>, session: &str, mut step: Step<'_>, end: StepEnd) {
+    if step.is_put_off {
+        // Then there is nothing to settle, and no error (measured).
+        step.cut_off();
+        let waiters = server.begin_settling(session);
+        step.ended(ReplyOutcome::Aborted);
+        server.emit_idle(session);
+        return server.answer(session, waiters);
+    }
     server.emit_error(session, &end.error());
     let waiters = server.begin_settling(session);
     server.emit_idle(session);

@@ -34,6 +34,10 @@ pub struct Reply {
     pub reasoning_deltas: u32,
     /// Tool calls before the text, each in an assistant message of its own.
     pub tools: Vec<ToolCall>,
+    /// How often the model's provider puts OpenCode off before it answers.
+    pub put_off: PutOff,
+    /// When the model's context is full, if ever; then OpenCode has it summed up and goes on.
+    pub compaction: Option<Compaction>,
     /// How the reply ends.
     pub outcome: Outcome,
 }
@@ -57,13 +61,33 @@ pub const MAX_DELTAS: u32 = 20_000;
 /// The largest size asked of one delta.
 pub const MAX_DELTA_BYTES: usize = 64 * 1024;
 
+/// Refusals that OpenCode takes for passing (429, overload): it asks again, without limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PutOff {
+    /// How many; [`u32::MAX`] is for ever.
+    pub times: u32,
+    /// When the provider says to ask again. If it does not: after 2 s, 4 s and so on, 30 s at most.
+    pub after: Option<Duration>,
+}
+
+/// When the model's context is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compaction {
+    /// After the first step, by what it cost. OpenCode lets the model go on by a message of its own.
+    AfterStep,
+    /// The provider refuses the prompt as too long. OpenCode repeats it when the history is summed up.
+    Refused,
+}
+
 /// One call of the `bash` tool.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ToolCall {
     /// How long the command runs.
     pub runs_for: Duration,
     /// Whether OpenCode asks for permission first and waits until somebody answers.
     pub asks: bool,
+    /// Whether it is an agent in a child session that calls it, which the `task` tool started.
+    pub child: bool,
 }
 
 /// How a reply ends.
@@ -86,6 +110,8 @@ impl Default for Reply {
             pace: Duration::from_millis(50),
             reasoning_deltas: 0,
             tools: Vec::new(),
+            put_off: PutOff::default(),
+            compaction: None,
             outcome: Outcome::Completes,
         }
     }
@@ -110,7 +136,8 @@ impl Content {
 }
 
 /// The script that understands directives in the prompt's text:
-/// `[[deltas=N bytes=N pace=MS first=MS error=CODE tool=N ask=1 reasoning=N empty=1 hang=1]]`.
+/// `[[deltas=N bytes=N pace=MS first=MS error=CODE tool=N ask=1 child=1 reasoning=N empty=1 hang=1 putoff=N after=MS
+/// full=1 toolong=1]]`.
 /// What it does not know it leaves alone: the text is a person's.
 pub fn by_directives(prompt: &Prompt<'_>) -> Reply {
     let mut reply = Reply::default();
@@ -142,12 +169,17 @@ impl Reply {
             ("reasoning", _) => self.reasoning_deltas = value.min(MAX_DELTAS),
             ("tool", _) => self.add_tools(value.min(MAX_TOOLS)),
             ("ask", _) => self.tools.iter_mut().for_each(|tool| tool.asks = value > 0),
+            ("child", _) => self.tools.iter_mut().for_each(|tool| tool.child = value > 0),
+            ("putoff", _) => self.put_off.times = value,
+            ("after", _) => self.put_off.after = Some(millis),
+            ("full", _) if value > 0 => self.compaction = Some(Compaction::AfterStep),
+            ("toolong", _) if value > 0 => self.compaction = Some(Compaction::Refused),
             _ => {}
         }
     }
 
     fn add_tools(&mut self, count: u32) {
-        let call = ToolCall { runs_for: Duration::from_millis(100), asks: false };
+        let call = ToolCall { runs_for: Duration::from_millis(100), asks: false, child: false };
         self.tools = vec![call; count as usize];
     }
 }
@@ -213,9 +245,17 @@ mod tests {
             Reply { content: Content::Generated { deltas: 0, delta_bytes: 16 }, ..Reply::default() },
         );
         check(
+            "[[putoff=2 after=50 full=1]]",
+            Reply {
+                put_off: PutOff { times: 2, after: Some(Duration::from_millis(50)) },
+                compaction: Some(Compaction::AfterStep),
+                ..Reply::default()
+            },
+        );
+        check(
             "[[tool=1 ask=1]]",
             Reply {
-                tools: vec![ToolCall { runs_for: Duration::from_millis(100), asks: true }],
+                tools: vec![ToolCall { runs_for: Duration::from_millis(100), asks: true, child: false }],
                 ..Reply::default()
             },
         );

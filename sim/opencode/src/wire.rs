@@ -140,6 +140,9 @@ pub(super) struct AssistantInfo {
     pub(super) finish: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<Value>,
+    /// Whether it sums up what was said before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) summary: Option<bool>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -177,6 +180,16 @@ pub(super) enum PartBody {
         text: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         time: Option<Span>,
+        /// Put there by the server itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        synthetic: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        metadata: Option<Value>,
+    },
+    /// What a user message consists of that asks for a summary.
+    Compaction {
+        auto: bool,
+        overflow: bool,
     },
     Reasoning {
         text: String,
@@ -227,6 +240,11 @@ impl Message {
 }
 
 impl PartBody {
+    /// Text of a person or of a model.
+    pub(super) fn of_text(text: String, time: Option<Span>) -> Self {
+        Self::Text { text, time, synthetic: None, metadata: None }
+    }
+
     fn text(&self) -> Option<&str> {
         match self {
             Self::Text { text, .. } => Some(text),

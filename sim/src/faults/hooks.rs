@@ -55,6 +55,14 @@ impl opencode::Faults for OnOpencode {
         error.or_else(|| self.one_of(Kind::OpencodeRateLimit, &[429]))
     }
 
+    fn loses_prompt(&self) -> bool {
+        self.active.strike(Kind::OpencodePromptLost, self.worker).is_some()
+    }
+
+    fn ignores_abort(&self) -> bool {
+        self.active.strike(Kind::OpencodeAbortIgnored, self.worker).is_some()
+    }
+
     fn hangs(&self) -> bool {
         self.active.is_on(Kind::OpencodeHang, self.worker)
     }
@@ -77,7 +85,7 @@ pub fn disturbed(script: Script, active: Active, worker: usize) -> Script {
 
 fn disturb(reply: Reply, on: &OnOpencode) -> Reply {
     let asks = on.active.strike(Kind::OpencodePermission, on.worker);
-    let tools = asks.map(|_| ToolCall { runs_for: TOOL_RUNS, asks: true });
+    let tools = asks.map(|_| ToolCall { runs_for: TOOL_RUNS, asks: true, child: false });
     let outcome = match on.one_of(Kind::OpencodeModelErrors, &MODEL_ERRORS) {
         Some(status) => Outcome::ModelError(status),
         None if on.active.strike(Kind::OpencodeModelHangs, on.worker).is_some() => Outcome::Hangs,

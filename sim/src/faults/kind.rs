@@ -50,6 +50,10 @@ pub enum Kind {
     OpencodeModelErrors,
     /// The model falls silent in the middle of a reply.
     OpencodeModelHangs,
+    /// A session that is asked to stop goes on.
+    OpencodeAbortIgnored,
+    /// A prompt is answered as if it were taken, and forgotten.
+    OpencodePromptLost,
 
     // ── Convex ──
     /// The connection breaks when a mutation has come and before it runs.
@@ -89,7 +93,7 @@ const LASTS: Duration = Duration::from_secs(2);
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::Kill,
         Self::Stop,
         Self::Leave,
@@ -109,6 +113,8 @@ impl Kind {
         Self::OpencodePermission,
         Self::OpencodeModelErrors,
         Self::OpencodeModelHangs,
+        Self::OpencodeAbortIgnored,
+        Self::OpencodePromptLost,
         Self::MutationLost,
         Self::MutationUnanswered,
         Self::MutationUnseen,
@@ -198,6 +204,8 @@ impl Kind {
                 | Self::OpencodePermission
                 | Self::OpencodeModelErrors
                 | Self::OpencodeModelHangs
+                | Self::OpencodeAbortIgnored
+                | Self::OpencodePromptLost
                 | Self::MutationLost
                 | Self::MutationUnanswered
                 | Self::MutationUnseen

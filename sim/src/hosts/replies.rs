@@ -5,13 +5,21 @@ use std::{rc::Rc, time::Duration};
 use rand::Rng;
 
 use crate::{
-    opencode::{Content, Outcome, Prompt, Reply, Script, ToolCall},
-    scenario::Replies,
+    opencode::{Compaction, Content, Outcome, Prompt, PutOff, Reply, Script, ToolCall},
+    scenario::{Replies, Share},
     seed::Seed,
 };
 
 /// The status that models fail with: a refusal that no one retries.
 const MODEL_ERROR: u16 = 400;
+/// Calls of a reply that uses tools, each in a message of its own: more than one page of them.
+const TOOLS: usize = 12;
+/// Deltas of thought before a reply.
+const REASONING: u32 = 20;
+/// How often a provider refuses that answers in the end.
+const FEW: u32 = 2;
+/// When a provider may say to ask again.
+const HOUR: Duration = Duration::from_secs(3_600);
 /// How long a permitted tool runs.
 const TOOL: Duration = Duration::from_millis(200);
 
@@ -36,7 +44,34 @@ fn draw(replies: &Replies, seed: Seed, prompt: &Prompt<'_>) -> Reply {
         ..Reply::default()
     };
     if random.random_bool(replies.asks.0) {
-        reply.tools.push(ToolCall { runs_for: TOOL, asks: true });
+        reply.tools.push(ToolCall { runs_for: TOOL, asks: true, child: false });
     }
+    vary(replies, &mut reply, &mut random);
     reply
+}
+
+/// What makes a reply unusual.
+fn vary(replies: &Replies, reply: &mut Reply, random: &mut impl Rng) {
+    let mut drawn = |share: Share| random.random_bool(share.0);
+    if drawn(replies.asks_in_child) {
+        reply.tools.push(ToolCall { runs_for: TOOL, asks: true, child: true });
+    }
+    if drawn(replies.tools) {
+        reply.tools.extend([ToolCall { runs_for: TOOL, asks: false, child: false }; TOOLS]);
+    }
+    if drawn(replies.reasoning) {
+        reply.reasoning_deltas = REASONING;
+    }
+    if drawn(replies.empty) {
+        reply.content = Content::Generated { deltas: 0, delta_bytes: 0 };
+    }
+    if drawn(replies.put_off) {
+        let times = if drawn(Share(0.5)) { u32::MAX } else { FEW };
+        reply.put_off = PutOff { times, after: drawn(Share(0.25)).then_some(HOUR) };
+    }
+    if drawn(replies.full) {
+        reply.compaction = Some(Compaction::AfterStep);
+    } else if drawn(replies.too_long) {
+        reply.compaction = Some(Compaction::Refused);
+    }
 }

@@ -19,7 +19,7 @@ use super::backend::{Backend, owner};
 use crate::{
     convex::{CallError, Kind},
     oracles::Class,
-    scenario::{EndSession, Message, Permissions, Plan, Scenario},
+    scenario::{EndSession, Message, Permissions, Plan, Scenario, Share},
     seed::Seed,
     world::recorder::{Recorder, now},
 };
@@ -39,6 +39,7 @@ struct Inner {
     sessions: Vec<String>,
     /// What they say to permission questions; `None` if none can come.
     answers: Option<Answers>,
+    choices: Choices,
 }
 
 /// What people say to permission questions.
@@ -54,7 +55,35 @@ impl Answers {
     #[must_use]
     pub fn of(scenario: &Scenario, seed: Seed) -> Option<Self> {
         let habits = scenario.workload.permissions.clone();
-        (scenario.replies.asks.0 > 0.0).then_some(Self { habits, seed })
+        let replies = &scenario.replies;
+        (replies.asks.0 > 0.0 || replies.asks_in_child.0 > 0.0).then_some(Self { habits, seed })
+    }
+}
+
+/// Which models people choose.
+#[derive(Debug, Clone, Copy)]
+pub struct Choices {
+    /// How often one that OpenCode does not have.
+    pub unknown: Share,
+    /// What the choices are drawn from.
+    pub seed: Seed,
+}
+
+/// A model that OpenCode does not have.
+const UNKNOWN: &str = "nowhere/nothing";
+
+impl Choices {
+    /// Those of `scenario`.
+    #[must_use]
+    pub fn of(scenario: &Scenario, seed: Seed) -> Self {
+        Self { unknown: scenario.workload.unknown_models, seed }
+    }
+}
+
+impl Inner {
+    fn chooses_unknown_model(&self, text: &str) -> bool {
+        let Choices { unknown, seed } = self.choices;
+        unknown.0 > 0.0 && seed.stream(&format!("model/{text}")).random_bool(unknown.0)
     }
 }
 
@@ -76,8 +105,9 @@ impl People {
         plan: Plan,
         sessions: Vec<String>,
         answers: Option<Answers>,
+        choices: Choices,
     ) -> Self {
-        Self(Rc::new(Inner { backend, recorder, plan, sessions, answers }))
+        Self(Rc::new(Inner { backend, recorder, plan, sessions, answers, choices }))
     }
 
     /// Answers permission questions as they come, for ever; never, if none can come.
@@ -153,8 +183,14 @@ impl People {
     async fn act(self, act: Act) {
         match act {
             Act::Send(Message { session, text, .. }) => {
-                let args = [("session", self.session(session)), ("content", text.into())];
-                self.call("chat:sendMessage", args).await;
+                let model = self.0.chooses_unknown_model(&text);
+                let (session, content) = (("session", self.session(session)), ("content", text.into()));
+                match model {
+                    true => {
+                        self.call("chat:sendMessage", [session, content, ("model", UNKNOWN.into())]).await
+                    }
+                    false => self.call("chat:sendMessage", [session, content]).await,
+                };
                 if self.0.backend.wastes_calls() {
                     self.waste_a_call().await;
                 }

@@ -27,7 +27,7 @@ use crate::{
     faults::Active,
     hosts::{
         backend::{Backend, Surroundings},
-        users::{Answers, People},
+        users::{Answers, Choices, People},
     },
     scenario::Plan,
     serve::unix_nanos,
@@ -218,7 +218,8 @@ impl Deployed {
             let disk = RemoteDisk { machine: index, seeds: seeds.clone() };
             let sessions = backend.seed(index, &order.scenario, &plan, &disk);
             let answers = Answers::of(&order.scenario, order.seed);
-            people.push(People::new(backend.clone(), recorder.clone(), plan, sessions, answers));
+            let choices = Choices::of(&order.scenario, order.seed);
+            people.push(People::new(backend.clone(), recorder.clone(), plan, sessions, answers, choices));
         }
         let listeners = (0..people.len()).map(|_| listen()).collect::<io::Result<Vec<_>>>();
         let listeners = listeners.map_err(|error| RunError::Host(format!("no port: {error}")))?;

@@ -3,9 +3,25 @@
 use super::text::percent;
 use crate::{
     faults::Plan,
-    scenario::{Scenario, Time},
+    scenario::{Replies, Scenario, Time},
     seed::Seed,
 };
+
+/// What makes replies unusual, as far as the scenario has it.
+fn unusual(replies: &Replies) -> String {
+    let shares = [
+        (replies.asks, "ask for permission"),
+        (replies.asks_in_child, "ask in a child"),
+        (replies.tools, "use tools"),
+        (replies.reasoning, "think"),
+        (replies.empty, "are empty"),
+        (replies.put_off, "are put off"),
+        (replies.full, "fill the context"),
+        (replies.too_long, "are too long at first"),
+    ];
+    let present = shares.into_iter().filter(|(share, _)| share.0 > 0.0);
+    present.map(|(share, what)| format!(", {} {what}", percent(share.0))).collect()
+}
 
 /// What a scenario runs with, for people: drawn and fixed options alike.
 #[must_use]
@@ -30,8 +46,12 @@ pub fn options(scenario: &Scenario, seed: Seed) -> Vec<(&'static str, String)> {
         0 => String::new(),
         count => format!("{count} written in full, "),
     };
+    let unknown = match workload.unknown_models.0 {
+        0.0 => String::new(),
+        share => format!(", {} choose a model that is not there", percent(share)),
+    };
     let turns = format!(
-        "{written}{} from {} to {}, {:?} over time, {:?} over sessions",
+        "{written}{} from {} to {}, {:?} over time, {:?} over sessions{unknown}",
         workload.turns,
         workload.from.get_ref(),
         Time(scenario.workload_until),
@@ -49,10 +69,7 @@ pub fn options(scenario: &Scenario, seed: Seed) -> Vec<(&'static str, String)> {
         replies.pace.min,
         replies.pace.max,
         percent(replies.model_errors.0),
-        match replies.asks.0 {
-            0.0 => String::new(),
-            share => format!(", {} ask for permission", percent(share)),
-        },
+        unusual(replies),
     );
     let mut options = vec![
         ("duration", Time(scenario.duration).to_string()),

@@ -176,6 +176,8 @@ pub struct Workload {
     /// When the last may be sent; by default nine tenths into the run.
     #[schemars(with = "Option<Time>")]
     pub until: Option<Spanned<Time>>,
+    /// Messages for which a model is chosen that OpenCode does not have (0 to 1).
+    pub unknown_models: Share,
     /// How messages are spread over time.
     pub arrival: Arrival,
     /// How messages are spread over sessions.
@@ -249,6 +251,7 @@ impl Default for Workload {
             turns: 20,
             from: unplaced(Time::from_secs(1)),
             until: None,
+            unknown_models: Share(0.0),
             arrival: Arrival::Uniform,
             spread: Spread::Even,
             message_bytes: Between { min: Bytes(40), max: Bytes(400) },
@@ -300,6 +303,20 @@ pub struct Replies {
     pub model_errors: Share,
     /// Replies whose first step runs a tool that asks for permission (0 to 1).
     pub asks: Share,
+    /// The same, where it is an agent in a child session that runs the tool (0 to 1).
+    pub asks_in_child: Share,
+    /// Replies that begin with a dozen calls of tools that ask nobody (0 to 1).
+    pub tools: Share,
+    /// Replies with thoughts before the text (0 to 1).
+    pub reasoning: Share,
+    /// Replies without any text (0 to 1).
+    pub empty: Share,
+    /// Replies whose model puts OpenCode off: twice or for ever, a quarter of them until an hour later (0 to 1).
+    pub put_off: Share,
+    /// Replies whose first step fills the model's context, so that OpenCode sums up and goes on (0 to 1).
+    pub full: Share,
+    /// Of the others, those whose prompt is too long at first (0 to 1).
+    pub too_long: Share,
 }
 
 impl Default for Replies {
@@ -311,6 +328,13 @@ impl Default for Replies {
             pace: Between { min: Time::from_millis(20), max: Time::from_millis(80) },
             model_errors: Share(0.0),
             asks: Share(0.0),
+            asks_in_child: Share(0.0),
+            tools: Share(0.0),
+            reasoning: Share(0.0),
+            empty: Share(0.0),
+            put_off: Share(0.0),
+            full: Share(0.0),
+            too_long: Share(0.0),
         }
     }
 }

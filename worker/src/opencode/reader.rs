@@ -23,6 +23,9 @@ use super::{
 /// take more than 10 s if the server refuses, and minutes if it is silent: one slow answer never restarts a server.
 const WEDGED_AFTER: u32 = 6;
 
+/// A stream that lived for this long is no part of a row of failures; one that ends at once is.
+const STABLE_AFTER: Duration = Duration::from_secs(5);
+
 /// Reads a generation's event stream until the generation ends.
 pub(crate) struct Reader {
     pub(crate) client: Client,
@@ -42,9 +45,10 @@ impl Reader {
         let mut ready = Some(ready);
         let mut failures = 0;
         loop {
-            let mut was_open = false;
+            let (mut was_open, begun) = (false, Instant::now());
             let fault = self.read_once(&mut ready, &mut was_open).await;
-            failures = if was_open { 1 } else { failures + 1 };
+            let was_stable = was_open && begun.elapsed() >= STABLE_AFTER;
+            failures = if was_stable { 1 } else { failures + 1 };
             debug!(%fault, failures, "the event stream ended");
             if failures >= WEDGED_AFTER {
                 let reason = format!("its event stream failed {failures} times in a row: {fault}");

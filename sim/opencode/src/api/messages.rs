@@ -109,6 +109,11 @@ pub(super) async fn prompt(server: &Rc<Inner>, call: &Call) -> Answer {
 /// Answers 204 whatever comes of it, unless the session is missing or the body wrong.
 pub(super) async fn prompt_async(server: &Rc<Inner>, call: &Call) -> Answer {
     let (session, ask) = read(call)?;
+    if server.faults().loses_prompt() {
+        Problem::unless_known(session, server.machine.store.borrow().get(session))?;
+        pause(server.latencies().prompt_accept).await;
+        return Ok(answer::nothing());
+    }
     match server.prompt(session, &ask, Waiter::Nobody) {
         Ok(_) => {}
         Err(error @ PromptError::NoAgent(_)) => server.emit_late_error(session, &error.to_string()),

@@ -139,7 +139,7 @@ impl Drop for Creating {
 pub(super) fn status(server: &Inner) -> Answer {
     let runs = server.runs.borrow();
     let busy = runs.iter().filter(|(_, run)| run.is_busy());
-    let status: BTreeMap<_, _> = busy.map(|(id, _)| (id, json!({ "type": "busy" }))).collect();
+    let status: BTreeMap<_, _> = busy.map(|(id, run)| (id, &run.status)).collect();
     answer::json(&status)
 }
 

@@ -43,7 +43,7 @@ impl Inner {
         self.emit_message(session, &info);
         let mut parts = Vec::with_capacity(ask.texts.len());
         for text in &ask.texts {
-            let body = PartBody::Text { text: text.clone(), time: None };
+            let body = PartBody::of_text(text.clone(), None);
             let part = self.machine.store.borrow_mut().part(session, info.id(), body, now);
             self.machine.store.borrow_mut().set_part(part.clone());
             self.emit_part(&part);

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::super::{
-    Observation, Outcome, Reply, ReplyOutcome,
+    Compaction, Observation, Outcome, Reply, ReplyOutcome,
     events::Delta,
     script::Content,
     server::{Inner, pause},
@@ -18,8 +18,11 @@ use super::super::{
 
 /// The reply to one user message, and how far it has come.
 pub(super) struct Plan {
-    user: UserInfo,
-    reply: Reply,
+    /// What is being answered: the prompt, or what the server put there after a summary.
+    pub(super) user: UserInfo,
+    /// The prompt's id.
+    prompt: String,
+    pub(super) reply: Reply,
     pub(super) tools_done: usize,
     /// The text of all steps so far.
     text: String,
@@ -27,7 +30,7 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(user: UserInfo, reply: Reply) -> Self {
-        Self { user, reply, tools_done: 0, text: String::new() }
+        Self { prompt: user.id.clone(), user, reply, tools_done: 0, text: String::new() }
     }
 
     pub(super) fn answers(&self, user: &UserInfo) -> bool {
@@ -58,6 +61,8 @@ pub(super) enum StepEnd {
     CalledTool,
     /// Somebody refused the tool; the turn is over.
     Refused,
+    /// The model refused the prompt: it is too long.
+    TooLong,
     /// The model answered with this HTTP status.
     Failed(u16),
     /// A client aborted the session.
@@ -92,6 +97,8 @@ pub(super) struct Step<'a> {
     pub(super) info: Box<AssistantInfo>,
     /// The part in progress, with all that it holds by now; the disk has it as it began.
     pub(super) open: Option<Part>,
+    /// Whether the model is to be asked again.
+    pub(super) is_put_off: bool,
 }
 
 impl<'a> Step<'a> {
@@ -109,7 +116,7 @@ impl<'a> Step<'a> {
         server.title(session);
         server.summarise_session(session);
         server.summarise_message(session, before);
-        Self { server, session, plan, info, open: None }
+        Self { server, session, plan, info, open: None, is_put_off: false }
     }
 
     /// Writes the message to its end.
@@ -118,6 +125,10 @@ impl<'a> Step<'a> {
         self.server.emit_status(self.session, "busy");
         pause(self.plan.reply.first_token_after).await;
         self.server.while_it_hangs().await;
+        self.wait_while_put_off().await;
+        if self.plan.reply.compaction == Some(Compaction::Refused) {
+            return StepEnd::TooLong;
+        }
         let call = self.plan.reply.tools.get(self.plan.tools_done).cloned();
         if let (None, Outcome::ModelError(status)) = (&call, self.plan.reply.outcome) {
             return StepEnd::Failed(status);
@@ -139,7 +150,10 @@ impl<'a> Step<'a> {
         }
         let content = self.plan.reply.content.clone();
         if content.deltas() > 0 {
-            let body = PartBody::Text { text: String::new(), time: Some(self.span()) };
+            let body = PartBody::of_text(String::new(), Some(self.span()));
+            if !self.plan.text.is_empty() {
+                self.plan.text.push_str("\n\n");
+            }
             self.stream(body, &content).await;
         }
         if self.plan.reply.outcome == Outcome::Hangs {
@@ -148,7 +162,9 @@ impl<'a> Step<'a> {
         self.close_part();
         let output = content.deltas() + reasoning;
         self.finish("stop", Tokens { total: Some(11 + output), input: 11, output, ..Tokens::default() });
-        self.ended(ReplyOutcome::Completed);
+        if self.plan.reply.compaction.is_none() {
+            self.ended(ReplyOutcome::Completed);
+        }
         StepEnd::Replied
     }
 
@@ -164,18 +180,23 @@ impl<'a> Step<'a> {
         for index in 0..content.deltas() {
             self.server.while_it_hangs().await;
             let delta = content.delta(&tag, index);
-            let (session, message) = (self.session, self.info.id.as_str());
-            let event = Delta { session, message, part: &id, field: "text", delta: &delta };
-            self.server.emit("message.part.delta", &event);
-            if let Some(part) = &mut self.open {
-                part.body.push_str(&delta);
-            }
+            self.say(&id, &delta);
             if is_text {
                 self.plan.text.push_str(&delta);
-                let (message, bytes) = (self.plan.user.id.as_str(), delta.len());
+                let (message, bytes) = (self.plan.prompt.as_str(), delta.len());
                 self.server.machine.observe(&Observation::Said { session: self.session, message, bytes });
             }
             pause(self.plan.reply.pace).await;
+        }
+    }
+
+    /// Appends to the open part and publishes it.
+    pub(super) fn say(&mut self, part: &str, delta: &str) {
+        let (session, message) = (self.session, self.info.id.as_str());
+        let event = Delta { session, message, part, field: "text", delta };
+        self.server.emit("message.part.delta", &event);
+        if let Some(part) = &mut self.open {
+            part.body.push_str(delta);
         }
     }
 
@@ -188,13 +209,13 @@ impl<'a> Step<'a> {
     }
 
     /// Ends the open part: only now does the disk get its text.
-    fn close_part(&mut self) {
+    pub(super) fn close_part(&mut self) {
         let Some(mut part) = self.open.take() else { return };
         part.body.end(self.server.machine.now());
         self.store(part);
     }
 
-    fn add(&mut self, body: PartBody) -> Part {
+    pub(super) fn add(&mut self, body: PartBody) -> Part {
         let now = self.server.machine.now();
         let part = self.server.machine.store.borrow_mut().part(self.session, &self.info.id, body, now);
         self.store(part.clone());
@@ -228,6 +249,12 @@ impl<'a> Step<'a> {
         self.server.emit_message(self.session, &info);
     }
 
+    /// Ends the message without a word about why.
+    pub(super) fn cut_off(&mut self) {
+        self.info.time.completed = Some(self.server.machine.now());
+        self.publish();
+    }
+
     /// Ends the message after an abort or a model error: what was written is kept.
     pub(super) fn fail(mut self, end: StepEnd) {
         self.fail_tool("Tool execution aborted");
@@ -247,12 +274,12 @@ impl<'a> Step<'a> {
 
     pub(super) fn ended(&self, outcome: ReplyOutcome) {
         let outcome = if self.is_deleted() { ReplyOutcome::SessionDeleted } else { outcome };
-        let (session, message, text) = (self.session, self.plan.user.id.as_str(), self.plan.text.as_str());
+        let (session, message, text) = (self.session, self.plan.prompt.as_str(), self.plan.text.as_str());
         self.server.machine.observe(&Observation::ReplyEnded { session, message, text, outcome });
     }
 }
 
-fn assistant(server: &Inner, session: &str, user: &UserInfo, now: u64) -> Box<AssistantInfo> {
+pub(super) fn assistant(server: &Inner, session: &str, user: &UserInfo, now: u64) -> Box<AssistantInfo> {
     let mut store = server.machine.store.borrow_mut();
     let directory = store.directory().to_owned();
     Box::new(AssistantInfo {
@@ -269,6 +296,7 @@ fn assistant(server: &Inner, session: &str, user: &UserInfo, now: u64) -> Box<As
         tokens: Tokens::default(),
         finish: None,
         error: None,
+        summary: None,
     })
 }
 

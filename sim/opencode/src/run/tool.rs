@@ -6,6 +6,7 @@ use super::{
     super::{
         ReplyOutcome, ToolCall,
         server::pause,
+        sessions::NewSession,
         wire::{Part, PartBody, Tokens},
     },
     step::{Step, StepEnd},
@@ -17,11 +18,12 @@ impl Step<'_> {
         let command = format!("echo {}", self.plan.tag());
         let input = json!({ "command": command, "description": "say it" });
         let pending = json!({ "status": "pending", "input": {}, "raw": "" });
-        self.open(PartBody::Tool { tool: "bash", call_id: call_id.clone(), state: pending });
+        let tool = if call.child { "task" } else { "bash" };
+        self.open(PartBody::Tool { tool, call_id: call_id.clone(), state: pending });
         let start = self.server.machine.now();
         let running = json!({ "status": "running", "input": input, "time": { "start": start } });
         self.tool_state(running.clone());
-        if call.asks && !self.server.ask(self.session, &self.info.id, &call_id, &command).await {
+        if call.asks && !self.may_run(call, &call_id, &command).await {
             self.fail_tool("The user rejected permission to use this specific tool call.");
             self.finish("tool-calls", Tokens::default());
             self.ended(ReplyOutcome::PermissionRefused);
@@ -43,6 +45,25 @@ impl Step<'_> {
         self.plan.tools_done += 1;
         self.finish("tool-calls", Tokens::default());
         StepEnd::CalledTool
+    }
+
+    /// Asks whether the command may run: the session itself, or a child of it.
+    async fn may_run(&self, call: &ToolCall, call_id: &str, command: &str) -> bool {
+        let server = self.server;
+        if !call.child {
+            return server.ask(self.session, &self.info.id, call_id, command).await;
+        }
+        let new = NewSession {
+            title: Some("say it (@general subagent)".into()),
+            parent_id: Some(self.session.to_owned()),
+            ..NewSession::default()
+        };
+        let child = server.machine.store.borrow_mut().create(new, server.machine.now());
+        server.emit_session("session.created", &child);
+        server.emit_status(&child.id, "busy");
+        let allowed = server.ask(&child.id, &self.info.id, call_id, command).await;
+        server.emit_idle(&child.id);
+        allowed
     }
 
     /// Tool states are stored as they come, unlike text.

@@ -115,6 +115,54 @@ fn an_abort_publishes_what_was_recorded() {
     });
 }
 
+/// What tells how a reply goes on: no news of sessions and of summaries, which come beside it in any order, and one
+/// delta for each row of them.
+fn course(events: &[Value]) -> Vec<Value> {
+    let is_aside = |event: &&Value| {
+        let summary = &event["properties"]["info"]["summary"];
+        event["type"] == "session.updated" || event["type"] == "session.diff" || summary.is_object()
+    };
+    let mut course: Vec<Value> = events.iter().filter(|event| !is_aside(event)).cloned().collect();
+    let is_delta = |event: &Value| event["type"] == "message.part.delta";
+    course.dedup_by(|next, last| is_delta(next) && is_delta(last));
+    course
+}
+
+/// Two prompts in one session; the second is aborted `abort_after` it, if at all.
+fn check_course(prompts: [&'static str; 2], abort_after: Option<Duration>, text: &'static str) {
+    run(async |world| {
+        warm(&world).await;
+        let session = world.create("long").await;
+        world.prompt(&session, "before").await;
+        world.settle().await;
+        let events = world.listen("/event").await;
+        world.prompt(&session, prompts[0]).await;
+        world.settle().await;
+        world.prompt_async(&session, prompts[1]).await;
+        if let Some(pause) = abort_after {
+            tokio::time::sleep(pause).await;
+            let status = world.get("/session/status").await;
+            assert_eq!(status[&session]["type"], "retry");
+            world.abort(&session).await;
+        }
+        world.settle().await;
+        let ours = about(&events.borrow(), &session);
+        same_events(&course(&ours[1..]), &course(&recorded(text)));
+    });
+}
+
+#[test]
+fn a_model_that_is_put_off_and_one_that_is_aborted_meanwhile_publish_what_was_recorded() {
+    let prompts = ["x [[putoff=2 after=1000 deltas=2]]", "y [[putoff=1 after=3600000]]"];
+    check_course(prompts, Some(Duration::from_secs(3)), include_str!("../recordings/events-retry.jsonl"));
+}
+
+#[test]
+fn a_context_that_is_full_and_a_prompt_that_is_too_long_publish_what_was_recorded() {
+    let prompts = ["work [[full=1 deltas=2]]", "long [[toolong=1 deltas=2]]"];
+    check_course(prompts, None, include_str!("../recordings/events-compaction.jsonl"));
+}
+
 #[test]
 fn two_streams_get_the_same_bytes_and_another_directory_gets_none() {
     run(async |world| {

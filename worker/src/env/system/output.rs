@@ -28,8 +28,25 @@ impl Tail {
 
     pub(super) fn text(&self) -> String {
         let tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&tail).trim().to_owned()
+        without_config(&String::from_utf8_lossy(&tail)).trim().to_owned()
     }
+}
+
+/// What stands around a config file that OpenCode cannot read, which it prints in full, keys and all.
+const CONFIG_BEGINS: &str = "--- JSONC Input ---";
+const CONFIG_ENDS: &str = "--- Errors ---";
+
+/// The text without any config file. Its beginning may have been cut off already; the errors quote lines of it.
+fn without_config(text: &str) -> String {
+    let begins = text.find(CONFIG_BEGINS);
+    let ends = text.rfind(CONFIG_ENDS);
+    let (before, after) = match (begins, ends) {
+        (None, None) => return text.to_owned(),
+        (begins, ends) => (&text[..begins.unwrap_or(0)], ends.map_or("", |ends| &text[ends..])),
+    };
+    let is_quoted = |line: &str| line.trim_start().starts_with("Line ");
+    let errors: Vec<&str> = after.lines().filter(|line| !is_quoted(line)).collect();
+    format!("{before}[OpenCode's configuration is not shown]\n{}", errors.join("\n"))
 }
 
 /// Reads a pipe to its end, so that the child never blocks on it. Sends the address of each ready line, as long as
@@ -104,6 +121,26 @@ mod tests {
         assert_eq!(lines.push(b"ver\r\nnext\nla"), ["opencode server", "next"]);
         assert!(lines.push(&vec![b'x'; 3 * MAX_LINE]).is_empty());
         assert_eq!(lines.push(b"\n")[0].len(), MAX_LINE);
+    }
+
+    #[test]
+    fn a_config_file_that_opencode_prints_is_not_kept() {
+        let printed = "Error: Config file at /p/opencode.json is not valid JSON(C):\n--- JSONC Input ---\n\
+            {\"apiKey\": \"sk-1\"\n--- Errors ---\nCommaExpected at line 1, column 17\n   Line 1: {\"apiKey\": \"sk-1\"\n\
+            \x20                  ^\n--- End ---\n";
+        let tail = Tail::default();
+        tail.push(printed.as_bytes());
+        let text = tail.text();
+        assert!(text.starts_with("Error: Config file at /p/opencode.json is not valid"), "{text}");
+        assert!(text.contains("CommaExpected at line 1") && !text.contains("sk-1"), "{text}");
+        // Wherever the end that is kept begins, and wherever the output breaks off.
+        for at in 0..printed.len() {
+            let begun = without_config(&printed[at..]);
+            assert!(!begun.contains("sk-1") || at > printed.rfind("--- Errors").unwrap(), "{begun}");
+            let input = printed.find("--- JSONC").unwrap();
+            let broken_off = without_config(&printed[..at]);
+            assert!(!broken_off.contains("sk-1") || at < input, "{broken_off}");
+        }
     }
 
     #[test]

@@ -173,6 +173,8 @@ fn command(launch: &Launch, port: u16, mark: &Mark) -> Command {
         .env_remove("OPENCODE_SERVER_USERNAME")
         // The worker alone speaks to its service manager.
         .env_remove("NOTIFY_SOCKET")
+        // The token may be in there.
+        .env_remove("CREDENTIALS_DIRECTORY")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
