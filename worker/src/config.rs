@@ -64,6 +64,12 @@ pub struct TurnSettings {
     /// A turn whose OpenCode session is silent for this long is failed.
     #[serde(with = "humantime_serde")]
     pub idle_timeout: Duration,
+    /// Attempts at a model whose provider puts OpenCode off (overload, rate limit, quota) after which a turn is failed;
+    /// OpenCode itself never stops.
+    pub max_retries: usize,
+    /// The same as a time, from the first refusal on.
+    #[serde(with = "humantime_serde")]
+    pub retry_timeout: Duration,
     /// Reply text is collected for at most this long before it is written.
     #[serde(with = "humantime_serde")]
     pub coalesce_interval: Duration,
@@ -84,6 +90,8 @@ impl Default for TurnSettings {
             max_concurrent: 8,
             window: 16,
             idle_timeout: Duration::from_secs(5 * 60),
+            max_retries: 8,
+            retry_timeout: Duration::from_secs(2 * 60),
             coalesce_interval: Duration::from_millis(250),
             coalesce_bytes: 4 * 1024,
             max_reply_bytes: 8 * 1024 * 1024,

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Server::acquire ──► Lease ──► client()   one request at a time, bounded      (http, connection, error, types)
-//!    │ owner task       └─────► events(id) one receiver per turn               (registry)
+//!    │ owner task       ├─────► events(id) one receiver per turn               (registry)
+//!    │                  └─────► begin(id)  what is left behind is stopped      (work)
 //!    │   supervisor: when to start, back off, stop                (pure)
 //!    └── reader: the one event stream of a generation             (reader, body; events parses, pure)
 //! ```
@@ -21,6 +22,7 @@ pub mod registry;
 pub mod server;
 pub mod supervisor;
 pub mod types;
+pub mod work;
 
 pub use error::ApiError;
 pub use events::{Event, EventKind, PermissionAsked};
@@ -32,3 +34,4 @@ pub use types::{
     InvalidId, Message, MessageInfo, ModelRef, OpencodeSessionId, Part, PartKind, PermissionReply,
     RemoteError, Role, Session, Status,
 };
+pub use work::Work;

@@ -4,6 +4,10 @@
 //! lost event stream, what was missed of an open part only comes with its end. So a part that has a gap is
 //! *detached*: its further deltas are dropped and its whole text, which must begin with what was already taken,
 //! supplies the rest. The reply's text is that of its text parts, in order, with an empty line between them.
+//!
+//! What was written is never taken back. A part's whole text may end in other white space than its deltas did; one that
+//! differs more (a plugin rewrote it, or events were lost) leaves the reply *diverged*: it goes on to its end, and then
+//! its turn does not count as answered.
 
 use std::{
     hash::{DefaultHasher, Hasher},
@@ -18,6 +22,8 @@ pub const PART_SEPARATOR: &str = "\n\n";
 const MAX_CHUNK: usize = 64 * 1024;
 /// What a reply that was cut ends with.
 pub const CUT_MARKER: &str = "\n\n[The reply was cut here: it is longer than this worker accepts.]";
+/// Text parts of one reply; it is cut where another one would begin. Each takes about 100 bytes as long as the turn runs.
+const MAX_PARTS: usize = 1_024;
 
 /// One piece of a reply, ready to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +65,8 @@ pub struct Reply {
     blind: bool,
     /// While blind, there was something to be seen that the re-read under way may be too old to show.
     overlooked: bool,
+    /// The first part whose whole text contradicts what was taken of it.
+    diverged: Option<Diverged>,
     limits: Limits,
 }
 
@@ -75,6 +83,8 @@ struct TextPart {
     /// Bytes taken, and their hash, so that the whole text can be compared without keeping it.
     taken: usize,
     hash: DefaultHasher,
+    /// The same without the white space at the end.
+    solid: (usize, u64),
     detached: bool,
     ended: bool,
 }
@@ -98,6 +108,7 @@ impl Reply {
             incomplete: false,
             blind: false,
             overlooked: false,
+            diverged: None,
             limits,
         }
     }
@@ -123,25 +134,32 @@ impl Reply {
     }
 
     /// A text part has ended with this whole text.
-    pub fn end(&mut self, id: &str, whole: &str, now: Duration) -> Result<(), Diverged> {
+    pub fn end(&mut self, id: &str, whole: &str, now: Duration) {
         self.begin(id);
-        let Some(index) = self.find(id) else { return Ok(()) };
+        let Some(index) = self.find(id) else { return };
         if self.parts[index].ended {
-            return Ok(());
+            return;
         }
         if self.parts[..index].iter().any(|earlier| !earlier.ended) {
             self.incomplete = true;
-            return Ok(());
+            return;
         }
-        let part = &self.parts[index];
-        let diverged = || Diverged { part: part.id.clone(), taken: part.taken };
-        let prefix = whole.get(..part.taken).ok_or_else(diverged)?;
-        if hash_of(prefix) != part.hash.finish() {
-            return Err(diverged());
+        let part = &mut self.parts[index];
+        part.ended = true;
+        let taken = part.taken;
+        match whole.get(..taken) {
+            Some(prefix) if hash_of(prefix) == part.hash.finish() => self.take(index, &whole[taken..], now),
+            _ if part.differs_in_white_space_only(whole) => {}
+            _ => {
+                let part = part.id.clone();
+                self.diverged.get_or_insert(Diverged { part, taken });
+            }
         }
-        self.take(index, &whole[prefix.len()..], now);
-        self.parts[index].ended = true;
-        Ok(())
+    }
+
+    /// What is wrong with the reply, if what was written of it contradicts what OpenCode says in the end.
+    pub fn diverged(&self) -> Option<&Diverged> {
+        self.diverged.as_ref()
     }
 
     /// Events were lost: nothing more is taken from the deltas of a part that was open.
@@ -160,22 +178,17 @@ impl Reply {
     }
 
     /// Takes in the whole reply as it was re-read: its text parts in order, with their text if they have ended.
-    pub fn reread<'a>(
-        &mut self,
-        parts: impl Iterator<Item = (&'a str, Option<&'a str>)>,
-        now: Duration,
-    ) -> Result<(), Diverged> {
+    pub fn reread<'a>(&mut self, parts: impl Iterator<Item = (&'a str, Option<&'a str>)>, now: Duration) {
         for (id, whole) in parts {
             if self.find(id).is_none() {
                 self.push(id, true);
             }
             if let Some(whole) = whole {
-                self.end(id, whole, now)?;
+                self.end(id, whole, now);
             }
         }
         self.blind = std::mem::take(&mut self.overlooked);
         self.incomplete = self.blind || self.parts.iter().any(|part| !part.ended);
-        Ok(())
     }
 
     /// Whether a re-read may bring text that no event brought.
@@ -210,6 +223,13 @@ impl Reply {
     pub fn written(&mut self) {
         assert!(self.writing, "a chunk was stored that was not handed out");
         self.writing = false;
+    }
+
+    /// The chunk that was handed out cannot be stored, so nothing that comes after it may be.
+    pub fn abandon(&mut self) {
+        self.written();
+        self.pending = String::new();
+        self.cut = true;
     }
 
     /// Whether a chunk is being written.
@@ -254,8 +274,11 @@ impl Reply {
     }
 
     fn push(&mut self, id: &str, detached: bool) {
-        let hash = DefaultHasher::new();
-        self.parts.push(TextPart { id: id.to_owned(), taken: 0, hash, detached, ended: false });
+        if self.parts.len() == MAX_PARTS {
+            return self.cut();
+        }
+        let (hash, solid) = (DefaultHasher::new(), (0, hash_of("")));
+        self.parts.push(TextPart { id: id.to_owned(), taken: 0, hash, solid, detached, ended: false });
     }
 
     fn take(&mut self, index: usize, text: &str, now: Duration) {
@@ -265,9 +288,7 @@ impl Reply {
         if self.parts[index].taken == 0 && self.length > 0 {
             self.append(PART_SEPARATOR, now);
         }
-        let part = &mut self.parts[index];
-        part.taken += text.len();
-        part.hash.write(text.as_bytes());
+        self.parts[index].take(text);
         self.append(text, now);
     }
 
@@ -283,9 +304,32 @@ impl Reply {
         self.pending.push_str(&text[..fits]);
         self.length += fits;
         if fits < text.len() {
-            self.pending.push_str(CUT_MARKER);
-            self.cut = true;
+            self.cut();
         }
+    }
+
+    /// Nothing more is taken.
+    fn cut(&mut self) {
+        if !std::mem::replace(&mut self.cut, true) {
+            self.pending.push_str(CUT_MARKER);
+        }
+    }
+}
+
+impl TextPart {
+    fn take(&mut self, text: &str) {
+        let (solid, white) = text.split_at(text.trim_end().len());
+        if !solid.is_empty() {
+            self.hash.write(solid.as_bytes());
+            self.solid = (self.taken + solid.len(), self.hash.finish());
+        }
+        self.hash.write(white.as_bytes());
+        self.taken += text.len();
+    }
+
+    fn differs_in_white_space_only(&self, whole: &str) -> bool {
+        let solid = whole.trim_end();
+        (solid.len(), hash_of(solid)) == self.solid
     }
 }
 

@@ -138,7 +138,9 @@ fn a_process_that_stood_still_is_superseded_and_its_successor_goes_on() {
 
 #[test]
 fn the_hooks_of_the_fakes_are_struck() {
-    let kinds = Kind::ALL.into_iter().filter(|kind| kind.strikes() && *kind != Kind::OpencodeSlowStart);
+    // Each of these has a test of its own.
+    let others = [Kind::OpencodeSlowStart, Kind::OpencodeAbortIgnored];
+    let kinds = Kind::ALL.into_iter().filter(|kind| kind.strikes() && !others.contains(kind));
     for kind in kinds {
         let more = if kind == Kind::OpencodeSlowCreate || kind == Kind::OpencodeSessionsVanish {
             ""
@@ -161,6 +163,14 @@ fn a_server_that_starts_slowly_is_waited_for() {
     let run = start(&source, 1).end().passed("slow start");
     assert_eq!(run.figure("/faults/opencode-slow-start/struck"), 1);
     assert!(run.moment("prompted") > 5_000_000);
+}
+
+#[test]
+fn an_abort_is_ignored_where_there_is_one() {
+    let hangs = "[[faults]]\nkind = 'opencode-model-hangs'\nat = '3s'\nfor = '3s'\n";
+    let ignored = "[[faults]]\nkind = 'opencode-abort-ignored'\nat = '3s'\nfor = '27s'\n";
+    let run = start(&format!("duration = '30s'\n{WORLD}{hangs}{ignored}"), 1).end().passed("ignored aborts");
+    assert!(run.figure("/faults/opencode-abort-ignored/struck") > 1);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The scenarios that stand in `scenarios/`: those of the worker pass, and those that must fail do so as they should.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -80,27 +80,82 @@ fn relayed_permission_questions_never_hang_a_turn() {
     passes("permissions.toml");
 }
 
-/// How the turns end under `policy`, without restarts: how many completed, and the codes of those that did not.
-fn endings_under(policy: PermissionPolicy) -> (u64, BTreeSet<String>) {
+/// How a scenario's turns end: how many completed, and how many failed with each code.
+fn endings(name: &str) -> (u64, BTreeMap<String, usize>) {
+    endings_of(Scenario::read(&file(name)).unwrap())
+}
+
+fn endings_of(scenario: Scenario) -> (u64, BTreeMap<String, usize>) {
     let directory = tempfile::tempdir().unwrap();
     let trace = directory.path().join("trace.jsonl");
+    let name = scenario.name.clone();
+    let report = run_scenario(scenario, Some(trace.clone()));
+    assert_eq!(report.verdict, Verdict::Passed, "{name}: {:#?}", report.violations.first());
+    let mut codes = BTreeMap::new();
+    for fact in facts(&trace).into_iter().filter(|fact| fact["event"] == "turn-changed") {
+        if let Some(code) = fact["error"].as_str() {
+            *codes.entry(code.to_owned()).or_default() += 1;
+        }
+    }
+    (report.figures.turns["completed"], codes)
+}
+
+/// The codes alone.
+fn codes(endings: &BTreeMap<String, usize>) -> Vec<&str> {
+    endings.keys().map(String::as_str).collect()
+}
+
+#[test]
+fn a_model_whose_provider_puts_it_off_ends_its_turn_within_bounds() {
+    let (completed, failed) = endings("model-put-off.toml");
+    assert_eq!(codes(&failed), ["model_unavailable"], "{failed:?}");
+    assert_eq!(completed as usize + failed["model_unavailable"], 60);
+}
+
+#[test]
+fn a_reply_goes_on_after_a_summary() {
+    assert_eq!(endings("full-context.toml"), (80, BTreeMap::new()));
+}
+
+#[test]
+fn a_model_that_does_not_exist_spoils_one_answer_and_not_the_chat() {
+    let (completed, failed) = endings("unknown-model.toml");
+    assert!(failed["model_unknown"] > 10 && completed > 45, "{completed} completed, {failed:?}");
+}
+
+#[test]
+fn a_session_that_does_not_stop_is_not_prompted_until_it_has() {
+    let (completed, failed) = endings("abort-ignored.toml");
+    assert!(failed["idle_timeout"] > 0 && failed["session_busy"] > 0, "{failed:?}");
+    assert!(completed > 20, "{completed} completed, {failed:?}");
+}
+
+#[test]
+fn a_prompt_that_opencode_forgets_ends_its_turn_with_advice() {
+    let (completed, failed) = endings("prompt-lost.toml");
+    assert_eq!(codes(&failed), ["prompt_lost"], "{failed:?}");
+    assert!(completed > 30, "{completed} completed");
+}
+
+#[test]
+fn replies_of_every_kind_are_answered_with_what_the_model_said_to_the_person() {
+    assert_eq!(endings("kinds-of-replies.toml"), (60, BTreeMap::new()));
+}
+
+/// How the turns end under `policy`, without restarts: how many completed, and the codes of those that did not.
+fn endings_under(policy: PermissionPolicy) -> (u64, BTreeMap<String, usize>) {
     let mut scenario = Scenario::read(&file("permissions.toml")).unwrap();
     scenario.settings.opencode.permissions = policy;
     scenario.faults.clear();
-    let report = run_scenario(scenario, Some(trace.clone()));
-    assert_eq!(report.verdict, Verdict::Passed, "{policy:?}: {:#?}", report.violations.first());
-    let codes = facts(&trace).into_iter().filter(|fact| fact["event"] == "turn-changed");
-    let codes = codes.filter_map(|fact| fact["error"].as_str().map(ToOwned::to_owned)).collect();
-    (report.figures.turns["completed"], codes)
+    endings_of(scenario)
 }
 
 #[test]
 fn a_policy_answers_permission_questions_by_itself() {
-    let ended = || BTreeSet::from(["session_ended".to_owned()]);
-    let (allowed, codes) = endings_under(PermissionPolicy::Allow);
-    assert!(codes.is_subset(&ended()), "{codes:?}");
-    let (denied, codes) = endings_under(PermissionPolicy::Deny);
-    assert!(codes.contains("permission_refused") && !codes.contains("no_reply"), "{codes:?}");
+    let (allowed, failed) = endings_under(PermissionPolicy::Allow);
+    assert!(failed.keys().all(|code| code == "session_ended"), "{failed:?}");
+    let (denied, failed) = endings_under(PermissionPolicy::Deny);
+    assert!(failed.contains_key("permission_refused") && !failed.contains_key("no_reply"), "{failed:?}");
     let (relayed, _) = endings_under(PermissionPolicy::Relay);
     assert!(denied < relayed && relayed < allowed, "{denied}, {relayed}, {allowed}");
 }

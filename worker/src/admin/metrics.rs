@@ -104,6 +104,13 @@ fn server(family: &mut Families<'_>) {
         .counter("failed_starts", "Starts of the OpenCode server that failed", |s| s.server.failed_starts());
     family.counter("losses", "Running OpenCode servers that were lost", |s| s.server.losses());
     family.counter("skipped_events", "Events that could not be read", |s| s.server.skipped_events());
+    let alive = "Whether an OpenCode server's process runs";
+    family.gauge("alive", alive, |s| u64::from(s.server.is_alive()));
+    let ready = "Whether the OpenCode server says what happens: its event stream is open";
+    family.gauge("ready", ready, |s| u64::from(s.server.is_ready()));
+    let healthy =
+        "Whether the OpenCode server did what it was asked last, in time; 0 is no reason to restart it";
+    family.gauge("healthy", healthy, |s| u64::from(s.server.is_healthy()));
     family.gauge("generation", "Which start of the OpenCode server runs, or 0", |s| s.server.generation());
     family.gauge("open_streams", "Event streams that are open", |s| s.server.open_streams());
 }
@@ -196,6 +203,7 @@ mod tests {
         status.sync.created.store(4, Relaxed);
         status.server.start_tried();
         status.server.runs(1);
+        status.server.answered(true);
         let build = Build { version: "1.2.3", commit: "0123abc" };
         insta::assert_snapshot!(render(&[(None, Arc::new(status))], build, 1_700_000_000_500), @r#"
         # HELP process_start_time_seconds When the process began, in seconds since the Unix epoch.
@@ -268,6 +276,15 @@ mod tests {
         # HELP worker_opencode_skipped_events Events that could not be read.
         # TYPE worker_opencode_skipped_events counter
         worker_opencode_skipped_events_total 0
+        # HELP worker_opencode_alive Whether an OpenCode server's process runs.
+        # TYPE worker_opencode_alive gauge
+        worker_opencode_alive 1
+        # HELP worker_opencode_ready Whether the OpenCode server says what happens: its event stream is open.
+        # TYPE worker_opencode_ready gauge
+        worker_opencode_ready 0
+        # HELP worker_opencode_healthy Whether the OpenCode server did what it was asked last, in time; 0 is no reason to restart it.
+        # TYPE worker_opencode_healthy gauge
+        worker_opencode_healthy 1
         # HELP worker_opencode_generation Which start of the OpenCode server runs, or 0.
         # TYPE worker_opencode_generation gauge
         worker_opencode_generation 1

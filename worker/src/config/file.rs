@@ -293,6 +293,7 @@ pub(super) fn validate(settings: &Settings) -> Result<(), ConfigError> {
     };
     within("turns.max_concurrent", turns.max_concurrent, 1..=1_000, "1 to 1,000")?;
     within("turns.window", turns.window, 1..=100, "1 to 100")?;
+    within("turns.max_retries", turns.max_retries, 0..=1_000, "0 to 1,000")?;
     within("turns.expire_page", turns.expire_page, 1..=500, "1 to 500")?;
     within("turns.coalesce_bytes", turns.coalesce_bytes, 1..=65_536, "1 to 65,536")?;
     within("turns.max_reply_bytes", turns.max_reply_bytes, 1..=1 << 30, "1 to 1,073,741,824")?;
@@ -312,6 +313,7 @@ pub(super) fn validate(settings: &Settings) -> Result<(), ConfigError> {
         }
     };
     lasts("lifecycle.heartbeat", settings.lifecycle.heartbeat, 1..=10, "1s to 10s")?;
+    lasts("turns.retry_timeout", turns.retry_timeout, 1..=86_400, "1s to 1day")?;
     lasts("sync.scrub_interval", settings.sync.scrub_interval, 1..=86_400, "1s to 1day")?;
     lasts("sync.rescan", settings.sync.rescan, 60..=31_536_000, "1m to 1year")?;
     lasts("opencode.event_silence", settings.opencode.event_silence, 11..=3_600, "11s to 1h")?;
@@ -349,7 +351,7 @@ mod tests {
           |
         3 | max_concurent = 3
           | ^^^^^^^^^^^^^
-        unknown field `max_concurent`, expected one of `max_concurrent`, `window`, `idle_timeout`, `coalesce_interval`, `coalesce_bytes`, `max_reply_bytes`, `accept_unclaimed_within`, `expire_page`
+        unknown field `max_concurent`, expected one of `max_concurrent`, `window`, `idle_timeout`, `max_retries`, `retry_timeout`, `coalesce_interval`, `coalesce_bytes`, `max_reply_bytes`, `accept_unclaimed_within`, `expire_page`
         ");
     }
 

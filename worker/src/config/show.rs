@@ -132,6 +132,8 @@ mod tests {
         turns.idle_timeout = "1m 30s"                    # file
         turns.max_concurrent = 8                         # default
         turns.max_reply_bytes = 8388608                  # default
+        turns.max_retries = 8                            # default
+        turns.retry_timeout = "2m"                       # default
         turns.window = 3                                 # file
         # the token is machine_m1:worker_w1:[redacted], from WORKER_TOKEN
         "#);

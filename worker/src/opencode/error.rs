@@ -79,6 +79,14 @@ pub enum ApiError {
         /// How long the worker waited.
         waited: Duration,
     },
+    /// The answer is longer than the worker reads.
+    #[error("cannot {operation}: the answer is longer than {limit} bytes")]
+    TooLong {
+        /// What was tried.
+        operation: &'static str,
+        /// What would have been read (bytes).
+        limit: usize,
+    },
     /// The answer is not what this route answers.
     #[error("cannot {operation}: unexpected answer: {problem}; it began with: {snippet}")]
     UnexpectedBody {
@@ -105,7 +113,10 @@ impl ApiError {
     /// Whether the server may have carried the request out all the same. A prompt must not be repeated then.
     pub fn may_have_happened(&self) -> bool {
         match self {
-            Self::Interrupted { .. } | Self::Timeout { .. } | Self::UnexpectedBody { .. } => true,
+            Self::Interrupted { .. }
+            | Self::Timeout { .. }
+            | Self::TooLong { .. }
+            | Self::UnexpectedBody { .. } => true,
             Self::Server { status, .. } => *status >= 500,
             _ => false,
         }

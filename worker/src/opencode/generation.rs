@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -17,6 +17,7 @@ use super::{
     questions,
     registry::{EventReceiver, Registry},
     types::OpencodeSessionId,
+    work::{self, Doubted, Work},
 };
 
 /// One start of the server. Handles of an old generation never reach a newer server.
@@ -26,6 +27,8 @@ pub(crate) struct Generation {
     pub(crate) registry: Arc<Registry>,
     /// How many leases are held.
     pub(crate) users: watch::Sender<usize>,
+    /// Sessions that nobody follows and that are perhaps busy.
+    pub(super) doubted: Doubted,
 }
 
 impl Generation {
@@ -59,6 +62,17 @@ impl Lease {
     /// is dropped: the one event stream waits for the slowest receiver.
     pub fn events(&self, session: &OpencodeSessionId) -> EventReceiver {
         self.generation.registry.subscribe(session)
+    }
+
+    /// The session is about to be prompted. Say of what is returned how it ended.
+    pub fn begin(&self, session: &OpencodeSessionId) -> Work {
+        Work::new(self.generation.clone(), session)
+    }
+
+    /// Whether the session may be prompted. If it was left behind, it is waited for until it is idle, for some seconds.
+    /// Safe to cancel.
+    pub async fn settle(&self, session: &OpencodeSessionId) -> bool {
+        work::settle(&self.generation, session).await
     }
 
     /// The open permission questions of a session whose events are received, and of its children.
@@ -113,6 +127,7 @@ pub struct ServerStats {
     losses: AtomicU64,
     generation: AtomicU64,
     open_streams: AtomicU64,
+    healthy: AtomicBool,
     skipped_events: AtomicU64,
 }
 
@@ -142,6 +157,22 @@ impl ServerStats {
         self.open_streams.load(Ordering::Relaxed)
     }
 
+    /// Whether a server's process runs.
+    pub fn is_alive(&self) -> bool {
+        self.generation() != 0
+    }
+
+    /// Whether it says what happens: its event stream is open.
+    pub fn is_ready(&self) -> bool {
+        self.is_alive() && self.open_streams() != 0
+    }
+
+    /// Whether it did what it was asked last, in time. Nothing is asked for this, and nothing follows from it: a server
+    /// that is slow once is busy.
+    pub fn is_healthy(&self) -> bool {
+        self.is_alive() && self.healthy.load(Ordering::Relaxed)
+    }
+
     /// Events that could not be read.
     pub fn skipped_events(&self) -> u64 {
         self.skipped_events.load(Ordering::Relaxed)
@@ -157,6 +188,10 @@ impl ServerStats {
 
     pub(crate) fn lost(&self) {
         self.losses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn answered(&self, well: bool) {
+        self.healthy.store(well, Ordering::Relaxed);
     }
 
     pub(crate) fn runs(&self, generation: u64) {

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use super::{
     connection::{Connector, Tasks},
     error::{ApiError, snippet},
+    generation::ServerStats,
     types::{
         Health, Message, ModelRef, OpencodeSessionId, PendingPermission, PermissionReply, Providers, Session,
         Statuses, check_id,
@@ -50,6 +51,23 @@ struct Inner {
     request_timeout: Duration,
     places: Semaphore,
     tasks: Tasks,
+    /// Told whether the server does what it is asked.
+    stats: Option<Arc<ServerStats>>,
+}
+
+/// A page of a session's messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessagePage {
+    /// Oldest first.
+    pub messages: Vec<Message>,
+    /// Leads to the page of older ones, if there are any.
+    pub older: Option<String>,
+}
+
+/// What the server answered.
+struct Answer {
+    body: Bytes,
+    next: Option<String>,
 }
 
 /// One call: what it is called in errors, and how it goes over the wire.
@@ -136,7 +154,27 @@ impl Client {
             .build(Connector::new(env, address, tasks.clone()));
         let authorization = basic_auth(password);
         let places = Semaphore::new(MAX_REQUESTS);
-        Self { inner: Arc::new(Inner { http, authority, authorization, request_timeout, places, tasks }) }
+        Self {
+            inner: Arc::new(Inner {
+                http,
+                authority,
+                authorization,
+                request_timeout,
+                places,
+                tasks,
+                stats: None,
+            }),
+        }
+    }
+
+    /// Lets `stats` know whether the server answers.
+    ///
+    /// # Panics
+    /// If the client has been cloned already.
+    #[must_use]
+    pub fn told_to(mut self, stats: Arc<ServerStats>) -> Self {
+        Arc::get_mut(&mut self.inner).expect("nobody else has the client yet").stats = Some(stats);
+        self
     }
 
     /// Whether the server is up, and its version.
@@ -174,6 +212,13 @@ impl Client {
         self.json(Call::get("read the session", format!("/session/{id}"))).await
     }
 
+    /// Deletes a session with all its messages, for good.
+    pub async fn delete_session(&self, id: &OpencodeSessionId) -> Result<(), ApiError> {
+        self.json::<bool>(Call::new("delete the session", Method::DELETE, format!("/session/{id}")))
+            .await
+            .map(drop)
+    }
+
     /// Hands a prompt over. Success means *maybe*: OpenCode answers before it has stored the message, and even an
     /// unknown model is reported by event only. Confirm by [`EventKind::Message`](super::EventKind::Message) or by
     /// [`Client::messages`]. On an error for which [`ApiError::may_have_happened`] holds, never repeat it.
@@ -207,8 +252,24 @@ impl Client {
     /// # Panics
     /// If `limit` is 0, which OpenCode takes for "all of them".
     pub async fn messages(&self, id: &OpencodeSessionId, limit: usize) -> Result<Vec<Message>, ApiError> {
+        self.messages_before(id, limit, None).await.map(|page| page.messages)
+    }
+
+    /// The same of those that are older than the page that `before` comes from.
+    ///
+    /// # Panics
+    /// If `limit` is 0.
+    pub async fn messages_before(
+        &self,
+        id: &OpencodeSessionId,
+        limit: usize,
+        before: Option<&str>,
+    ) -> Result<MessagePage, ApiError> {
         assert!(limit > 0, "a limit of 0 asks OpenCode for the whole history");
-        self.json(Call::get("read the messages", format!("/session/{id}/message?limit={limit}"))).await
+        let before = before.map(|cursor| format!("&before={cursor}")).unwrap_or_default();
+        let call = Call::get("read the messages", format!("/session/{id}/message?limit={limit}{before}"));
+        let answer = self.send(&call).await?;
+        Ok(MessagePage { messages: parse(&call, &answer.body)?, older: answer.next })
     }
 
     /// What the sessions that are not idle are doing.
@@ -274,29 +335,25 @@ impl Client {
     }
 
     async fn json<T: DeserializeOwned>(&self, call: Call) -> Result<T, ApiError> {
-        let body = self.send(&call).await?;
-        serde_json::from_slice(&body).map_err(|error| {
-            // serde's own message may quote the answer.
-            let place = format!("line {} column {}", error.line(), error.column());
-            unexpected(
-                &call,
-                if call.secret { format!("wrong shape at {place}") } else { error.to_string() },
-                &body,
-            )
-        })
+        let answer = self.send(&call).await?;
+        parse(&call, &answer.body)
     }
 
-    async fn send(&self, call: &Call) -> Result<Bytes, ApiError> {
+    async fn send(&self, call: &Call) -> Result<Answer, ApiError> {
         let waited = self.inner.request_timeout;
         let _place = self.inner.places.acquire().await.expect("the semaphore is never closed");
         // Boxed, so that whoever waits for a place or for the throttle does not hold room for the exchange yet.
         let answer = tokio::time::timeout(waited, Box::pin(self.exchange(call))).await;
-        answer.unwrap_or(Err(ApiError::Timeout { operation: call.operation, waited }))
+        let answer = answer.unwrap_or(Err(ApiError::Timeout { operation: call.operation, waited }));
+        if let Some(stats) = &self.inner.stats {
+            stats.answered(!answer.as_ref().is_err_and(ApiError::is_retryable));
+        }
+        answer
     }
 
-    async fn exchange(&self, call: &Call) -> Result<Bytes, ApiError> {
+    async fn exchange(&self, call: &Call) -> Result<Answer, ApiError> {
         let response = self.transmit(call).await?;
-        let (status, html) = (response.status(), is_html(&response));
+        let (status, html, next) = (response.status(), is_html(&response), next_page(&response));
         let body = read_body(call.operation, response).await?;
         if !status.is_success() {
             let shown = if call.secret { Bytes::new() } else { body };
@@ -305,7 +362,7 @@ impl Client {
         if html {
             return Err(ApiError::NoSuchRoute { operation: call.operation });
         }
-        Ok(body)
+        Ok(Answer { body, next })
     }
 
     async fn transmit(&self, call: &Call) -> Result<Response<Incoming>, ApiError> {
@@ -347,6 +404,22 @@ fn checked<'a>(
     check_id(what, prefix, id).map(|()| id).map_err(refused)
 }
 
+fn parse<T: DeserializeOwned>(call: &Call, body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|error| {
+        // serde's own message may quote the answer.
+        let place = format!("line {} column {}", error.line(), error.column());
+        let problem = if call.secret { format!("wrong shape at {place}") } else { error.to_string() };
+        unexpected(call, problem, body)
+    })
+}
+
+/// Where the next page begins, if there is one. What could change a path is no cursor.
+fn next_page(response: &Response<Incoming>) -> Option<String> {
+    let cursor = response.headers().get("x-next-cursor")?.to_str().ok()?;
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte);
+    cursor.bytes().all(legal).then(|| cursor.to_owned())
+}
+
 fn content_type(response: &Response<Incoming>) -> Cow<'_, str> {
     let value = response.headers().get(header::CONTENT_TYPE);
     value.map_or(Cow::Borrowed(""), |value| String::from_utf8_lossy(value.as_bytes()))
@@ -366,8 +439,7 @@ async fn read_body(operation: &'static str, response: Response<Incoming>) -> Res
     let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
     body.map(http_body_util::Collected::to_bytes).map_err(|error| {
         if error.is::<LengthLimitError>() {
-            let problem = format!("longer than {MAX_ANSWER} bytes");
-            return ApiError::UnexpectedBody { operation, problem, snippet: "[not read]".into() };
+            return ApiError::TooLong { operation, limit: MAX_ANSWER };
         }
         ApiError::Interrupted { operation, reason: root_cause(&*error) }
     })

@@ -24,7 +24,7 @@ use super::{
 const WEDGED_AFTER: u32 = 6;
 
 /// A stream that lived for this long is no part of a row of failures; one that ends at once is.
-const STABLE_AFTER: Duration = Duration::from_secs(5);
+const STABLE_AFTER: Duration = Duration::from_secs(2);
 
 /// Reads a generation's event stream until the generation ends.
 pub(crate) struct Reader {

@@ -13,7 +13,13 @@ use crate::{convex::api::SessionId, opencode::OpencodeSessionId};
 pub struct SessionCache {
     /// The standard hasher takes its keys from the operating system, so simulation controls them; the crate's own
     /// takes them from addresses, and the table's growth would differ from run to run.
-    entries: LruCache<SessionId, OpencodeSessionId, RandomState>,
+    entries: LruCache<SessionId, Known, RandomState>,
+}
+
+struct Known {
+    opencode: OpencodeSessionId,
+    /// It keeps a model that does not exist.
+    is_spoiled: bool,
 }
 
 impl SessionCache {
@@ -24,12 +30,22 @@ impl SessionCache {
 
     /// The session's OpenCode session, which counts as a use.
     pub fn get(&mut self, session: &str) -> Option<&OpencodeSessionId> {
-        self.entries.get(session)
+        self.entries.get(session).map(|known| &known.opencode)
+    }
+
+    /// Notes that the session's OpenCode session keeps a model that does not exist.
+    pub fn spoil(&mut self, session: &str) {
+        self.entries.peek_mut(session).into_iter().for_each(|known| known.is_spoiled = true);
+    }
+
+    /// Whether it does, as far as is known.
+    pub fn is_spoiled(&self, session: &str) -> bool {
+        self.entries.peek(session).is_some_and(|known| known.is_spoiled)
     }
 
     /// Remembers a link. Beyond capacity the least recently used session is forgotten.
     pub fn insert(&mut self, session: SessionId, opencode: OpencodeSessionId) {
-        self.entries.put(session, opencode);
+        self.entries.put(session, Known { opencode, is_spoiled: false });
     }
 
     /// Forgets a session: its OpenCode session is gone.
@@ -68,6 +84,16 @@ mod tests {
         assert_eq!(cache.get("b"), None);
         assert_eq!(cache.get("a").map(OpencodeSessionId::as_str), Some("ses_a"));
         assert_eq!(cache.len(), 2);
+    }
+
+    #[test]
+    fn a_session_is_spoiled_until_it_is_used_again() {
+        let mut cache = cache_of(2, &["a", "b"]);
+        cache.spoil("a");
+        cache.spoil("unknown");
+        assert!(cache.is_spoiled("a") && !cache.is_spoiled("b") && !cache.is_spoiled("unknown"));
+        cache.insert("a".into(), OpencodeSessionId::new("ses_a").unwrap());
+        assert!(!cache.is_spoiled("a"));
     }
 
     #[test]

@@ -63,17 +63,49 @@ fn after_a_gap_the_whole_text_supplies_the_rest_and_stray_deltas_are_dropped() {
     reply.gap();
     reply.delta("p", "four", ms(1));
     assert!(reply.is_incomplete());
-    reply.end("p", "one two three four", ms(2)).unwrap();
+    reply.end("p", "one two three four", ms(2));
     assert_eq!(drain(&mut reply), "one two three four");
 }
 
 #[test]
-fn a_whole_text_that_contradicts_its_deltas_is_refused() {
+fn a_whole_text_that_contradicts_its_deltas_is_remembered_and_what_was_written_stays() {
+    for whole in ["two three", "on", "", "one-"] {
+        let mut reply = reply();
+        reply.begin("p");
+        reply.delta("p", "one two", ms(0));
+        reply.end("p", whole, ms(1));
+        assert_eq!(reply.diverged(), Some(&Diverged { part: "p".into(), taken: 7 }), "{whole:?}");
+        reply.begin("q");
+        reply.delta("q", "more", ms(2));
+        assert_eq!(drain(&mut reply), "one two\n\nmore");
+    }
+}
+
+#[test]
+fn a_whole_text_may_end_in_other_white_space_than_its_deltas() {
+    for whole in ["Hi", "Hi\n", "Hi \n\n", "Hi \n\n\n"] {
+        let mut reply = reply();
+        reply.begin("p");
+        for delta in ["Hi", " \n", "\n"] {
+            reply.delta("p", delta, ms(0));
+        }
+        reply.end("p", whole, ms(1));
+        assert_eq!(reply.diverged(), None, "{whole:?}");
+        assert!(reply.is_whole());
+    }
+}
+
+#[test]
+fn a_reply_of_more_parts_than_are_remembered_is_cut_and_says_so() {
     let mut reply = reply();
-    reply.begin("p");
-    reply.delta("p", "one", ms(0));
-    assert_eq!(reply.end("p", "two three", ms(1)), Err(Diverged { part: "p".into(), taken: 3 }));
-    assert_eq!(reply.end("p", "on", ms(1)), Err(Diverged { part: "p".into(), taken: 3 }));
+    for number in 0..MAX_PARTS + 10 {
+        let id = format!("p{number}");
+        reply.begin(&id);
+        reply.end(&id, "x", ms(0));
+    }
+    assert_eq!(reply.parts.len(), MAX_PARTS);
+    let text = drain(&mut reply);
+    assert!(text.ends_with(CUT_MARKER) && text.matches('x').count() == MAX_PARTS, "{}", text.len());
 }
 
 #[test]
@@ -83,9 +115,9 @@ fn text_parts_are_separated_by_an_empty_line_and_keep_their_order() {
     reply.delta("p1", "first", ms(0));
     reply.begin("p2");
     reply.delta("p2", "sec", ms(0));
-    reply.end("p2", "second", ms(1)).unwrap();
+    reply.end("p2", "second", ms(1));
     assert!(reply.is_incomplete(), "the second part ended before the first");
-    reply.reread([("p1", Some("first!")), ("p2", Some("second"))].into_iter(), ms(2)).unwrap();
+    reply.reread([("p1", Some("first!")), ("p2", Some("second"))].into_iter(), ms(2));
     assert!(!reply.is_incomplete());
     assert_eq!(drain(&mut reply), "first!\n\nsecond");
 }
@@ -127,7 +159,7 @@ proptest! {
                 reply.written();
             }
         }
-        reply.end("p", &whole, ms(60_000)).unwrap();
+        reply.end("p", &whole, ms(60_000));
         stored += &drain(&mut reply);
         prop_assert_eq!(stored, whole);
     }

@@ -5,21 +5,24 @@
 //! or a model's error `idle` comes before the last part and the completed message; an unknown model gives an error
 //! event and no message at all; after a lost event stream only a re-read tells what happened.
 
+mod abort;
 mod ending;
 mod heard;
 mod questions;
 mod reread;
+mod retry;
+mod thread;
 
 use std::time::Duration;
 
-use self::questions::permit;
+use self::{abort::Abort, questions::permit, retry::Retries, thread::Thread};
 use crate::{
     config::Settings,
     convex::api::Written,
-    opencode::{Message, PermissionAsked, RemoteError, SessionEvent},
+    opencode::{Message, PermissionAsked, RemoteError, SessionEvent, Status},
     stream::{Chunk, Reply},
     turns::{
-        failure::{Failure, Reason},
+        failure::Failure,
         permissions::{self, Questions},
     },
 };
@@ -27,10 +30,10 @@ use crate::{
 /// A prompt that shows no effect for this long is looked after, and so is a reply that is complete while the
 /// session does not become idle.
 const OVERDUE: Duration = Duration::from_secs(15);
+/// Steps of one reply that are remembered. What older ones still say is found when the messages are read again.
+const MAX_ANSWERS: usize = 64;
 /// How long the last message may follow the session's idleness.
 const SETTLE: Duration = Duration::from_secs(2);
-/// How long an abort may take.
-const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What happens to a turn.
 #[derive(Debug)]
@@ -39,8 +42,12 @@ pub enum Event {
     Opencode(SessionEvent),
     /// OpenCode does not know the session any more.
     Deleted,
-    /// The session's newest messages, or why they cannot be had.
+    /// The session's messages, at least from the prompt on if they have it; or why they cannot be had.
     Reread(Result<Vec<Message>, String>),
+    /// The session's messages can never be had, and why.
+    Unreadable(String),
+    /// What the session does (nothing if it is idle), or why that cannot be had.
+    Status(Result<Option<Status>, String>),
     /// The session's open permission questions, or why they cannot be had.
     Asking(Result<Vec<PermissionAsked>, String>),
     /// A person has answered a permission question.
@@ -59,6 +66,8 @@ pub enum Event {
     NoAnswers,
     /// The chunk that was being written is stored, or the turn had ended meanwhile.
     Written(Written),
+    /// The chunk that was being written cannot be stored.
+    NotWritten(Failure),
     /// The moment that [`Turn::deadline`] named has come.
     Tick,
     /// A person ended the session.
@@ -72,8 +81,13 @@ pub enum Event {
 pub enum Action {
     /// Store this.
     Write(Chunk),
-    /// Fetch the session's newest messages.
-    Reread,
+    /// Fetch the session's messages from that one on.
+    Reread {
+        /// The prompt's.
+        since: String,
+    },
+    /// Ask what the session does.
+    AskStatus,
     /// Ask OpenCode to stop.
     Abort,
     /// Look which permission questions of the session are open.
@@ -104,15 +118,17 @@ impl From<Failure> for Ending {
 /// One running turn.
 #[derive(Debug)]
 pub struct Turn {
-    /// The id that the prompt carried: messages that answer it are this turn's.
-    prompt: String,
+    thread: Thread,
     idle_timeout: Duration,
     /// The reply so far.
     pub reply: Reply,
-    /// This turn's assistant messages, in order (one per step).
+    /// This turn's assistant messages, in order (one per step): the newest [`MAX_ANSWERS`].
     answers: Vec<Answer>,
     error: Option<RemoteError>,
+    retries: Retries,
     phase: Phase,
+    /// In [`Phase::Aborting`]: what comes of it.
+    abort: Option<Abort>,
     rereading: bool,
     /// Whether the messages were read again since the session became idle.
     confirmed: bool,
@@ -138,29 +154,43 @@ enum Phase {
     Working,
     /// It says that it has finished; since when.
     Idle(Duration),
-    /// It was asked to stop; since when.
-    Aborting(Duration, Reason),
+    /// It was asked to stop.
+    Aborting,
 }
 
 #[derive(Debug)]
 struct Answer {
     id: String,
-    completed: bool,
-    /// It is complete, and a further step should follow: it called tools.
-    has_successor: bool,
+    end: End,
     error: Option<RemoteError>,
+}
+
+/// How a step has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Not at all.
+    Open,
+    /// It called tools: a further step should follow.
+    Tools,
+    /// Without a word about why: it was stopped while the model was to be asked again, or the model's context was full
+    /// (measured).
+    Cut,
+    /// By what the model said, or by an error.
+    Final,
 }
 
 impl Turn {
     /// A turn whose prompt, with the message id `prompt`, is about to be sent at `now`.
     pub fn new(prompt: String, settings: &Settings, now: Duration) -> Self {
         Self {
-            prompt,
+            thread: Thread::new(prompt),
             idle_timeout: settings.turns.idle_timeout,
             reply: Reply::new(&settings.turns),
             answers: Vec::new(),
             error: None,
+            retries: Retries::new(&settings.turns),
             phase: Phase::Prompted,
+            abort: None,
             rereading: false,
             confirmed: false,
             rereads: 0,
@@ -185,12 +215,15 @@ impl Turn {
     /// When the present phase has lasted too long.
     fn patience_ends(&self) -> Option<Duration> {
         match self.phase {
-            Phase::Aborting(since, _) => Some(since + ABORT_TIMEOUT),
+            Phase::Aborting => self.abort.as_ref().map(Abort::until),
             // A re-read is bounded by the time that a request may take.
             _ if self.rereading => None,
             Phase::Prompted => Some(self.last_sign + OVERDUE),
             Phase::Working if self.is_answered() => Some(self.last_sign + OVERDUE),
-            Phase::Working => self.questions.until().or(Some(self.next_look())),
+            Phase::Working => {
+                let waits = self.questions.until().unwrap_or_else(|| self.next_look());
+                Some(self.retries.until().map_or(waits, |until| until.min(waits)))
+            }
             Phase::Idle(since) => Some(since + SETTLE),
         }
     }
@@ -198,30 +231,40 @@ impl Turn {
     /// Takes in an event at `now` (a duration since any fixed point; it never goes back).
     pub fn apply(&mut self, event: Event, now: Duration) -> Vec<Action> {
         let mut actions = Vec::new();
-        let result = match event {
-            Event::Opencode(SessionEvent::Event(event)) => self.opencode(event.kind, now, &mut actions),
-            Event::Opencode(SessionEvent::Child(event)) => self.child(event.kind, now, &mut actions),
-            Event::Opencode(SessionEvent::Gap) => self.gap(&mut actions),
-            Event::Opencode(SessionEvent::ServerLost { reason }) => Err(Failure::server_lost(&reason).into()),
-            Event::Deleted => Err(Failure::session_deleted().into()),
-            Event::Reread(messages) => self.reread(messages, now, &mut actions),
-            Event::Asking(questions) => self.asking(questions, now, &mut actions),
-            Event::Decided { id, allow } => {
-                self.last_sign = now;
-                permit(self.questions.decided(&id, allow), &mut actions)
-            }
-            Event::NotRelayed { id } => permit(self.questions.unreachable(&id), &mut actions),
-            Event::NoAnswers => permit(self.questions.all_unreachable(), &mut actions),
-            Event::Written(written) => self.written(written, now, &mut actions),
-            Event::Tick => self.tick(now, &mut actions),
-            Event::Cancel => self.abort(Reason::Cancelled, now, &mut actions),
-            Event::Stop => self.abort(Reason::Stopping, now, &mut actions),
-        };
-        match result.and_then(|()| self.conclude(&mut actions)) {
-            Err(ending) => actions.push(Action::End(ending)),
+        let result = self.take_in(event, now, &mut actions);
+        match result.and_then(|()| self.conclude(now, &mut actions)) {
+            Err(ending) => self.end(ending, now, &mut actions),
             Ok(()) => actions.extend(self.reply.due(now).map(Action::Write)),
         }
         actions
+    }
+
+    fn take_in(&mut self, event: Event, now: Duration, actions: &mut Vec<Action>) -> Step {
+        match event {
+            Event::Opencode(SessionEvent::Event(event)) => self.opencode(event.kind, now, actions),
+            Event::Opencode(SessionEvent::Child(event)) => self.child(event.kind, now, actions),
+            Event::Opencode(SessionEvent::Gap) => self.gap(actions),
+            Event::Opencode(SessionEvent::ServerLost { reason }) => self.server_lost(&reason, now),
+            Event::Deleted => Err(Failure::session_deleted().into()),
+            Event::Reread(messages) => self.reread(messages, now, actions),
+            Event::Unreadable(why) => Err(Failure::unreadable(&why).into()),
+            Event::Status(status) => self.status(status, now, actions),
+            Event::Asking(questions) => self.asking(questions, now, actions),
+            Event::Decided { id, allow } => {
+                self.last_sign = now;
+                permit(self.questions.decided(&id, allow), actions)
+            }
+            Event::NotRelayed { id } => permit(self.questions.unreachable(&id), actions),
+            Event::NoAnswers => permit(self.questions.all_unreachable(), actions),
+            Event::Written(written) => self.written(written, now, actions),
+            Event::NotWritten(failure) => {
+                self.reply.abandon();
+                Err(failure.into())
+            }
+            Event::Tick => self.tick(now, actions),
+            Event::Cancel => self.abort(Failure::cancelled(), now, actions),
+            Event::Stop => self.stop(now, actions),
+        }
     }
 }
 

@@ -117,6 +117,32 @@ fn a_tool_does_not_outlive_its_worker_or_at_least_not_the_start_of_the_next() {
 }
 
 #[test]
+fn a_model_that_is_put_off_is_waited_for_and_in_the_end_given_up() {
+    run_session("[turns]\nretry_timeout = '20s'\n", false, async |world, session| {
+        let text = "put off [[putoff=2 after=1000]]";
+        let turn = world.person.send(session, text).await.unwrap();
+        assert_eq!(world.ended(session, &turn).await.state, "completed");
+        assert_eq!((world.stored(&turn).await, world.model.times(text)), (reply_text(text), 3));
+        let text = "for ever [[putoff=1000 after=3600000]]";
+        let turn = world.person.send(session, text).await.unwrap();
+        assert_eq!(world.is_not_answered(session, &turn).await, "model_unavailable");
+        world.is_answered(session, "and now?").await;
+    });
+}
+
+#[test]
+fn a_prompt_that_is_too_long_is_answered_when_the_history_is_summed_up() {
+    run_session("", false, async |world, session| {
+        world.is_answered(session, "before").await;
+        let text = "too long [[toolong=1 deltas=5]]";
+        let turn = world.person.send(session, text).await.unwrap();
+        assert_eq!(world.ended(session, &turn).await.state, "completed");
+        assert_eq!((world.stored(&turn).await, world.model.times(text)), (reply_text(text), 2));
+        world.is_answered(session, "after").await;
+    });
+}
+
+#[test]
 fn many_sessions_at_once_are_all_answered() {
     run("", false, async |world| {
         let worker = world.worker().await;

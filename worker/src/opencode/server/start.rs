@@ -9,6 +9,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+use tracing::warn;
+
 use crate::{
     config::OpencodeSettings,
     env::{Env, Launch, LaunchError, ServerProcess},
@@ -18,6 +20,7 @@ use crate::{
         reader::Reader,
         registry::{Registry, Tap, TapEvent},
         supervisor::Input,
+        work::Doubted,
     },
 };
 
@@ -56,6 +59,14 @@ impl StartFailure {
 
 impl From<LaunchError> for StartFailure {
     fn from(error: LaunchError) -> Self {
+        // People read the reason, so what the server printed goes to the log alone.
+        if let LaunchError::Exited { binary, status, output } = &error {
+            warn!(output, "what OpenCode printed before it ended");
+            let reason = format!(
+                "`{binary}` ended before it was ready ({status}); the worker's log has what it printed"
+            );
+            return Self::passing(reason);
+        }
         Self { hopeless: matches!(error, LaunchError::Spawn { .. }), reason: error.to_string() }
     }
 }
@@ -106,7 +117,8 @@ impl<E: Env> Start<E> {
         };
         let mut process = self.env.launch(launch).await?;
         let client =
-            Client::new(self.env.clone(), process.address(), &password, self.settings.request_timeout);
+            Client::new(self.env.clone(), process.address(), &password, self.settings.request_timeout)
+                .told_to(self.stats.clone());
         let connections = Connections(client.clone());
         let prepared = tokio::select! {
             biased;
@@ -121,7 +133,8 @@ impl<E: Env> Start<E> {
             }
         };
         let (sender, users) = watch::channel(0);
-        let generation = Arc::new(Generation { number, client, registry, users: sender });
+        let generation =
+            Arc::new(Generation { number, client, registry, users: sender, doubted: Doubted::default() });
         let since = Instant::now();
         Ok(Running { process, generation, users, wedged, since, _connections: connections })
     }

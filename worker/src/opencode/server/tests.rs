@@ -202,7 +202,7 @@ async fn starts_that_fail_are_tried_again_and_then_fail_those_who_wait_with_the_
     bench.env.world().failing_launches = 3;
     insta::assert_snapshot!(
         bench.server.acquire().await.unwrap_err(),
-        @"the OpenCode server did not start (attempts: 3): `opencode` ended before it was ready (exit code 1): no such model"
+        @"the OpenCode server did not start (attempts: 3): `opencode` ended before it was ready (exit code 1); the worker's log has what it printed"
     );
     assert!(bench.server.acquire().await.is_ok());
     assert_eq!((bench.stats.starts(), bench.stats.failed_starts()), (7, 5));
@@ -268,6 +268,67 @@ async fn a_process_that_lives_but_serves_no_more_is_replaced() {
     bench.env.world().answers.remove("GET /event");
     assert_eq!(bench.server.acquire().await.unwrap().generation(), 2);
     assert_eq!(bench.env.running(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_opens_and_ends_at_once_is_opened_less_and_less_often_and_then_no_more() {
+    let bench = bench();
+    let lease = bench.server.acquire().await.unwrap();
+    let mut events = lease.events(&id());
+    let greeting = "data: {\"type\":\"server.connected\",\"properties\":{}}\n\n";
+    bench.env.answer("GET /event", Answer::Body(200, "text/event-stream", greeting.into()));
+    bench.env.end_streams();
+    let begun = Instant::now();
+    let mut gaps = 0;
+    let lost = async {
+        while events.recv().await == SessionEvent::Gap {
+            gaps += 1;
+        }
+    };
+    timeout(Duration::from_secs(600), lost).await.expect("it is given up");
+    assert_eq!(gaps, 5);
+    assert!(begun.elapsed() > Duration::from_secs(10), "after {:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_was_left_behind_is_asked_to_stop_and_not_prompted_while_it_is_busy() {
+    let bench = bench();
+    bench.env.answer("POST /session/ses_1/abort", Answer::json(200, "true"));
+    bench.env.answer("GET /session/status", Answer::json(200, r#"{"ses_1":{"type":"busy"}}"#));
+    let lease = bench.server.acquire().await.unwrap();
+    assert!(lease.settle(&id()).await, "nothing is asked about a session that nobody left behind");
+    lease.begin(&id()).is_over();
+    assert!(lease.settle(&id()).await);
+    let asked = |what: &str| bench.env.world().requests.iter().filter(|request| *request == what).count();
+    assert_eq!((asked("POST /session/ses_1/abort"), asked("GET /session/status")), (0, 0));
+
+    drop(lease.begin(&id()));
+    let begun = Instant::now();
+    assert!(!lease.settle(&id()).await);
+    assert_eq!(begun.elapsed(), Duration::from_secs(8));
+    assert_eq!((asked("POST /session/ses_1/abort"), asked("GET /session/status")), (5, 5));
+    bench.env.answer("GET /session/status", Answer::json(200, "{}"));
+    assert!(lease.settle(&id()).await && lease.settle(&id()).await);
+    assert_eq!(asked("GET /session/status"), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_is_alive_ready_and_healthy_each_for_itself() {
+    let bench = bench();
+    let states = |stats: &ServerStats| (stats.is_alive(), stats.is_ready(), stats.is_healthy());
+    assert_eq!(states(&bench.stats), (false, false, false));
+    let lease = bench.server.acquire().await.unwrap();
+    assert_eq!(states(&bench.stats), (true, true, true));
+    bench.env.answer("GET /global/health", Answer::Silence);
+    assert!(lease.client().health().await.is_err());
+    assert_eq!(states(&bench.stats), (true, true, false));
+    bench.env.answer("GET /event", Answer::Silence);
+    bench.env.end_streams();
+    pause(1).await;
+    assert_eq!(states(&bench.stats), (true, false, false));
+    bench.env.crash();
+    pause(1).await;
+    assert_eq!(states(&bench.stats), (false, false, false));
 }
 
 #[tokio::test(start_paused = true)]

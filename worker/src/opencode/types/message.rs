@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::OpencodeSessionId;
+use super::{ModelRef, OpencodeSessionId};
 use crate::opencode::error::cut;
 
 /// A message with its parts.
@@ -53,6 +53,10 @@ pub struct MessageInfo {
     pub finish: Option<String>,
     /// Why it failed.
     pub error: Option<RemoteError>,
+    /// The model that wrote it, for an assistant's message.
+    pub model: Option<Box<ModelRef>>,
+    /// Whether it sums up what was said before, for the model's own use. It is no part of a reply.
+    pub is_summary: bool,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +72,13 @@ struct RawInfo<'a> {
     finish: Option<String>,
     #[serde(default, borrow)]
     error: Option<RawError<'a>>,
+    #[serde(default, rename = "providerID")]
+    provider: Option<String>,
+    #[serde(default, rename = "modelID")]
+    model: Option<String>,
+    /// `true` on a summary; an object on users' messages.
+    #[serde(default, borrow)]
+    summary: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +100,8 @@ impl<'de> Deserialize<'de> for MessageInfo {
             completed: raw.time.completed,
             finish: raw.finish,
             error: raw.error.map(RemoteError::from),
+            model: raw.provider.zip(raw.model).map(|(provider, model)| ModelRef { provider, model }.into()),
+            is_summary: raw.summary.is_some_and(|summary| summary.get() == "true"),
         })
     }
 }
@@ -131,6 +144,12 @@ impl RemoteError {
     /// An error of which only a description is known.
     pub(crate) fn unnamed(message: &str) -> Self {
         Self { name: "UnknownError".into(), message: message.into(), status: None, retryable: false }
+    }
+
+    /// Whether the model does not exist. OpenCode says so in words only (measured).
+    pub fn is_unknown_model(&self) -> bool {
+        let without_class = self.message.trim_start_matches("ProviderModelNotFoundError: ");
+        self.name == "ProviderModelNotFoundError" || without_class.starts_with("Model not found: ")
     }
 
     /// Whether it reports our own abort rather than a failure.
@@ -209,6 +228,12 @@ pub enum PartKind {
         /// `pending`, `running`, `completed` or `error`.
         status: String,
     },
+    /// The user's message that it belongs to is none of a person: it asks for a summary, because the model's context is
+    /// full.
+    Compaction {
+        /// Whether OpenCode asked by itself, and goes on afterwards.
+        auto: bool,
+    },
     /// Anything else: steps, snapshots, patches, files.
     Other,
 }
@@ -234,6 +259,8 @@ pub(in crate::opencode) struct RawPart<'a> {
     tool: String,
     #[serde(default)]
     state: Option<ToolState>,
+    #[serde(default)]
+    auto: bool,
 }
 
 #[derive(Deserialize)]
@@ -258,6 +285,7 @@ impl RawPart<'_> {
             "tool" => {
                 PartKind::Tool { tool: self.tool, status: self.state.map(|s| s.status).unwrap_or_default() }
             }
+            "compaction" => PartKind::Compaction { auto: self.auto },
             _ => PartKind::Other,
         };
         Part { id: self.id, message: self.message, session: self.session, kind }
@@ -309,6 +337,32 @@ mod tests {
         assert!(!error.is_abort());
         let bare: RemoteError = serde_json::from_str(r#"{"name":"MessageAbortedError"}"#).unwrap();
         assert!(bare.is_abort());
+    }
+
+    #[test]
+    fn a_summary_is_told_from_the_summary_of_what_a_user_changed() {
+        let is_summary = |summary: &str| {
+            let text = format!(
+                r#"{{"id":"msg_1","sessionID":"ses_1","role":"assistant","time":{{"created":5}},"summary":{summary}}}"#
+            );
+            serde_json::from_str::<MessageInfo>(&text).unwrap().is_summary
+        };
+        assert!(is_summary("true") && !is_summary("false") && !is_summary(r#"{"diffs":[]}"#));
+        assert_eq!(
+            part(r#""type":"compaction","auto":true,"overflow":false"#),
+            PartKind::Compaction { auto: true }
+        );
+    }
+
+    #[test]
+    fn an_unknown_model_is_told_from_its_words() {
+        for (text, expected) in [
+            ("Model not found: zzz/nope.", true),
+            ("ProviderModelNotFoundError: Model not found: zzz/nope.", true),
+            ("The model was not found to be helpful", false),
+        ] {
+            assert_eq!(RemoteError::unnamed(text).is_unknown_model(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -1,19 +1,16 @@
-//! How a turn comes to its end: by its last message, by an abort, or because its patience is over.
+//! How a turn comes to its end: by its last message, or because its patience is over.
 
 use std::time::Duration;
 
-use super::{Action, Ending, Phase, Step, Turn, questions::permit};
-use crate::{
-    convex::api::Written,
-    turns::failure::{Failure, Reason},
-};
+use super::{Action, End, Ending, Phase, Step, Turn, questions::permit};
+use crate::{convex::api::Written, turns::failure::Failure};
 
 impl Turn {
     pub(super) fn written(&mut self, written: Written, now: Duration, actions: &mut Vec<Action>) -> Step {
         self.reply.written();
         match written {
             Written::Written => Ok(()),
-            Written::Ended => self.abort(Reason::Gone, now, actions),
+            Written::Ended => self.abort(Ending::Gone, now, actions),
         }
     }
 
@@ -24,20 +21,29 @@ impl Turn {
         match self.phase {
             Phase::Prompted => self.ask_again(actions),
             Phase::Working if self.is_answered() => self.ask_again(actions),
+            Phase::Working if self.retries.until().is_some_and(|until| now >= until) => {
+                self.give_up_the_model(now, actions)
+            }
             Phase::Working if self.questions.are_open() => {
                 self.last_sign = now;
                 permit(self.questions.expire(now), actions)
             }
             Phase::Working if now < self.last_sign + self.idle_timeout => {
-                self.look_for_questions(actions);
+                self.look(actions);
                 Ok(())
             }
-            Phase::Working => self.abort(Reason::Silent, now, actions),
+            Phase::Working => {
+                let silent = Failure::silent(self.idle_timeout);
+                self.abort(self.retries.failure().unwrap_or(silent), now, actions)
+            }
             Phase::Idle(_) => {
                 self.phase = Phase::Idle(now);
                 self.settle(actions)
             }
-            Phase::Aborting(_, reason) => Err(self.ending_of(reason)),
+            Phase::Aborting => {
+                self.still_aborting(now, actions);
+                Ok(())
+            }
         }
     }
 
@@ -46,6 +52,7 @@ impl Turn {
         match &self.error {
             _ if self.is_answered() && !self.is_doubtful() => Ok(()),
             Some(error) => Err(Failure::model_error(error).into()),
+            None if self.is_cut_off() => Err(Failure::cut_off().into()),
             None => {
                 self.settled = true;
                 self.ask_again(actions)
@@ -53,28 +60,29 @@ impl Turn {
         }
     }
 
-    pub(super) fn abort(&mut self, reason: Reason, now: Duration, actions: &mut Vec<Action>) -> Step {
-        if !matches!(self.phase, Phase::Aborting(..)) {
-            self.phase = Phase::Aborting(now, reason);
-            actions.push(Action::Abort);
-        }
-        Ok(())
-    }
-
     /// Whether the last step's message is complete and no further step follows.
     pub(super) fn is_answered(&self) -> bool {
-        self.answers.last().is_some_and(|answer| answer.completed)
+        self.last_ended(End::Final)
     }
 
     /// Whether the last step that is known called tools, and its successor never came.
     pub(super) fn stopped_after_tools(&self) -> bool {
-        self.answers.last().is_some_and(|answer| answer.has_successor)
+        self.last_ended(End::Tools)
+    }
+
+    /// Whether the last step was stopped, and nothing follows.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.last_ended(End::Cut)
+    }
+
+    fn last_ended(&self, end: End) -> bool {
+        !self.thread.is_open() && self.answers.last().is_some_and(|answer| answer.end == end)
     }
 
     /// Ends the turn if everything that its end needs is there. May ask for what is missing.
-    pub(super) fn conclude(&mut self, actions: &mut Vec<Action>) -> Step {
+    pub(super) fn conclude(&mut self, now: Duration, actions: &mut Vec<Action>) -> Step {
         match self.phase {
-            Phase::Aborting(_, reason) if self.is_answered() => Err(self.ending_of(reason)),
+            Phase::Aborting => self.stopped(now),
             Phase::Idle(_) if self.is_answered() => self.answered(actions),
             Phase::Idle(_) if self.answers.is_empty() => match &self.error {
                 Some(error) => Err(Failure::model_error(error).into()),
@@ -91,7 +99,10 @@ impl Turn {
             None if self.is_doubtful() && self.rereads == 0 => self.ask_again(actions),
             None if self.is_doubtful() => Ok(()),
             None if self.reply.is_writing() => Ok(()),
-            None => Err(Ending::Completed),
+            None => Err(self
+                .reply
+                .diverged()
+                .map_or(Ending::Completed, |diverged| Failure::contradiction(diverged).into())),
         }
     }
 
@@ -99,12 +110,5 @@ impl Turn {
     /// re-read must have come, not only have been asked for.
     fn is_doubtful(&self) -> bool {
         self.reply.is_incomplete() || !(self.reply.is_whole() || self.confirmed)
-    }
-
-    fn ending_of(&self, reason: Reason) -> Ending {
-        match reason {
-            Reason::Gone => Ending::Gone,
-            _ => Failure::of(reason, self.idle_timeout).into(),
-        }
     }
 }

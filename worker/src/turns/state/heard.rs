@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Action, Answer, Phase, Step, Turn, questions::permit};
+use super::{Action, Answer, End, MAX_ANSWERS, Phase, Step, Turn, questions::permit};
 use crate::{
-    opencode::{EventKind, MessageInfo, Part, PartKind, Role, Status},
-    turns::failure::{Failure, Reason},
+    opencode::{EventKind, MessageInfo, Part, PartKind, Status},
+    turns::failure::Failure,
 };
 
 impl Turn {
@@ -13,11 +13,15 @@ impl Turn {
         self.last_sign = now;
         match kind {
             EventKind::Message(info) => self.message(info),
-            EventKind::Part(part) => return self.part(part, now),
+            EventKind::Part(part) => self.part(part, now),
             EventKind::Delta(delta) if delta.field == "text" => {
                 self.reply.delta(&delta.part, &delta.delta, now)
             }
             EventKind::Status(Status::Idle) | EventKind::Idle => self.idle(now),
+            EventKind::Status(Status::Retry { attempt, message }) => {
+                self.is_busy();
+                return self.put_off(attempt, message, now, actions);
+            }
             EventKind::Status(_) => self.is_busy(),
             // The end of an earlier turn, whose abort took longer than it was waited for.
             EventKind::Error(error) if error.is_abort() && self.phase == Phase::Prompted => {}
@@ -27,7 +31,7 @@ impl Turn {
             }
             EventKind::PermissionAsked(asked) => return self.asked(asked, now, actions),
             EventKind::PermissionReplied { id } => return permit(self.questions.settled(&id), actions),
-            EventKind::QuestionAsked { .. } => return self.abort(Reason::Asked, now, actions),
+            EventKind::QuestionAsked { .. } => return self.abort(Failure::asked(), now, actions),
             EventKind::SessionDeleted(_) => {
                 return Err(Failure::session_deleted().into());
             }
@@ -50,39 +54,56 @@ impl Turn {
     }
 
     pub(super) fn message(&mut self, info: MessageInfo) {
-        if info.role != Role::Assistant || info.parent.as_deref() != Some(&self.prompt) {
+        if !self.thread.takes(&info) {
             return;
         }
         self.works();
-        // A step that called tools is followed by another one, unless a refusal or a tool ended the turn.
-        let called_tools = info.finish.as_deref() == Some("tool-calls");
-        let has_ended = info.completed.is_some();
-        let answer = Answer {
-            id: info.id,
-            completed: has_ended && !called_tools,
-            has_successor: has_ended && called_tools,
-            error: info.error,
+        let end = match info.finish.as_deref() {
+            _ if info.completed.is_none() => End::Open,
+            // Followed by another step, unless a refusal or a tool ended the turn.
+            Some("tool-calls") => End::Tools,
+            None if info.error.is_none() => End::Cut,
+            _ => End::Final,
         };
+        let answer = Answer { id: info.id, end, error: info.error };
         // Ids ascend with time. After a gap a later step may be seen before an earlier one is read.
         match self.answers.binary_search_by(|known| known.id.cmp(&answer.id)) {
             Ok(known) => self.answers[known] = answer,
             Err(place) => self.answers.insert(place, answer),
         }
+        if self.answers.len() > MAX_ANSWERS {
+            self.answers.remove(0);
+        }
     }
 
-    fn part(&mut self, part: Part, now: Duration) -> Step {
-        let PartKind::Text { text, ended, .. } = part.kind else { return Ok(()) };
+    fn part(&mut self, part: Part, now: Duration) {
+        self.retries.are_over();
+        self.thread.takes_part(&part);
+        let PartKind::Text { text, ended, .. } = part.kind else { return };
         if !self.answers.iter().any(|answer| answer.id == part.message) {
             self.reply.overlook();
-            return Ok(());
+        } else if ended {
+            self.reply.end(&part.id, &text, now);
+        } else {
+            self.reply.begin(&part.id);
         }
-        if ended {
-            return self
-                .reply
-                .end(&part.id, &text, now)
-                .map_err(|diverged| Failure::contradiction(&diverged).into());
+    }
+
+    /// What the session does, as far as no event told it. That it is busy says nothing new.
+    pub(super) fn status(
+        &mut self,
+        status: Result<Option<Status>, String>,
+        now: Duration,
+        actions: &mut Vec<Action>,
+    ) -> Step {
+        match status {
+            Ok(None | Some(Status::Idle)) => self.idle(now),
+            Ok(Some(Status::Retry { attempt, message })) if self.phase == Phase::Working => {
+                return self.put_off(attempt, message, now, actions);
+            }
+            Ok(Some(_)) => {}
+            Err(reason) => tracing::warn!(%reason, "what the session does cannot be read"),
         }
-        self.reply.begin(&part.id);
         Ok(())
     }
 
@@ -94,7 +115,7 @@ impl Turn {
 
     /// Work that goes on after an idleness shows that the idleness was an earlier turn's.
     fn is_busy(&mut self) {
-        if !matches!(self.phase, Phase::Aborting(..)) {
+        if self.phase != Phase::Aborting {
             self.phase = Phase::Working;
             (self.settled, self.confirmed) = (false, false);
         }
@@ -102,8 +123,10 @@ impl Turn {
 
     /// Idleness before any sign of work belongs to an earlier turn.
     fn idle(&mut self, now: Duration) {
-        if self.phase == Phase::Working {
-            self.phase = Phase::Idle(now);
+        match self.phase {
+            Phase::Working => self.phase = Phase::Idle(now),
+            Phase::Aborting => self.aborted_is_idle(now),
+            Phase::Prompted | Phase::Idle(_) => {}
         }
     }
 }

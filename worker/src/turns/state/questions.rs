@@ -19,7 +19,7 @@ impl Turn {
     pub(super) fn asked(&mut self, asked: PermissionAsked, now: Duration, actions: &mut Vec<Action>) -> Step {
         self.works();
         match self.phase {
-            Phase::Aborting(..) => permit([self.questions.asked_too_late(asked)], actions),
+            Phase::Aborting => permit([self.questions.asked_too_late(asked)], actions),
             _ => permit(self.questions.asked(asked, now), actions),
         }
     }
@@ -32,6 +32,8 @@ impl Turn {
     ) -> Step {
         self.looking = false;
         self.looked = now;
+        // One after the other: each request holds a connection.
+        actions.push(Action::AskStatus);
         match questions {
             Ok(questions) => questions.into_iter().try_for_each(|asked| self.asked(asked, now, actions)),
             Err(reason) => {
@@ -41,7 +43,8 @@ impl Turn {
         }
     }
 
-    pub(super) fn look_for_questions(&mut self, actions: &mut Vec<Action>) {
+    /// Looks for what no event told: open questions, and that the session has become idle.
+    pub(super) fn look(&mut self, actions: &mut Vec<Action>) {
         if !self.looking {
             self.looking = true;
             actions.push(Action::ListQuestions);

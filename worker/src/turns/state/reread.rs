@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Action, Phase, Step, Turn};
 use crate::{
-    opencode::{Message, Part, PartKind, Role},
+    opencode::{Message, Part, PartKind},
     turns::failure::Failure,
 };
 
@@ -14,7 +14,7 @@ const MAX_REREADS: u32 = 5;
 impl Turn {
     pub(super) fn gap(&mut self, actions: &mut Vec<Action>) -> Step {
         self.reply.gap();
-        self.look_for_questions(actions);
+        self.look(actions);
         self.ask_again(actions)
     }
 
@@ -25,11 +25,15 @@ impl Turn {
             return Ok(());
         }
         if self.rereads >= MAX_REREADS {
+            // The session may be idle, but its messages do not say so.
+            if self.phase != Phase::Aborting {
+                self.phase = Phase::Working;
+            }
             return Err(Failure::no_reply().into());
         }
         self.rereading = true;
         self.rereads += 1;
-        actions.push(Action::Reread);
+        actions.push(Action::Reread { since: self.thread.prompt().to_owned() });
         Ok(())
     }
 
@@ -47,16 +51,18 @@ impl Turn {
                 return self.retry_later(now, actions);
             }
         };
-        let is_ours =
-            |m: &&Message| m.info.role == Role::Assistant && m.info.parent.as_ref() == Some(&self.prompt);
-        let ours: Vec<&Message> = messages.iter().filter(is_ours).collect();
+        let ours = self.thread.find(&messages);
         for message in &ours {
             self.message(message.info.clone());
         }
         let parts = ours.iter().flat_map(|message| &message.parts).filter_map(text_of);
-        self.reply.reread(parts, now).map_err(|diverged| Failure::contradiction(&diverged))?;
+        self.reply.reread(parts, now);
         self.confirmed = matches!(self.phase, Phase::Idle(_));
-        self.after_reread(messages.iter().any(|m| m.info.id == self.prompt), now, actions)
+        self.after_reread(
+            messages.iter().any(|message| message.info.id == self.thread.prompt()),
+            now,
+            actions,
+        )
     }
 
     /// What the messages say about a turn of which no event told the end.
@@ -87,7 +93,7 @@ impl Turn {
         match self.phase {
             Phase::Idle(_) => self.phase = Phase::Idle(now),
             Phase::Prompted | Phase::Working => self.last_sign = now,
-            Phase::Aborting(..) => {}
+            Phase::Aborting => {}
         }
         if self.rereads >= MAX_REREADS { self.ask_again(actions) } else { Ok(()) }
     }

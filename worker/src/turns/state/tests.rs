@@ -1,6 +1,9 @@
+mod abort;
 mod ending;
 mod questions;
 mod reread;
+mod retry;
+mod thread;
 
 use std::time::Duration;
 
@@ -39,8 +42,10 @@ fn info(completed: bool, error: Option<&str>) -> MessageInfo {
         parent: Some(PROMPT.into()),
         created: 1,
         completed: completed.then_some(2),
-        finish: None,
+        finish: (completed && error.is_none()).then(|| "stop".into()),
         error: error.map(remote_error),
+        model: None,
+        is_summary: false,
     }
 }
 
@@ -102,8 +107,9 @@ impl Test {
     /// A gap after which no question is found to be open.
     fn gap(&mut self) {
         let actions = self.send(Event::Opencode(SessionEvent::Gap));
-        assert_eq!(actions, [Action::ListQuestions, Action::Reread]);
-        assert_eq!(self.send(Event::Asking(Ok(vec![]))), []);
+        assert_eq!(actions, [Action::ListQuestions, reread()]);
+        assert_eq!(self.send(Event::Asking(Ok(vec![]))), [Action::AskStatus]);
+        assert_eq!(self.send(Event::Status(Ok(Some(Status::Busy)))), []);
     }
 
     /// Lets time pass until the turn's own deadline.
@@ -113,11 +119,32 @@ impl Test {
         self.turn.apply(Event::Tick, deadline)
     }
 
+    /// `actions` break the turn off; how it ends when OpenCode has stopped.
+    fn broken_off(&mut self, actions: Vec<Action>) -> Failure {
+        assert_eq!(actions, [Action::Abort]);
+        let mut actions = self.send(idle());
+        while !matches!(actions.last(), Some(Action::End(_))) {
+            actions = match actions.first() {
+                Some(Action::Write(_)) => self.send(Event::Written(Written::Written)),
+                _ => self.wait(),
+            };
+        }
+        assert!(!self.turn.is_stuck());
+        match &*actions {
+            [Action::End(Ending::Failed(failure))] => failure.clone(),
+            _ => panic!("the turn did not fail but: {actions:?}"),
+        }
+    }
+
     fn rest(&mut self) -> String {
         let (chunk, last) = self.turn.reply.finish(Duration::ZERO);
         assert!(last);
         chunk.text
     }
+}
+
+fn reread() -> Action {
+    Action::Reread { since: PROMPT.into() }
 }
 
 fn failed(actions: &[Action]) -> &'static str {

@@ -37,48 +37,9 @@ fn a_models_error_ends_the_turn_when_the_last_message_tells_it_after_the_idlenes
 }
 
 #[test]
-fn an_unknown_model_fails_the_turn_though_no_message_ever_comes() {
-    let mut test = Test::after([event(EventKind::Error(remote_error("Model not found: x")))]);
+fn an_error_fails_the_turn_though_no_message_ever_comes() {
+    let mut test = Test::after([event(EventKind::Error(remote_error("Agent not found: x")))]);
     assert_eq!(failed(&test.send(idle())), "model_error");
-}
-
-#[test]
-fn a_silent_session_is_aborted_and_the_turn_failed() {
-    let mut test = Test::after([busy(), answer(false)]);
-    let mut actions = test.wait();
-    while actions == [Action::ListQuestions] {
-        test.send(Event::Asking(Ok(vec![])));
-        actions = test.wait();
-    }
-    assert_eq!(actions, [Action::Abort]);
-    assert!(test.now >= 300_000, "after {} ms", test.now);
-    assert_eq!(failed(&test.wait()), "idle_timeout");
-}
-
-#[test]
-fn a_cancelled_turn_keeps_what_came_and_tells_why_it_ended() {
-    let mut test = Test::after([busy(), answer(false), part("", false), delta("some")]);
-    assert_eq!(test.send(Event::Cancel), [Action::Abort]);
-    test.send(idle());
-    test.send(part("some more", true));
-    assert_eq!(failed(&test.send(event(EventKind::Message(info(true, Some("Aborted")))))), "session_ended");
-    assert_eq!(test.rest(), "some more");
-}
-
-#[test]
-fn an_abort_that_is_ignored_has_a_deadline() {
-    let mut test = Test::after([busy(), answer(false)]);
-    assert_eq!(test.send(Event::Stop), [Action::Abort]);
-    assert_eq!(failed(&test.wait()), "worker_stopped");
-    assert_eq!(test.now, 3 + 5_000);
-}
-
-#[test]
-fn a_turn_that_somebody_else_ended_is_aborted_and_not_written_to() {
-    let mut test = Test::after([busy(), answer(false), part("", false), delta("x")]);
-    assert!(matches!(test.wait()[..], [Action::Write(_)]));
-    assert_eq!(test.send(Event::Written(Written::Ended)), [Action::Abort]);
-    assert_eq!(test.wait(), [Action::End(Ending::Gone)]);
 }
 
 #[test]
@@ -93,14 +54,14 @@ fn a_step_after_the_tools_that_comes_late_is_waited_for() {
     let mut test = Test::after([busy()]);
     test.send(event(EventKind::Message(step(ANSWER, true, Some("tool-calls")))));
     test.send(idle());
-    assert_eq!(test.wait(), [Action::Reread]);
+    assert_eq!(test.wait(), [reread()]);
     test.send(busy());
     let tools = || Message { info: step(ANSWER, true, Some("tool-calls")), parts: vec![] };
     let last = || step("msg_3", true, Some("stop"));
     assert_eq!(test.send(Event::Reread(Ok(vec![user_message(), tools()]))), []);
     test.send(event(EventKind::Message(last())));
     // No part of it was heard, so it is read before it is believed.
-    assert_eq!(test.send(idle()), [Action::Reread]);
+    assert_eq!(test.send(idle()), [reread()]);
     let messages = vec![user_message(), tools(), Message { info: last(), parts: vec![] }];
     assert_eq!(test.send(Event::Reread(Ok(messages))), [COMPLETED]);
 }
@@ -119,20 +80,39 @@ fn work_that_goes_on_after_an_idleness_is_waited_for() {
 }
 
 #[test]
-fn the_late_end_of_an_aborted_turn_does_not_fail_the_next_one() {
-    let aborted = RemoteError { name: "MessageAbortedError".into(), ..remote_error("Aborted") };
-    let mut test = Test::after([event(EventKind::Error(aborted)), idle(), idle(), busy()]);
-    test.send(answer(false));
-    test.send(part("ok", true));
-    test.send(answer(true));
-    assert_eq!(test.send(idle()), [COMPLETED]);
-}
-
-#[test]
 fn a_session_that_opencode_does_not_have_any_more_ends_the_turn_with_advice() {
     let mut test = Test::after([busy(), answer(false)]);
     let actions = test.send(Event::Deleted);
-    let [Action::End(Ending::Failed(failure))] = &*actions else { panic!("{actions:?}") };
+    let failure = test.broken_off(actions);
     assert_eq!(failure.code, "session_deleted");
     assert!(failure.message.contains("Send the message again"), "{}", failure.message);
+}
+
+#[test]
+fn a_reply_that_opencode_changed_goes_on_to_its_end_and_does_not_count_as_whole() {
+    let mut test = Test::after([busy(), answer(false), part("", false), delta("one")]);
+    assert_eq!(test.send(part("another", true)), []);
+    test.send(answer(true));
+    assert_eq!(failed(&test.send(idle())), "reply_changed");
+    assert_eq!(test.rest(), "one");
+}
+
+#[test]
+fn an_answer_that_was_stopped_without_a_word_is_no_whole_reply() {
+    let cut_off = MessageInfo { finish: None, ..info(true, None) };
+    let mut test = Test::after([busy(), answer(false), event(EventKind::Message(cut_off)), idle()]);
+    assert_eq!(failed(&test.wait()), "aborted");
+}
+
+#[test]
+fn an_unknown_model_has_a_code_and_advice_of_its_own() {
+    let mut test = Test::after([event(EventKind::Error(remote_error("Model not found: zzz/nope.")))]);
+    let actions = test.send(idle());
+    let [Action::End(Ending::Failed(failure))] = &*actions else { panic!("{actions:?}") };
+    assert!(failure.spoils_session());
+    assert!(
+        failure.message.contains("(Model not found: zzz/nope). Choose another model"),
+        "{}",
+        failure.message
+    );
 }

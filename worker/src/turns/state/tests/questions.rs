@@ -19,7 +19,8 @@ fn a_permission_question_is_refused_so_that_it_never_hangs_a_turn() {
 fn a_question_that_a_gap_hid_is_found_and_answered() {
     let mut test = Test::after([busy(), answer(false)]);
     test.send(Event::Opencode(SessionEvent::Gap));
-    assert_eq!(test.send(Event::Asking(Ok(vec![asked("per_1")]))), [rejected("per_1")]);
+    let actions = test.send(Event::Asking(Ok(vec![asked("per_1")])));
+    assert_eq!(actions, [Action::AskStatus, rejected("per_1")]);
 }
 
 #[test]
@@ -27,9 +28,9 @@ fn a_silent_turn_looks_for_questions_long_before_it_is_given_up() {
     let mut test = Test::after([busy(), answer(false)]);
     assert_eq!(test.wait(), [Action::ListQuestions]);
     assert!(test.now < 31_000, "it looked after {} ms", test.now);
-    assert_eq!(test.send(Event::Asking(Err("503".into()))), []);
+    assert_eq!(test.send(Event::Asking(Err("503".into()))), [Action::AskStatus]);
     assert_eq!(test.wait(), [Action::ListQuestions]);
-    assert_eq!(test.send(Event::Asking(Ok(vec![]))), []);
+    assert_eq!(test.send(Event::Asking(Ok(vec![]))), [Action::AskStatus]);
     while test.wait() == [Action::ListQuestions] {
         test.send(Event::Asking(Ok(vec![])));
     }
@@ -58,7 +59,7 @@ fn stops_after_tools(mut test: Test) -> &'static str {
     let last = || step(ANSWER, true, Some("tool-calls"));
     test.send(event(EventKind::Message(last())));
     assert_eq!(test.send(idle()), []);
-    assert_eq!(test.wait(), [Action::Reread]);
+    assert_eq!(test.wait(), [reread()]);
     let messages = vec![user_message(), Message { info: last(), parts: vec![] }];
     failed(&test.send(Event::Reread(Ok(messages))))
 }

@@ -9,14 +9,15 @@ fn whole_reply(text: &str) -> Event {
 #[test]
 fn a_prompt_that_shows_no_effect_is_looked_after_and_failed_if_it_is_not_there() {
     let mut test = Test::new();
-    assert_eq!(test.wait(), [Action::Reread]);
-    assert_eq!(failed(&test.send(Event::Reread(Ok(vec![])))), "prompt_lost");
+    assert_eq!(test.wait(), [reread()]);
+    let actions = test.send(Event::Reread(Ok(vec![])));
+    assert_eq!(test.broken_off(actions).code, "prompt_lost");
 }
 
 #[test]
 fn a_prompt_whose_events_were_lost_is_found_and_its_reply_completed() {
     let mut test = Test::new();
-    assert_eq!(test.wait(), [Action::Reread]);
+    assert_eq!(test.wait(), [reread()]);
     let reply = Message { info: info(true, None), parts: vec![text_part("whole", true)] };
     assert_eq!(test.send(Event::Reread(Ok(vec![user_message(), reply]))), [COMPLETED]);
     assert_eq!(test.rest(), "whole");
@@ -32,7 +33,7 @@ fn after_a_gap_the_reread_and_the_parts_end_supply_what_was_missed() {
     assert_eq!(test.send(part("one two three four", true)), []);
     test.send(answer(true));
     let actions = test.send(idle());
-    let actions = if actions == [Action::Reread] {
+    let actions = if actions == [reread()] {
         let whole = Message { info: info(true, None), parts: vec![text_part("one two three four", true)] };
         test.send(Event::Reread(Ok(vec![user_message(), whole])))
     } else {
@@ -51,7 +52,7 @@ fn a_lost_idle_event_does_not_leave_the_turn_waiting_for_ever() {
             break;
         }
         actions = match actions.first() {
-            Some(Action::Reread) => {
+            Some(Action::Reread { .. }) => {
                 let whole = Message { info: info(true, None), parts: vec![text_part("all", true)] };
                 test.send(Event::Reread(Ok(vec![user_message(), whole])))
             }
@@ -66,7 +67,7 @@ fn a_lost_idle_event_does_not_leave_the_turn_waiting_for_ever() {
 #[test]
 fn a_reply_of_which_no_event_told_is_read_before_the_turn_completes() {
     let mut test = Test::after([busy(), answer(true)]);
-    assert_eq!(test.send(event(EventKind::Status(Status::Idle))), [Action::Reread]);
+    assert_eq!(test.send(event(EventKind::Status(Status::Idle))), [reread()]);
     assert_eq!(test.send(idle()), []);
     assert_eq!(test.send(whole_reply("unheard")), [COMPLETED]);
     assert_eq!(test.rest(), "unheard");
@@ -75,7 +76,7 @@ fn a_reply_of_which_no_event_told_is_read_before_the_turn_completes() {
 #[test]
 fn a_reply_whose_end_no_event_told_is_read_before_the_turn_completes() {
     let mut test = Test::after([busy(), answer(false), part("", false), delta("Hi"), answer(true)]);
-    assert_eq!(test.send(event(EventKind::Status(Status::Idle))), [Action::Reread]);
+    assert_eq!(test.send(event(EventKind::Status(Status::Idle))), [reread()]);
     assert_eq!(test.send(idle()), []);
     assert_eq!(test.send(whole_reply("Hi there")), [COMPLETED]);
     assert_eq!(test.rest(), "Hi there");
@@ -84,7 +85,7 @@ fn a_reply_whose_end_no_event_told_is_read_before_the_turn_completes() {
 #[test]
 fn an_empty_reply_is_read_once_and_believed() {
     let mut test = Test::after([busy(), answer(true)]);
-    assert_eq!(test.send(event(EventKind::Status(Status::Idle))), [Action::Reread]);
+    assert_eq!(test.send(event(EventKind::Status(Status::Idle))), [reread()]);
     assert_eq!(test.send(idle()), []);
     let empty = Message { info: info(true, None), parts: vec![] };
     assert_eq!(test.send(Event::Reread(Ok(vec![user_message(), empty]))), [COMPLETED]);
@@ -93,9 +94,9 @@ fn an_empty_reply_is_read_once_and_believed() {
 #[test]
 fn a_reply_that_cannot_be_read_again_is_not_believed() {
     let mut test = Test::after([busy(), answer(true)]);
-    assert_eq!(test.send(idle()), [Action::Reread]);
+    assert_eq!(test.send(idle()), [reread()]);
     assert_eq!(test.send(Event::Reread(Err("no answer".into()))), []);
-    assert_eq!(test.wait(), [Action::Reread]);
+    assert_eq!(test.wait(), [reread()]);
     assert_eq!(test.send(whole_reply("late")), [COMPLETED]);
 }
 
@@ -132,7 +133,7 @@ fn a_step_that_a_gap_hid_keeps_its_place_before_the_one_that_was_seen() {
     test.send(event(EventKind::Part(text_of_step("msg_3", "prt_2", "second", true))));
     test.send(event(EventKind::Message(step("msg_3", true, Some("stop")))));
     let mut actions = test.send(idle());
-    if actions == [Action::Reread] {
+    if actions == [reread()] {
         actions = test.send(steps(true));
     }
     assert_eq!(actions, [COMPLETED]);
@@ -148,7 +149,7 @@ fn a_part_that_came_and_went_while_the_messages_were_read_again_is_not_lost() {
     let older = Message { info: info(false, None), parts: vec![] };
     test.send(Event::Reread(Ok(vec![user_message(), older])));
     test.send(answer(true));
-    assert_eq!(test.send(idle()), [Action::Reread]);
+    assert_eq!(test.send(idle()), [reread()]);
     let whole = Message { info: info(true, None), parts: vec![text_part("all", true)] };
     assert_eq!(test.send(Event::Reread(Ok(vec![user_message(), whole]))), [COMPLETED]);
     assert_eq!(test.rest(), "all");
@@ -172,11 +173,45 @@ fn messages_that_cannot_be_read_at_the_end_are_asked_for_again_after_a_pause() {
     let live = Message { info: info(false, None), parts: vec![text_part("", false)] };
     test.send(Event::Reread(Ok(vec![user_message(), live])));
     test.send(answer(true));
-    assert_eq!(test.send(idle()), [Action::Reread]);
+    assert_eq!(test.send(idle()), [reread()]);
     for _ in 1..5 {
         assert_eq!(test.send(Event::Reread(Err("503".into()))), []);
-        assert_eq!(test.wait(), [Action::Reread]);
+        assert_eq!(test.wait(), [reread()]);
     }
-    assert_eq!(failed(&test.send(Event::Reread(Err("503".into())))), "no_reply");
+    let actions = test.send(Event::Reread(Err("503".into())));
+    assert_eq!(test.broken_off(actions).code, "no_reply");
     assert!(test.now > 8_000, "it gave up after {} ms", test.now);
+}
+
+#[test]
+fn an_error_that_a_gap_swallowed_is_not_waited_for_until_the_turn_is_silent() {
+    let mut test = Test::after([busy()]);
+    assert_eq!(test.send(Event::Opencode(SessionEvent::Gap)), [Action::ListQuestions, reread()]);
+    test.send(Event::Reread(Ok(vec![user_message()])));
+    test.send(Event::Status(Ok(None)));
+    let mut actions = test.wait();
+    while actions == [reread()] {
+        test.send(Event::Reread(Ok(vec![user_message()])));
+        actions = test.wait();
+    }
+    assert_eq!(test.broken_off(actions).code, "no_reply");
+    assert!(test.now < 30_000, "it took {} ms", test.now);
+}
+
+#[test]
+fn a_refusal_that_a_gap_swallowed_is_learned_from_the_status() {
+    let mut test = Test::after([busy(), answer(false)]);
+    test.send(Event::Opencode(SessionEvent::Gap));
+    let status = Status::Retry { attempt: 9, message: "overloaded".into() };
+    assert_eq!(test.send(Event::Status(Ok(Some(status)))), [Action::Abort]);
+}
+
+#[test]
+fn what_can_never_be_read_ends_the_turn_and_says_so() {
+    let mut test = Test::after([busy(), answer(false)]);
+    test.send(Event::Opencode(SessionEvent::Gap));
+    let actions = test.send(Event::Unreadable("it is more than 1024 messages".into()));
+    let failure = test.broken_off(actions);
+    assert_eq!(failure.code, "reply_unreadable");
+    assert!(failure.message.contains("more than 1024 messages"), "{}", failure.message);
 }

@@ -1,0 +1,190 @@
+//! From a prompt that OpenCode has to the end of its turn: events in, the turn decides, its actions are carried out.
+
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+
+use super::{Driver, prompt::Prompted, reread};
+use crate::{
+    convex::api::{Answer, AnswerWatch, Written},
+    env::Env,
+    error::CallError,
+    opencode::{ApiError, Lease, OpencodeSessionId, PermissionAsked, PermissionReply},
+    stream::Reply,
+    telemetry::count,
+    turns::{
+        failure::Failure,
+        permissions,
+        state::{Action, Ending, Event, Turn},
+    },
+};
+
+/// What a call that runs beside the events leads to.
+type Call<'a> = BoxFuture<'a, Result<Option<Event>, CallError>>;
+
+impl<E: Env> Driver<'_, E> {
+    /// Follows the reply until its end, and stores what comes.
+    pub(super) async fn follow(&self, prompted: Prompted) -> Result<(Ending, Reply), CallError> {
+        let Prompted { lease, session, work, mut events, early, mut turn, started } = prompted;
+        let mut early = early.into_iter();
+        let mut calls: FuturesUnordered<Call<'_>> = FuturesUnordered::new();
+        let (mut cancelled, mut stopped) = (false, false);
+        // Open only while a person is being asked.
+        let mut answers: Option<AnswerWatch> = None;
+        loop {
+            if !turn.waits_for_a_person() {
+                answers = None;
+            } else if answers.is_none() {
+                answers = Some(self.shared.backend.watch_answers(&self.row.turn));
+            }
+            let deadline = turn.deadline();
+            let wake = tokio::time::sleep_until(started + deadline.unwrap_or_default());
+            let event = match early.next() {
+                Some(event) => Event::Opencode(event),
+                None => tokio::select! {
+                    Some(done) = calls.next() => match done? {
+                        Some(event) => event,
+                        None => continue,
+                    },
+                    event = events.recv() => Event::Opencode(event),
+                    answer = next_answer(&mut answers) => match answer {
+                        Err(error) if error.concerns_worker() => return Err(error),
+                        Err(error) => {
+                            tracing::warn!(%error, "the answers to permission questions cannot be seen");
+                            Event::NoAnswers
+                        }
+                        Ok(answer) => Event::Decided { id: answer.request, allow: answer.allow },
+                    },
+                    () = wake, if deadline.is_some() => Event::Tick,
+                    () = self.control.cancel.cancelled(), if !cancelled => {
+                        cancelled = true;
+                        Event::Cancel
+                    }
+                    () = self.control.stop.cancelled(), if !stopped => {
+                        stopped = true;
+                        Event::Stop
+                    }
+                },
+            };
+            for action in turn.apply(event, started.elapsed()) {
+                match action {
+                    Action::End(ending) => {
+                        // The stream, which is everybody's, must not wait for a write of a turn that is over.
+                        drop(events);
+                        if turn.is_stuck() {
+                            work.is_stuck()
+                        } else {
+                            work.is_over()
+                        }
+                        let failure = self.settle(&mut calls, &mut turn).await?;
+                        return Ok((failure.map_or(ending, Ending::from), turn.reply));
+                    }
+                    action => calls.push(self.call(&lease, &session, action)),
+                }
+            }
+        }
+    }
+
+    /// Waits until the chunk that is being written is stored, or cannot be.
+    async fn settle(
+        &self,
+        calls: &mut FuturesUnordered<Call<'_>>,
+        turn: &mut Turn,
+    ) -> Result<Option<Failure>, CallError> {
+        while turn.reply.is_writing() {
+            match calls.next().await.expect("a write is under way")? {
+                Some(Event::Written(_)) => turn.reply.written(),
+                Some(Event::NotWritten(failure)) => {
+                    turn.reply.abandon();
+                    return Ok(Some(failure));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Starts what an action asks for. At most one write, one re-read and one abort run at a time, and one answer
+    /// to each question that the turn asks.
+    fn call<'a>(&'a self, lease: &'a Lease, session: &'a OpencodeSessionId, action: Action) -> Call<'a> {
+        Box::pin(async move {
+            Ok(match action {
+                Action::Write(chunk) => {
+                    let backend = &self.shared.backend;
+                    Some(match backend.write_chunk(&self.row.turn, chunk.sequence, chunk.text).await {
+                        Err(error) if error.concerns_worker() => return Err(error),
+                        // One reply that cannot be stored, not a worker that cannot work.
+                        Err(error) => Event::NotWritten(Failure::not_stored(&error)),
+                        Ok(written) => Event::Written(written),
+                    })
+                }
+                Action::Reread { since } => Some(reread::reread(lease.client(), session, &since).await),
+                Action::AskStatus => {
+                    let statuses = lease.client().statuses().await;
+                    let status = statuses.map(|mut all| all.remove(session));
+                    Some(Event::Status(status.map_err(|error| error.to_string())))
+                }
+                Action::Abort => {
+                    report("abort", lease.client().abort(session).await);
+                    None
+                }
+                Action::ListQuestions => {
+                    let questions = lease.questions(session).await;
+                    Some(Event::Asking(questions.map_err(|error| error.to_string())))
+                }
+                Action::Permission(action) => self.permit(lease, action).await?,
+                Action::End(_) => None,
+            })
+        })
+    }
+
+    async fn permit(&self, lease: &Lease, action: permissions::Action) -> Result<Option<Event>, CallError> {
+        let (status, backend) = (&self.shared.status, &self.shared.backend);
+        match action {
+            permissions::Action::Reply { id, reply } => {
+                let refused = reply == PermissionReply::Reject;
+                count(if refused { &status.permissions_refused } else { &status.permissions_allowed });
+                match lease.client().reply_permission(&id, reply).await {
+                    // Somebody else was faster, or this is the answer's second copy.
+                    Err(error) if error.is_not_found() => {}
+                    result => report("answer a permission question", result),
+                }
+            }
+            permissions::Action::Relay(asked) => return self.relay(asked).await,
+            permissions::Action::Withdraw { id } => {
+                match backend.withdraw_permission(&self.row.turn, &id).await {
+                    Err(error) if error.concerns_worker() => return Err(error),
+                    Err(error) => tracing::warn!(%error, "a permission question cannot be withdrawn"),
+                    Ok(()) => {}
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Shows a question to the person who owns the session.
+    async fn relay(&self, asked: PermissionAsked) -> Result<Option<Event>, CallError> {
+        let timeout = self.shared.settings.opencode.permission_timeout;
+        match self.shared.backend.ask_permission(&self.row.turn, &asked, timeout).await {
+            Ok(Written::Written) => Ok(None),
+            Ok(Written::Ended) => Ok(Some(Event::NotRelayed { id: asked.id })),
+            Err(error) if error.concerns_worker() => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "a permission question cannot be shown to anybody");
+                Ok(Some(Event::NotRelayed { id: asked.id }))
+            }
+        }
+    }
+}
+
+/// The next answer of a person, or never.
+async fn next_answer(answers: &mut Option<AnswerWatch>) -> Result<Answer, CallError> {
+    match answers {
+        Some(answers) => answers.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn report(what: &str, result: Result<(), ApiError>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "cannot {what}");
+    }
+}

@@ -1,0 +1,240 @@
+//! From a claimed turn to a prompt that OpenCode has: the server, the session, and that the turn is still ours.
+
+use std::time::Duration;
+
+use backon::Retryable;
+use tokio::time::Instant;
+
+use super::Driver;
+use crate::{
+    backoff::exponential,
+    env::Env,
+    error::CallError,
+    opencode::{
+        ApiError, EventReceiver, Lease, MessageInfo, ModelRef, OpencodeSessionId, SessionEvent, Work,
+        prompt_id,
+    },
+    telemetry::count,
+    turns::{failure::Failure, state::Turn},
+};
+
+/// First pause before another attempt to create a session; doubles up to [`CREATE_BACKOFF_MAX`], with jitter.
+const CREATE_BACKOFF_MIN: Duration = Duration::from_millis(500);
+const CREATE_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// A turn belongs to this process for sure if the backend was asked so lately. A process that stood still meanwhile may
+/// have a successor, which has told the person that the turn expired.
+const SURE: Duration = Duration::from_secs(1);
+/// Messages among which the model is looked for that answered last.
+const RECENT: usize = 16;
+/// Events that may come while a prompt is handed over. More are taken for a gap, after which the session is read again.
+const MAX_EARLY: usize = 256;
+
+/// A prompt that OpenCode has, perhaps.
+pub(super) struct Prompted {
+    pub(super) lease: Lease,
+    pub(super) session: OpencodeSessionId,
+    pub(super) work: Work,
+    pub(super) events: EventReceiver,
+    /// What has come already.
+    pub(super) early: Vec<SessionEvent>,
+    pub(super) turn: Turn,
+    pub(super) started: Instant,
+}
+
+impl<E: Env> Driver<'_, E> {
+    /// Hands the prompt over, in a session that exists. A session that OpenCode does not know any more is made anew.
+    pub(super) async fn prompt(
+        &mut self,
+        content: &str,
+        model: Option<&ModelRef>,
+        title: &str,
+        session: Option<OpencodeSessionId>,
+    ) -> Result<Result<Prompted, Failure>, CallError> {
+        if !Box::pin(self.is_sure()).await? {
+            return Ok(Err(Failure::gone()));
+        }
+        let lease = match self.unless_ended(self.shared.server.acquire()).await {
+            Ok(Ok(lease)) => lease,
+            Ok(Err(error)) => return Ok(Err(Failure::server_start(&error))),
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let mut may_be_missing = session.is_some();
+        let (mut session, mut lost) = (session, None);
+        let healed = self.heal(&lease, &mut session, &mut lost, model).await;
+        let model = model.or(healed.as_ref());
+        loop {
+            let id = match session.take() {
+                Some(id) => id,
+                None => match self.create(&lease, title, model, lost.as_ref()).await? {
+                    Ok(id) => id,
+                    Err(failure) => return Ok(Err(failure)),
+                },
+            };
+            match Box::pin(self.unless_ended(lease.settle(&id))).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(Err(Failure::session_busy())),
+                Err(failure) => return Ok(Err(failure)),
+            }
+            if !Box::pin(self.is_sure()).await? {
+                return Ok(Err(Failure::gone()));
+            }
+            self.remember(&id);
+            let mut events = lease.events(&id);
+            let prompt = prompt_id::new(&self.shared.env);
+            let started = Instant::now();
+            let turn = Turn::new(prompt.clone(), &self.shared.settings, Duration::ZERO);
+            let work = lease.begin(&id);
+            let sending = lease.client().prompt_async(&id, &prompt, content, model);
+            let (sent, early) = drained(sending, &mut events).await;
+            match sent {
+                Err(error) if error.is_not_found() && may_be_missing => {
+                    work.is_over();
+                    tracing::info!(session = %self.row.session, opencode = %id, "OpenCode lost the session");
+                    self.shared.cache().forget(&self.row.session);
+                    may_be_missing = false;
+                    lost = Some(id);
+                }
+                // It may have been taken all the same: the events tell. It is never sent a second time.
+                Err(error) if !error.may_have_happened() => {
+                    work.is_over();
+                    return Ok(Err(Failure::prompt(&error)));
+                }
+                _ => return Ok(Ok(Prompted { lease, session: id, work, events, early, turn, started })),
+            }
+        }
+    }
+
+    /// A session keeps the model that it was prompted with last, also one that does not exist, and then refuses whatever
+    /// names no model (measured). The model that answered last in it is named instead; a session in which none ever
+    /// answered is deleted, so that another one takes its place.
+    async fn heal(
+        &self,
+        lease: &Lease,
+        session: &mut Option<OpencodeSessionId>,
+        lost: &mut Option<OpencodeSessionId>,
+        model: Option<&ModelRef>,
+    ) -> Option<ModelRef> {
+        if model.is_some() || !self.shared.cache().is_spoiled(&self.row.session) {
+            return None;
+        }
+        let (id, client) = (session.as_ref()?, lease.client());
+        let look = client.messages_before(id, RECENT, None).await;
+        let page = look.inspect_err(|error| tracing::warn!(%error, "no model is known to answer")).ok()?;
+        let has_answered = |info: &MessageInfo| info.completed.is_some() && info.error.is_none();
+        let mut answers = page.messages.into_iter().rev().filter(|message| has_answered(&message.info));
+        let answered = answers.find_map(|message| message.info.model).map(|model| *model);
+        if answered.is_none() && page.older.is_none() {
+            match client.delete_session(id).await {
+                Err(error) if !error.is_not_found() => {
+                    tracing::warn!(%error, "the session keeps a model that does not exist");
+                }
+                _ => *lost = session.take(),
+            }
+        }
+        answered
+    }
+
+    /// Makes an OpenCode session, through the throttle, and links it, in place of the one that was `lost`.
+    async fn create(
+        &mut self,
+        lease: &Lease,
+        title: &str,
+        model: Option<&ModelRef>,
+        lost: Option<&OpencodeSessionId>,
+    ) -> Result<Result<OpencodeSessionId, Failure>, CallError> {
+        let attempts = self.shared.settings.sessions.create_attempts.max(1);
+        let backoff = exponential(&self.shared.env, CREATE_BACKOFF_MIN, CREATE_BACKOFF_MAX)
+            .with_max_times(attempts - 1);
+        let creation = self.shared.sync.creating();
+        let attempt = || async {
+            let _permit = self.shared.gate.enter().await;
+            lease.client().create_session(title, model).await
+        };
+        let created = attempt.retry(backoff).when(ApiError::is_retryable);
+        match self.unless_ended(created).await {
+            Ok(Ok(session)) => {
+                count(&self.shared.status.sessions_created);
+                self.sure = Instant::now();
+                self.shared.backend.session_ready(&self.row.session, session.id.as_str()).await?;
+                creation.linked(&session.id, title, lost);
+                Ok(Ok(session.id))
+            }
+            Ok(Err(error)) => Ok(Err(Failure::create(&error))),
+            Err(failure) => Ok(Err(failure)),
+        }
+    }
+
+    /// Before something is asked of OpenCode on behalf of the turn: whether it is still in progress, and this process's.
+    async fn is_sure(&mut self) -> Result<bool, CallError> {
+        if self.sure.elapsed() <= SURE {
+            return Ok(true);
+        }
+        let asked = Instant::now();
+        let is_in_progress = self.shared.backend.is_in_progress(&self.row.turn).await?;
+        self.sure = asked;
+        Ok(is_in_progress)
+    }
+
+    fn remember(&self, id: &OpencodeSessionId) {
+        let mut cache = self.shared.cache();
+        cache.insert(self.row.session.clone(), id.clone());
+        self.shared.status.set_sessions_cached(cache.len());
+    }
+
+    /// Waits for `work` unless the turn is to end before.
+    async fn unless_ended<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            () = self.control.cancel.cancelled() => Err(Failure::cancelled()),
+            () = self.control.stop.cancelled() => Err(Failure::stopping()),
+            result = work => Ok(result),
+        }
+    }
+}
+
+/// Waits for `work`, and meanwhile takes what the session's events say: the stream, which is everybody's, must not wait.
+async fn drained<T>(work: impl Future<Output = T>, events: &mut EventReceiver) -> (T, Vec<SessionEvent>) {
+    let mut early = Vec::new();
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut work => return (result, early),
+            event = events.recv(), if !matches!(early.last(), Some(SessionEvent::ServerLost { .. })) => {
+                if early.len() == MAX_EARLY {
+                    early = vec![SessionEvent::Gap];
+                }
+                early.push(event);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::opencode::{
+        Event, EventKind,
+        registry::{RECEIVER_QUEUE, Registry},
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_prompt_that_takes_long_holds_up_nobodys_events() {
+        let (registry, session) = (Arc::new(Registry::default()), OpencodeSessionId::new("ses_1").unwrap());
+        let mut events = registry.subscribe(&session);
+        let stream = async {
+            for _ in 0..3 * RECEIVER_QUEUE {
+                let event = Event { session: Some(session.clone()), kind: EventKind::Heartbeat };
+                registry.deliver(event).await;
+            }
+            Instant::now()
+        };
+        let sending = tokio::time::sleep(Duration::from_secs(30));
+        let begun = Instant::now();
+        let (((), early), delivered) = tokio::join!(drained(sending, &mut events), stream);
+        assert_eq!(delivered, begun, "the stream waited for the prompt");
+        assert!(early.len() <= MAX_EARLY + 1 && early[0] == SessionEvent::Gap, "{} events", early.len());
+    }
+}
