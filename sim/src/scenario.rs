@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use toml::Spanned;
 
 pub use diagnostics::{Diagnostic, ScenarioError};
-pub use draw::{DirectUse, Directly, EndSession, Message, Plan};
+pub use draw::{ConnectRequest, DirectUse, Directly, EndSession, Message, Plan};
 pub use json::json_schema;
 pub use schema::{
     Arrival, Family, Gate, Kind, Limits, Liveness, Permissions, Population, Raw, Replies, Spread, Workload,

@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn an_unknown_kind_is_shown_with_what_was_meant() {
         insta::assert_snapshot!(complaint("kind = 'opencode-chrash'\nat = '1s'"), @r"
-        error: unknown variant `opencode-chrash`, expected one of `kill`, `stop`, `rolling-restart`, `zombie`, `clock-jump`, `opencode-crash`, `opencode-slow-start`, `opencode-errors`, `opencode-rate-limit`, `opencode-hang`, `opencode-slow-create`, `opencode-lost-events`, `opencode-lost-idle`, `opencode-stream-cut`, `opencode-sessions-vanish`, `opencode-permission`, `opencode-model-errors`, `opencode-model-hangs`, `opencode-abort-ignored`, `opencode-prompt-lost`, `mutation-lost`, `mutation-unanswered`, `mutation-unseen`, `convex-conflicts`, `convex-function-errors`, `convex-close`, `convex-overload`, `convex-auth-error`, `convex-restart`, `convex-large-transition`, `partition`, `network-hold`, `network-latency`, `network-reset`
+        error: unknown variant `opencode-chrash`, expected one of `kill`, `stop`, `leave`, `rolling-restart`, `zombie`, `clock-jump`, `opencode-crash`, `opencode-slow-start`, `opencode-errors`, `opencode-rate-limit`, `opencode-hang`, `opencode-slow-create`, `opencode-lost-events`, `opencode-lost-idle`, `opencode-stream-cut`, `opencode-sessions-vanish`, `opencode-permission`, `opencode-model-errors`, `opencode-model-hangs`, `opencode-abort-ignored`, `opencode-prompt-lost`, `mutation-lost`, `mutation-unanswered`, `mutation-unseen`, `convex-conflicts`, `convex-function-errors`, `convex-close`, `convex-overload`, `convex-auth-error`, `convex-restart`, `convex-large-transition`, `partition`, `network-hold`, `network-latency`, `network-reset`
          --> some.toml:3:8
           |
         3 | kind = 'opencode-chrash'

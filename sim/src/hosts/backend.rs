@@ -86,7 +86,12 @@ pub fn owner() -> Identity {
 /// The token of worker number `index`: fixed, so that the same worker is known to every run.
 #[must_use]
 pub fn token(index: usize) -> String {
-    format!("{MACHINE}:worker_{}:{}", index + 1, secret(index))
+    format!("{MACHINE}:{}:{}", worker_id(index), secret(index))
+}
+
+/// What a worker is called on its machine.
+pub(super) fn worker_id(index: usize) -> String {
+    format!("worker_{}", index + 1)
 }
 
 fn secret(index: usize) -> String {
@@ -227,7 +232,7 @@ impl<I: FnMut(&str, f64, BTreeMap<String, Value>) -> String> History<'_, I> {
             "workers",
             [
                 ("machineId", MACHINE.into()),
-                ("workerId", format!("worker_{}", index + 1).into()),
+                ("workerId", worker_id(index).into()),
                 ("ownerId", owner.clone()),
                 ("secretHash", hash(&secret(index)).into()),
                 ("approval", "approved".into()),

@@ -15,11 +15,11 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::backend::{Backend, owner};
+use super::backend::{Backend, owner, worker_id};
 use crate::{
     convex::{CallError, Kind},
     oracles::Class,
-    scenario::{EndSession, Message, Permissions, Plan, Scenario, Share},
+    scenario::{ConnectRequest, EndSession, Message, Permissions, Plan, Scenario, Share},
     seed::Seed,
     world::recorder::{Recorder, now},
 };
@@ -94,6 +94,7 @@ const LOOK: Duration = Duration::from_secs(1);
 enum Act {
     Send(Message),
     End(EndSession),
+    Connect(ConnectRequest),
 }
 
 impl People {
@@ -175,7 +176,8 @@ impl People {
         let plan = &self.0.plan;
         let sends = plan.messages.iter().map(|message| (message.at, Act::Send(message.clone())));
         let ends = plan.ends.iter().map(|end| (end.at, Act::End(*end)));
-        let mut acts: Vec<_> = sends.chain(ends).collect();
+        let connects = plan.connects.iter().map(|request| (request.at, Act::Connect(*request)));
+        let mut acts: Vec<_> = sends.chain(ends).chain(connects).collect();
         acts.sort_by_key(|(at, _)| *at);
         acts
     }
@@ -205,6 +207,11 @@ impl People {
                     }
                 }
             }
+            Act::Connect(ConnectRequest { worker, .. }) => {
+                if let Some(worker) = self.worker(&worker_id(worker)).await {
+                    self.call("workers:requestConnect", [("worker", worker)]).await;
+                }
+            }
         }
     }
 
@@ -214,12 +221,25 @@ impl People {
         let _ = convex.call(Kind::Query, "permissions:list", args, Some(owner()), "worker-1").await;
     }
 
+    /// The worker of this name, among those of the owner.
+    async fn worker(&self, name: &str) -> Option<Value> {
+        let args = Value::Object(BTreeMap::new());
+        let listed = self.0.backend.convex().call(Kind::Query, "workers:list", args, Some(owner()), CALLER);
+        let Ok(Value::Array(workers)) = listed.await else { return None };
+        workers.into_iter().find_map(|worker| match worker {
+            Value::Object(fields) if fields.get("workerId") == Some(&name.into()) => {
+                fields.get("_id").cloned()
+            }
+            _ => None,
+        })
+    }
+
     fn session(&self, number: usize) -> Value {
         self.0.sessions[number].as_str().into()
     }
 
-    /// Calls a function. A refusal because the session, or a question's time, has ended is as it should be; any
-    /// other is a finding.
+    /// Calls a function. A refusal because the session, or a question's time, has ended, or because the worker is
+    /// away, is as it should be; any other is a finding.
     async fn call<const N: usize>(&self, path: &str, args: [(&str, Value); N]) -> Option<Value> {
         let args = Value::Object(args.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
         let called = self.0.backend.convex().call(Kind::Mutation, path, args, Some(owner()), CALLER).await;
@@ -254,6 +274,8 @@ fn is_too_late(error: &CallError, path: &str) -> bool {
     match code(data) {
         Some("session_ended") => true,
         Some("not_found") => path == "permissions:answer",
+        // A worker that is away.
+        Some("offline") => path == "workers:requestConnect",
         _ => false,
     }
 }

@@ -17,8 +17,10 @@ pub(super) fn duration(scenario: &Scenario, scale: f64, limit: Option<Duration>)
 pub(super) fn plan(mut plan: Plan, scale: f64, end: Duration) -> Plan {
     plan.messages.iter_mut().for_each(|message| message.at = message.at.div_f64(scale));
     plan.ends.iter_mut().for_each(|ended| ended.at = ended.at.div_f64(scale));
+    plan.connects.iter_mut().for_each(|request| request.at = request.at.div_f64(scale));
     plan.messages.retain(|message| message.at < end);
     plan.ends.retain(|ended| ended.at < end);
+    plan.connects.retain(|request| request.at < end);
     plan
 }
 

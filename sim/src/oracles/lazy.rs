@@ -1,6 +1,6 @@
 //! **lazy**: nothing is started or asked for before it is needed.
 //!
-//! - No OpenCode server starts before its worker, in its current start, has claimed a turn. (Beside an older process that
+//! - No OpenCode server starts before its worker, in its current start, has claimed a turn or was asked to connect. (Beside an older process that
 //!   has not ended, a zombie, the claims of that one count too: the server may be its own.)
 //! - The models are listed at most once for each start of the worker.
 
@@ -17,7 +17,8 @@ pub(super) struct Lazy {
 
 #[derive(Default)]
 struct Start {
-    claims: u64,
+    /// Turns that were claimed, and requests to connect.
+    reasons: u64,
     listings: u64,
     ended: bool,
 }
@@ -39,18 +40,18 @@ impl Oracle for Lazy {
         match &fact.event {
             Event::WorkerStarted { worker, .. } => {
                 let before = self.workers.remove(&**worker).filter(|before| !before.ended);
-                let claims = before.map_or(0, |zombie| zombie.claims);
-                self.workers.insert(worker.to_string(), Start { claims, ..Start::default() });
+                let reasons = before.map_or(0, |zombie| zombie.reasons);
+                self.workers.insert(worker.to_string(), Start { reasons, ..Start::default() });
             }
             Event::Killed { worker } | Event::Exited { worker, .. } => {
                 self.workers.entry(worker.to_string()).or_default().ended = true;
             }
-            Event::TurnChanged { worker, to: TurnState::Claimed, .. } => {
-                self.workers.entry(worker.to_string()).or_default().claims += 1;
+            Event::TurnChanged { worker, to: TurnState::Claimed, .. } | Event::ConnectAsked { worker } => {
+                self.workers.entry(worker.to_string()).or_default().reasons += 1;
             }
             Event::ServerStarted => {
                 let Some((worker, start)) = self.of(host) else { return };
-                if start.claims == 0 {
+                if start.reasons == 0 {
                     let message = format!("{host} was started before {worker} had claimed a turn");
                     verdict.violation(message, &[host, &Name::from(worker)]);
                 }
@@ -99,6 +100,16 @@ mod tests {
         );
         check(
             &[started(1), claimed("t1"), killed(), started(2), Event::ServerStarted],
+            &["opencode-1 was started before worker-1 had claimed a turn"],
+        );
+    }
+
+    #[test]
+    fn a_server_for_whoever_asks_the_worker_to_connect_is_fine() {
+        let asked = || Event::ConnectAsked { worker: Name::from("worker-1") };
+        check(&[started(1), asked(), Event::ServerStarted, Event::ModelsListed], &[]);
+        check(
+            &[started(1), asked(), killed(), started(2), Event::ServerStarted],
             &["opencode-1 was started before worker-1 had claimed a turn"],
         );
     }

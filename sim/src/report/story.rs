@@ -104,6 +104,7 @@ impl ShortNames {
                 format!("a person sends {} to {session}: {turn}", quoted(text))
             }
             Event::PersonEnded { session } => format!("a person ends {}", self.of("session", session)),
+            Event::ConnectAsked { worker } => format!("its owner asks {worker} to connect"),
             Event::TurnChanged { .. } => self.turn_changed(event),
             Event::ChunkWritten { turn, sequence, bytes, .. } => {
                 format!("{}: chunk {sequence} is stored, {}", self.of("turn", turn), size(*bytes))

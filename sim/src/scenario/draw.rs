@@ -23,8 +23,19 @@ pub struct Plan {
     pub messages: Vec<Message>,
     /// Which sessions people end, in order of time.
     pub ends: Vec<EndSession>,
+    /// When the owner asks which worker to connect, in order of time.
+    pub connects: Vec<ConnectRequest>,
     /// What somebody does in OpenCode itself, in order of time.
     pub direct: Vec<DirectUse>,
+}
+
+/// The owner asks a worker to connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectRequest {
+    /// When.
+    pub at: Duration,
+    /// Which, from 0.
+    pub worker: usize,
 }
 
 /// A message that a person sends.
@@ -98,6 +109,7 @@ impl Plan {
             ),
             messages: draw_messages(scenario, worker, sessions, &mut stream("messages")),
             ends: draw_ends(scenario, sessions, &mut stream("ends")),
+            connects: draw_connects(scenario, worker, &mut stream("connects")),
             direct: draw_direct(scenario, &mut stream("direct")),
         }
     }
@@ -188,6 +200,14 @@ fn draw_ends(scenario: &Scenario, sessions: usize, random: &mut impl Rng) -> Vec
         .collect();
     ends.sort_by_key(|end| end.at);
     ends
+}
+
+fn draw_connects(scenario: &Scenario, worker: usize, random: &mut impl Rng) -> Vec<ConnectRequest> {
+    let (from, until) = (scenario.workload.from.get_ref().0, scenario.workload_until);
+    let draw = |_| ConnectRequest { at: random.random_range(from..until), worker };
+    let mut connects: Vec<_> = (0..scenario.workload.connect_requests).map(draw).collect();
+    connects.sort_by_key(|request| request.at);
+    connects
 }
 
 fn draw_direct(scenario: &Scenario, random: &mut impl Rng) -> Vec<DirectUse> {

@@ -187,6 +187,8 @@ pub struct Workload {
     /// Sessions that people end, at moments of the same window.
     #[schemars(with = "u64")]
     pub end_sessions: Spanned<u64>,
+    /// Times that the owner asks the worker to connect, in the same window.
+    pub connect_requests: u64,
     /// Sessions that somebody makes in OpenCode itself, in the same window.
     pub created_in_opencode: u64,
     /// Times that somebody renames a session there.
@@ -256,6 +258,7 @@ impl Default for Workload {
             spread: Spread::Even,
             message_bytes: Between { min: Bytes(40), max: Bytes(400) },
             end_sessions: unplaced(0),
+            connect_requests: 0,
             created_in_opencode: 0,
             renamed_in_opencode: 0,
             deleted_in_opencode: 0,

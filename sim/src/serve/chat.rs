@@ -13,6 +13,8 @@ use super::{
 /// Messages that may be under way at once; further ones wait. A session's newest page holds them all.
 const UNDER_WAY: usize = 64;
 
+const COMMANDS: &str = "/approve, /connect, /models, /end, /revoke and /quit";
+
 /// What a person wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
@@ -20,6 +22,12 @@ pub enum Wish {
     Say(String),
     /// To let the worker work.
     Approve,
+    /// To take the worker's access away.
+    Revoke,
+    /// To have the worker start OpenCode and publish its models.
+    Connect,
+    /// To see the models that the worker has published.
+    Models,
     /// To end the session that has been open longest, and open another.
     EndSession,
     /// To end it all.
@@ -35,10 +43,13 @@ impl Wish {
         match line.trim() {
             "" => Ok(None),
             "/approve" => Ok(Some(Self::Approve)),
+            "/revoke" => Ok(Some(Self::Revoke)),
+            "/connect" => Ok(Some(Self::Connect)),
+            "/models" => Ok(Some(Self::Models)),
             "/end" => Ok(Some(Self::EndSession)),
             "/quit" => Ok(Some(Self::Quit)),
             command if command.starts_with('/') => {
-                Err(format!("there is no command `{command}`; there are /approve, /end and /quit"))
+                Err(format!("there is no command `{command}`; there are {COMMANDS}"))
             }
             text => Ok(Some(Self::Say(text.to_owned()))),
         }
@@ -109,15 +120,31 @@ impl Chat {
             let session = match wish {
                 Wish::Quit => return Ok(()),
                 Wish::Say(text) => self.say(session, text, &sent, tally).await?,
-                Wish::Approve => {
-                    self.person.approve(&worker).await?;
+                Wish::EndSession => self.replace(&session, &worker).await?,
+                about_worker => {
+                    if let Err(error) = self.see_to(&worker, about_worker).await {
+                        self.screen.notice(&format!("-- {error}"));
+                    }
                     session
                 }
-                Wish::EndSession => self.replace(&session, &worker).await?,
             };
             sessions.push_back(session);
         }
         Ok(())
+    }
+
+    async fn see_to(&self, worker: &str, wish: Wish) -> Result<(), CallFailed> {
+        match wish {
+            Wish::Approve => self.person.approve(worker).await,
+            Wish::Revoke => self.person.revoke(worker).await,
+            Wish::Connect => self.person.request_connect(worker).await,
+            Wish::Models => {
+                let models = self.person.models(worker).await?;
+                self.screen.notice(&format!("-- {} models: {}", models.len(), models.join(", ")));
+                Ok(())
+            }
+            Wish::Say(_) | Wish::EndSession | Wish::Quit => unreachable!("it concerns a session"),
+        }
     }
 
     async fn wait_for_worker(&self) -> String {
@@ -232,9 +259,12 @@ mod tests {
         check(" hello [[deltas=2]]\n", Ok(Some(Wish::Say("hello [[deltas=2]]".into()))));
         check("  ", Ok(None));
         check("/approve", Ok(Some(Wish::Approve)));
+        check("/revoke", Ok(Some(Wish::Revoke)));
+        check("/connect", Ok(Some(Wish::Connect)));
+        check("/models", Ok(Some(Wish::Models)));
         check("/end", Ok(Some(Wish::EndSession)));
         check("/quit", Ok(Some(Wish::Quit)));
-        insta::assert_snapshot!(Wish::read("/x").unwrap_err(), @"there is no command `/x`; there are /approve, /end and /quit");
+        insta::assert_snapshot!(Wish::read("/x").unwrap_err(), @"there is no command `/x`; there are /approve, /connect, /models, /end, /revoke and /quit");
     }
 
     #[test]

@@ -134,6 +134,21 @@ impl Person {
         self.call(Kind::Mutation, "workers:approve", [("worker", worker.into())]).await
     }
 
+    /// Takes a worker's access away.
+    pub async fn revoke(&self, worker: &str) -> Result<(), CallFailed> {
+        self.call(Kind::Mutation, "workers:revoke", [("worker", worker.into())]).await
+    }
+
+    /// Has a worker start OpenCode and publish its models.
+    pub async fn request_connect(&self, worker: &str) -> Result<(), CallFailed> {
+        self.call(Kind::Mutation, "workers:requestConnect", [("worker", worker.into())]).await
+    }
+
+    /// The models that a worker has published.
+    pub async fn models(&self, worker: &str) -> Result<Vec<String>, CallFailed> {
+        self.call(Kind::Query, "workerModels:list", [("worker", worker.into())]).await
+    }
+
     /// Opens a session with a worker and returns its id.
     pub async fn start_session(&self, worker: &str, title: &str) -> Result<String, CallFailed> {
         let args = [("worker", worker.into()), ("title", title.into())];

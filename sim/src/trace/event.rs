@@ -108,6 +108,8 @@ pub enum Event {
     Sent { turn: Name, session: Name, worker: Name, created: f64, text: Name },
     /// A person ended a session.
     PersonEnded { session: Name },
+    /// A worker's owner asked it to connect: to start OpenCode and publish its models.
+    ConnectAsked { worker: Name },
 
     // ── The database, from commits ──
     /// A worker registered: a new incarnation. Turns created before `stale_before` (Unix ms) are stale for it.
@@ -285,6 +287,7 @@ impl Event {
             Self::SessionIs { session, .. } => among(&[session]),
             Self::Executed { caller: Caller::Worker(worker), .. }
             | Self::Replayed { caller: Caller::Worker(worker), .. }
+            | Self::ConnectAsked { worker }
             | Self::EpochBegan { worker, .. }
             | Self::Ready { worker, .. }
             | Self::Offline { worker }

@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     path::Path,
     process::{ChildStdin, Command, ExitStatus, Stdio},
     sync::{
@@ -12,10 +12,14 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use assert_cmd::cargo::cargo_bin;
-use sim::{opencode::Content, serve::guide::RUN_WORKER};
+use sim::{
+    opencode::{Content, PROVIDER_KEY},
+    serve::guide::RUN_WORKER,
+};
 
 use crate::worker::{PATIENCE, WORKER};
 
@@ -230,6 +234,118 @@ fn a_worker_waits_until_it_is_approved_and_a_session_can_be_ended() {
     check_reply(&served.process, "once more", 8);
     served.process.say("/quit");
     assert_eq!(served.process.wait(), Some(0));
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_turns_that_run() {
+    let mut served = Served::start(&["--for", "60s"]);
+    let worker = served.worker_that_is_ready();
+    served.process.say("for ever [[hang=1 deltas=3]]");
+    line_with(&worker.err, "the OpenCode server runs");
+    line_with(&served.process.out, "> for ever");
+    worker.signal("TERM");
+    line_with(&worker.err, r#""to":"Stopping""#);
+    // The turns' time to end is ten seconds, and this is far from them.
+    assert!(worker.ended.recv_timeout(Duration::from_secs(2)).is_err(), "it waits for the turn");
+    worker.signal("TERM");
+    let ended = worker.ended.recv_timeout(Duration::from_secs(6)).expect("it waits no more");
+    worker.waited.set(true);
+    assert_eq!(ended.code(), Some(0));
+    line_with(&served.process.out, "[failed after ");
+}
+
+#[test]
+fn a_person_who_asks_a_worker_to_connect_sees_its_models_without_a_message() {
+    let mut served = Served::start(&["--for", "60s"]);
+    let worker = served.worker_that_is_ready();
+    assert_eq!(children(worker.pid).len(), 0, "nobody has asked for anything yet");
+    served.process.say("/connect");
+    line_with(&worker.err, "the OpenCode server runs");
+    let shown = (0..40).find_map(|_| {
+        served.process.say("/models");
+        let line = line_with(&served.process.err, " models: ");
+        let is_there = !line.starts_with("-- 0 models");
+        is_there.then_some(line).or_else(|| served.process.err.recv_timeout(Duration::from_millis(250)).ok())
+    });
+    assert!(shown.is_some_and(|line| line.contains('/')), "no models were published");
+    assert_eq!(children(worker.pid).len(), 1);
+}
+
+#[test]
+fn a_worker_that_is_revoked_while_it_runs_ends_and_its_turn_says_why() {
+    let mut served = Served::start(&["--for", "60s"]);
+    let worker = served.worker_that_is_ready();
+    served.process.say("for ever [[hang=1 deltas=3]]");
+    line_with(&worker.err, "the OpenCode server runs");
+    let opencode = children(worker.pid);
+    served.process.say("/revoke");
+    assert_eq!(worker.wait(), Some(77));
+    line_with(&worker.err, "error: the backend does not let this worker work: ");
+    let ending = line_with(&served.process.out, "[failed after ");
+    assert!(ending.contains("(revoked)"), "{ending}");
+    assert_eq!(opencode.iter().filter_map(|pid| parent(*pid)).count(), 0, "OpenCode outlives the worker");
+    served.process.say("are you there?");
+    line_with(&served.process.err, "-- not sent: ");
+}
+
+fn get(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// What everybody on the machine can see of a process.
+fn command_line(pid: u32) -> String {
+    String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).unwrap()).into_owned()
+}
+
+#[test]
+fn nothing_that_a_working_worker_shows_holds_a_secret() {
+    const KEY: &str = "sk-key-of-a-model-provider-0123456789";
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut served = Served::start(&["--for", "60s"]);
+    let (_, token) = served.command.split_once("WORKER_TOKEN=").unwrap();
+    let secret =
+        token.split_whitespace().next().unwrap().trim_matches('\'').rsplit(':').next().unwrap().to_owned();
+    assert!(secret.len() >= 32, "{secret}");
+    // Everything but what `info` and above show, too.
+    let command = served.command.trim().replace(RUN_WORKER, &format!("'{}'", *WORKER));
+    let command =
+        format!("exec env RUST_LOG=trace ANTHROPIC_API_KEY={KEY} WORKER_ADMIN=127.0.0.1:{port} {command}");
+    let worker = Process::start(Command::new("sh").args(["-c", &command]));
+    line_with(&served.process.err, "-- worker_demo: approved, online");
+    for message in ["hello", "no [[error=400]]"] {
+        served.process.say(message);
+        line_with(&served.process.out, " after ");
+    }
+    let opencode = children(worker.pid);
+    let environment = fs::read(format!("/proc/{}/environ", opencode[0])).unwrap();
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    let password = environment.split('\0').find_map(|v| v.strip_prefix("OPENCODE_SERVER_PASSWORD=")).unwrap();
+    assert!(
+        environment.contains(KEY) && !environment.contains(&secret),
+        "OpenCode gets its keys, not our token"
+    );
+    let pids = [vec![worker.pid], opencode.clone()].concat();
+    let mut shown: Vec<String> = pids.into_iter().map(command_line).collect();
+    shown.extend(["/metrics", "/healthz", "/readyz"].map(|path| get(port, path)));
+    worker.signal("TERM");
+    assert_eq!(worker.wait(), Some(0));
+    shown.extend(worker.err.iter().chain(worker.out.iter()));
+    let text = shown.join("\n");
+    assert!(
+        text.contains("Convex connected") && text.contains("turn failed"),
+        "the log is not talkative: {text}"
+    );
+    // The last is what `/config/providers` shows in clear.
+    for (what, secret) in
+        [("token", &*secret), ("password", password), ("key", KEY), ("provider's key", PROVIDER_KEY)]
+    {
+        let line = text.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "the {what} is shown");
+    }
 }
 
 #[test]

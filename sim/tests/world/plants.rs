@@ -35,6 +35,8 @@ const SMALL: &str = "
 /// Many sessions that OpenCode does not know yet.
 const CREATIONS: &str = "
     duration = '40s'
+    [worker.sync]
+    accept_mass_deletions = true
     [population]
     sessions = 100
     missing_in_opencode = 100

@@ -59,6 +59,7 @@ fn whatever_goes_wrong_the_worker_does_what_it_promises() {
         "kill-at-each-step.toml",
         "rolling-restart-10-workers.toml",
         "workers-that-leave.toml",
+        "connect-requests.toml",
         "zombie.toml",
         "partitions.toml",
         "half-dead.toml",
@@ -174,6 +175,21 @@ fn models_are_published_once_over_all_starts_while_they_stay_the_same() {
     let published = facts.iter().filter(|fact| fact["function"] == "workerModels:updateModels").count();
     assert!(listed > 1, "{listed}");
     assert_eq!(published, 1);
+}
+
+#[test]
+fn a_person_who_asks_a_worker_to_connect_finds_its_models_before_any_message() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("trace.jsonl");
+    let mut scenario = Scenario::read(&file("connect-requests.toml")).unwrap();
+    scenario.workload.turns = 0;
+    scenario.faults.clear();
+    let report = run_scenario(scenario, Some(trace.clone()));
+    assert_eq!(report.verdict, Verdict::Passed, "{:#?}", report.violations.first());
+    let facts = facts(&trace);
+    let first = |event: &str| facts.iter().position(|fact| fact["event"] == *event).unwrap();
+    let published = facts.iter().position(|fact| fact["function"] == "workerModels:updateModels").unwrap();
+    assert!(first("connect-asked") < first("server-started") && first("models-listed") < published);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{
     Shared,
     plan::{InConvex, InOpencode, SyncResult, fingerprint, is_mass_deletion},
-    state::{Batch, Page, Stamp},
+    state::{Batch, Page, Stamp, State},
 };
 use crate::{
     convex::{Backend, api::Linked},
@@ -132,6 +132,7 @@ async fn compare_page(shared: &Shared, client: &Client, page: &Linked, stamp: St
             }
             Err(error) if passes_over => {
                 tracing::warn!(%error, session = id.as_str(), "sync: a session cannot be compared; it is passed over");
+                shared.look(State::left_out);
                 unreadable += 1;
                 if unreadable == MAX_UNREADABLE {
                     break;

@@ -119,6 +119,10 @@ struct Scrub {
     /// Passes to go, with the one that has begun.
     passes: u8,
     next: Duration,
+    /// Whether this pass left a session out because OpenCode could not show it.
+    left_out: bool,
+    /// Passes in a row that did.
+    incomplete: u32,
 }
 
 impl State {

@@ -193,6 +193,10 @@ impl Backend {
         let name = self.recorder.name(&text(new, "workerId").replace("worker_", WORKER));
         let (epoch, was) = (count(new, "epoch"), write.old.as_ref().map(|old| count(old, "epoch")));
         self.workers.insert(id, Worker { name: Name::clone(&name), epoch });
+        let asked = |document: &Document| number(document, "connectRequestedAt");
+        if write.old.as_ref().is_some_and(|old| asked(old) < asked(new)) {
+            self.record(Event::ConnectAsked { worker: Name::clone(&name) });
+        }
         let is_offline = text(new, "status") == "offline";
         if was != Some(epoch) {
             let worker = Name::clone(&name);

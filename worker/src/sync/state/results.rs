@@ -109,8 +109,25 @@ impl State {
                 if self.scrub.passes == 0 {
                     self.scrub.next = now + self.settings.rescan;
                 }
+                self.look_again(now);
             }
         }
+    }
+
+    /// OpenCode cannot show a session of the page that is compared.
+    pub fn left_out(&mut self) {
+        self.scrub.left_out = true;
+    }
+
+    /// After a pass that left something out, another one comes ever later: whatever it was may be over by then.
+    fn look_again(&mut self, now: Duration) {
+        if !std::mem::take(&mut self.scrub.left_out) {
+            self.scrub.incomplete = 0;
+            return;
+        }
+        let pause = self.settings.scrub_interval.saturating_mul(1 << self.scrub.incomplete.min(16));
+        self.scrub.incomplete += 1;
+        self.scrub.next = self.scrub.next.min(now + pause);
     }
 
     /// A step failed. A batch that fails again and again is given up.

@@ -201,3 +201,17 @@ fn what_another_process_made_is_listed_although_others_were_heard_of_after_it() 
     state.listed(page, 2, Some(90_000), Some(50_000), secs(60));
     assert_eq!(state.unsaved(), Some(90_000));
 }
+
+#[test]
+fn a_scrub_that_left_something_out_comes_again_soon_and_then_ever_later() {
+    let mut state = State::new(SyncSettings::default());
+    let mut pauses = Vec::new();
+    for leaves_out in [true, true, true, false, true] {
+        if leaves_out {
+            state.left_out();
+        }
+        state.scrubbed(None, Duration::ZERO);
+        pauses.push(state.scrub.next.as_secs());
+    }
+    assert_eq!(pauses, [10, 20, 40, 3_600, 10]);
+}
