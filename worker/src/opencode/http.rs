@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper_util::{client::legacy, rt::TokioTimer};
+use hyper_util::client::legacy;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
@@ -25,15 +25,14 @@ use crate::env::{Address, Env};
 
 /// The largest answer that is read (bytes).
 pub const MAX_ANSWER: usize = 8 * 1024 * 1024;
-/// Idle connections kept open to the server.
-const MAX_IDLE_CONNECTIONS: usize = 1;
+/// Idle connections kept open to the server. A turn makes one request or two, and on loopback a new connection costs less
+/// than the 25 KiB that an idle one holds. So no request meets a connection that is just being closed, either.
+const MAX_IDLE_CONNECTIONS: usize = 0;
 /// What a connection reads at once (bytes), and the longest response head. By itself hyper's buffer grows with what
 /// comes, up to 400 KiB, and stays so.
 const READ_BUFFER: usize = 8 * 1024;
 /// Requests on their way at the same time; each holds a connection of about 25 KiB. Further ones wait.
 const MAX_REQUESTS: usize = 6;
-/// An idle connection is closed after this long: shorter than servers do it, so that no request meets a closing one.
-const IDLE_CONNECTION: Duration = Duration::from_secs(4);
 /// The user that OpenCode expects.
 const USER: &str = "opencode";
 
@@ -147,10 +146,7 @@ impl Client {
             // A request that was cut off may have taken effect: whether to repeat it is the caller's decision.
             .retry_canceled_requests(false)
             .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
-            .pool_idle_timeout(IDLE_CONNECTION)
             .http1_read_buf_exact_size(READ_BUFFER)
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
             .build(Connector::new(env, address, tasks.clone()));
         let authorization = basic_auth(password);
         let places = Semaphore::new(MAX_REQUESTS);
