@@ -1,13 +1,14 @@
 //! Many workers from one file: running them, reading the file again, and checking it.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
 
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
 };
 use worker::{
@@ -45,6 +46,8 @@ pub(crate) async fn run(options: Options, file: PathBuf) -> ExitCode {
         None => None,
     };
     end_orphans();
+    // Before anything says that it runs: until it is watched, SIGHUP ends the process.
+    let hangups = signal(SignalKind::hangup());
     let (stop, roster) = (Stop::default(), Roster::default());
     let view = View { workers: Workers::Many(roster.clone()), build: BUILD, started: SystemEnv.now() };
     let (reload, reloads) = mpsc::channel(1);
@@ -56,7 +59,7 @@ pub(crate) async fn run(options: Options, file: PathBuf) -> ExitCode {
     let given_up = tokio::select! {
         given_up = running => given_up,
         () = watch_signals(stop) => unreachable!("signals are watched for ever"),
-        () = read_again(&options, &file, fleet.admin, reload) => unreachable!("the file is read again for ever"),
+        () = read_again(&options, &file, fleet.admin, hangups, reload) => unreachable!("the file is read again for ever"),
         () = notify::keep_informed_of_many(roster) => unreachable!("systemd is told for ever"),
         never = serve_admin(admin, view) => match never {},
     };
@@ -75,9 +78,10 @@ async fn read_again(
     options: &Options,
     file: &Path,
     admin: Option<AdminAddress>,
+    hangups: io::Result<Signal>,
     reload: mpsc::Sender<Wanted>,
 ) {
-    let mut hangups = match signal(SignalKind::hangup()) {
+    let mut hangups = match hangups {
         Ok(hangups) => hangups,
         Err(error) => {
             tracing::error!(%error, "SIGHUP cannot be watched; the workers file is not read again");
