@@ -37,6 +37,10 @@ impl<E: Env> Driver<'_, E> {
             }
             let deadline = turn.deadline();
             let wake = tokio::time::sleep_until(started + deadline.unwrap_or_default());
+            if early.len() == 0 {
+                // A turn lives long; its first events need no room any more.
+                early = Vec::new().into_iter();
+            }
             let event = match early.next() {
                 Some(event) => Event::Opencode(event),
                 None => tokio::select! {
