@@ -1,11 +1,12 @@
 //! What a run in real time came to, beyond the figures of every run. None of it repeats exactly.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::report::Latency;
 
 /// The load test's part of a report.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct LoadFigures {
     /// Which worker ran.
     pub command: String,
@@ -32,7 +33,7 @@ pub struct LoadFigures {
 }
 
 /// One worker's process over the run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ProcessFigures {
     /// `worker-N`.
     pub name: String,
@@ -55,7 +56,7 @@ pub struct ProcessFigures {
 }
 
 /// What was measured over some time.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Reading {
     /// How long, in seconds.
     pub seconds: f64,
@@ -74,7 +75,7 @@ pub struct Reading {
 }
 
 /// Something that was aimed at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Goal {
     /// What is measured.
     pub what: String,
@@ -87,7 +88,7 @@ pub struct Goal {
 }
 
 /// One step of a rising load.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Step {
     /// Turns that were asked to run at the same time.
     pub turns: usize,

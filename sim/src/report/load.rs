@@ -143,11 +143,11 @@ fn comparable(report: &Report) -> Vec<(String, String)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::report::testing;
 
-    pub(crate) fn figures() -> LoadFigures {
+    pub(in crate::report) fn figures() -> LoadFigures {
         let latency = |stage, p99| Latency { stage, count: 7, p50: 0.4, p90: 1.0, p99, max: 120.4 };
         let worker = ProcessFigures {
             name: "worker-1".into(),

@@ -123,3 +123,8 @@ pub(crate) fn failed() -> Report {
         ..passed()
     }
 }
+
+/// A report of a run in real time.
+pub(crate) fn in_real_time() -> Report {
+    Report { load: Some(super::load::tests::figures()), ..passed() }
+}

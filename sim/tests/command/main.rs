@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod example;
 mod gate;
 mod page;
 mod place;
 mod run;
+mod schema;
 mod sweep;
