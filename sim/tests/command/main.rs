@@ -9,3 +9,6 @@ mod place;
 mod run;
 mod schema;
 mod sweep;
+#[expect(dead_code, reason = "here only the binary is needed")]
+#[path = "../real_time/worker.rs"]
+mod worker;
