@@ -73,8 +73,12 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Measures what the worker costs: start, heap, calls (docs/costs.md).
     Costs(costs::CostsArgs),
-    /// Prints the JSON schema of scenario files, for editors and other programs.
-    Schema,
+    /// Prints a JSON schema, for editors and other programs.
+    Schema {
+        /// Of what.
+        #[arg(value_enum, default_value_t = schema::Document::Scenario)]
+        document: schema::Document,
+    },
     /// Serves both fakes on loopback in real time, to try a worker by hand.
     Serve(serve::ServeArgs),
     /// Runs a scenario in real time: the worker's binary as a process, both fakes on loopback.
@@ -196,7 +200,7 @@ pub fn main() -> ExitCode {
         Some(Command::Replay(args)) => replay::replay(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Costs(args)) => costs::costs(&args),
-        Some(Command::Schema) => schema::schema(),
+        Some(Command::Schema { document }) => schema::schema(document),
         Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::Load(args)) => load::load(&args),
         Some(Command::Limits(args)) => limits::limits(&args),

@@ -24,6 +24,7 @@ mod throttle;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -106,7 +107,7 @@ pub fn all(scenario: &Scenario) -> Vec<Box<dyn Oracle>> {
 }
 
 /// Which promise was broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// Something forbidden happened.
@@ -116,7 +117,7 @@ pub enum Class {
 }
 
 /// A broken property.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Violation {
     /// The oracle that saw it.
     pub oracle: &'static str,

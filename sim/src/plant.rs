@@ -8,13 +8,16 @@ mod edits;
 use std::collections::BTreeMap;
 
 use clap::ValueEnum;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use worker::config::Settings;
 
 use edits::Edit;
 
 /// A bug to plant into a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Plant {
     /// Sessions are created as fast as they are asked for. Caught by `throttle`.
@@ -55,11 +58,11 @@ pub enum Plant {
     OrphanServer,
     /// The worker panics when it reads its clock. Caught by `no-panic`.
     ClockPanic,
+    /// Each message costs one call more than it needs. Nobody notices, and no oracle: caught by `sim gate`.
+    ExtraCall,
     /// The worker's clock is the machine's. Caught by `--check-determinism`.
     RealClock,
     /// The worker's randomness comes in the order of a randomly hashed map. Caught by `--check-determinism`.
-    /// Each message costs one call more than it needs. Nobody notices, and no oracle: caught by `sim gate`.
-    ExtraCall,
     RandomOrder,
 }
 

@@ -20,16 +20,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
-pub use figures::{Distribution, Figures, FunctionFigures, Latency};
 pub use annotation::{Annotation, annotations, commands};
+pub use figures::{Distribution, Figures, FunctionFigures, Latency};
 pub use html::page;
 pub use junit::junit;
 pub use markdown::markdown;
-pub use series::{Mark, Measure, Moment, Series, Timeline};
 pub(crate) use markdown::{escape, fenced, table};
 pub use options::options;
+pub use series::{Mark, Measure, Moment, Series, Timeline};
 pub use text::{header, summary};
 
 use crate::{
@@ -41,11 +42,11 @@ use crate::{
     seed::Seed,
 };
 
-/// The shape of the JSON report; raised whenever a reader would have to change.
+/// The shape of the JSON report; raised whenever a reader would have to change (docs/reports.md says when that is).
 pub const SCHEMA: u32 = 1;
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Nothing forbidden happened, and everything promised did.
@@ -59,9 +60,11 @@ pub enum Verdict {
 }
 
 /// Everything known about a finished run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(title = "The report of a run")]
 pub struct Report {
     /// The shape of this report.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: u32,
     /// The scenario's name.
     pub scenario: String,
@@ -108,7 +111,7 @@ pub struct Report {
 }
 
 /// The trace in short.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct TraceSummary {
     /// How many facts there are.
     pub facts: u64,
@@ -117,7 +120,7 @@ pub struct TraceSummary {
 }
 
 /// How fast the simulation was.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 pub struct Engine {
     /// Steps of the network.
     pub steps: u64,

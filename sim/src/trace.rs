@@ -9,7 +9,7 @@
 mod event;
 
 use std::{
-    borrow::Borrow,
+    borrow::{Borrow, Cow},
     collections::{BTreeSet, VecDeque},
     fmt,
     fs::File,
@@ -19,6 +19,7 @@ use std::{
     sync::Arc,
 };
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -66,6 +67,20 @@ impl Serialize for Name {
     }
 }
 
+impl JsonSchema for Name {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Name".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}
+
 /// Simulated time since the start of the run, in microseconds.
 pub type Micros = u64;
 
@@ -73,7 +88,7 @@ pub type Micros = u64;
 const KEPT_FACTS: usize = 200_000;
 
 /// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Fact {
     /// When (µs of simulated time).
     pub at: Micros,
@@ -119,6 +134,20 @@ impl fmt::Display for Digest {
 impl Serialize for Digest {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Digest {
+    fn schema_name() -> Cow<'static, str> {
+        "Digest".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A text too long to be kept: its length in bytes and the first half of its SHA-256.",
+            "type": "string",
+            "pattern": "^[0-9]+B:[0-9a-f]{32}$"
+        })
     }
 }
 

@@ -9,12 +9,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::compare::{Change, FigureSet, changes, tolerances};
 
-/// The shape of the file; raised when a reader would have to change.
+/// The shape of the file; raised when a reader would have to change (docs/reports.md says when that is).
 const SCHEMA: u32 = 1;
 /// Reasons that are kept.
 pub const MAX_HISTORY: usize = 20;
@@ -27,11 +28,16 @@ const ABOUT: [&str; 4] = [
 ];
 
 /// The accepted figures of each run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "The gate's baseline")]
 pub struct Baseline {
+    /// The shape of this file.
+    #[schemars(extend("const" = SCHEMA))]
     schema: u32,
+    /// What whoever opens the file should know.
     about: Vec<String>,
+    /// Which direction of a figure is worse and how far it may go there, by the beginning of its name.
     tolerances: BTreeMap<String, String>,
     /// Why it was made anew, newest first; at most [`MAX_HISTORY`].
     pub history: Vec<String>,
@@ -84,12 +90,6 @@ impl Baseline {
         serde_json::from_value(value).map_err(|error| old(error.to_string()))
     }
 
-    /// Refuses a baseline of other runs than `names`: it could not tell better from worse.
-    ///
-    /// # Errors
-    /// Which runs only one side knows.
-    pub fn covers<'a>(&self, path: &Path, names: impl Iterator<Item = &'a str>) -> Result<(), BaselineError> {
-        let wanted: BTreeSet<&str> = names.collect();
     /// Reads the file at `path`, if there is one.
     ///
     /// # Errors
@@ -102,6 +102,12 @@ impl Baseline {
         }
     }
 
+    /// Refuses a baseline of other runs than `names`: it could not tell better from worse.
+    ///
+    /// # Errors
+    /// Which runs only one side knows.
+    pub fn covers<'a>(&self, path: &Path, names: impl Iterator<Item = &'a str>) -> Result<(), BaselineError> {
+        let wanted: BTreeSet<&str> = names.collect();
         let known: BTreeSet<&str> = self.runs.keys().map(String::as_str).collect();
         let list =
             |runs: Vec<&str>, what: &str| (!runs.is_empty()).then(|| format!("{what} {}", runs.join(", ")));

@@ -1,11 +1,12 @@
 //! What a run in real time came to, beyond the figures of every run. None of it repeats exactly.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::report::{Latency, Verdict};
 
 /// The load test's part of a report.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct LoadFigures {
     /// Which worker ran.
     pub command: String,
@@ -45,7 +46,7 @@ pub struct LoadFigures {
 }
 
 /// Another worker that ran under the same load. The exit code is not about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Other {
     /// Its command.
     pub command: String,
@@ -60,7 +61,7 @@ pub struct Other {
 }
 
 /// One worker's process over the run: all processes of the group that its command leads, without OpenCode's.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ProcessFigures {
     /// `worker-N`.
     pub name: String,
@@ -90,7 +91,7 @@ pub struct ProcessFigures {
 }
 
 /// What was measured over some time.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Reading {
     /// How long, in seconds.
     pub seconds: f64,
@@ -109,7 +110,7 @@ pub struct Reading {
 }
 
 /// Something that was aimed at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Goal {
     /// What is measured.
     pub what: String,
@@ -122,7 +123,7 @@ pub struct Goal {
 }
 
 /// One step of a rising load.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Step {
     /// Turns that were asked to run at the same time.
     pub turns: usize,

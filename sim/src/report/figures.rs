@@ -4,6 +4,7 @@ mod times;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use self::times::{Distribution, Latency};
@@ -36,7 +37,7 @@ pub struct Figures {
 }
 
 /// What all workers exchanged with servers of one kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct WireFigures {
     /// Bytes to these servers.
     pub sent: u64,
@@ -45,7 +46,7 @@ pub struct WireFigures {
 }
 
 /// How often faults of one kind came.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FaultFigures {
     /// Faults that began.
     pub begun: u64,
@@ -54,7 +55,7 @@ pub struct FaultFigures {
 }
 
 /// Simple counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
     /// Workers killed.
     pub kills: u64,
@@ -77,7 +78,7 @@ pub struct Counts {
 }
 
 /// What one backend function cost over the run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FunctionFigures {
     /// Runs by request.
     pub calls: u64,
@@ -98,7 +99,7 @@ pub struct FunctionFigures {
 }
 
 /// The figures of a finished run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Summary {
     /// Turns by how they ended (or `open`).
     pub turns: BTreeMap<&'static str, u64>,

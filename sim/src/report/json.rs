@@ -11,3 +11,19 @@ pub(super) fn json(report: &Report) -> serde_json::Result<String> {
     text.push('\n');
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::testing, *};
+
+    #[test]
+    fn programs_get_all_of_a_run_that_failed() {
+        insta::assert_snapshot!(json(&testing::failed()).unwrap());
+    }
+
+    #[test]
+    fn programs_get_what_a_run_in_real_time_measured_besides() {
+        let report = serde_json::to_value(testing::in_real_time(testing::load_figures())).unwrap();
+        insta::assert_snapshot!(serde_json::to_string_pretty(&report["load"]).unwrap());
+    }
+}

@@ -258,7 +258,7 @@ pub(super) fn cases(report: &Report) -> Vec<TestCase> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::report::testing::{self, in_real_time, load_figures};
 

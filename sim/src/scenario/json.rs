@@ -51,13 +51,25 @@ described!(Share, "Share", {
     "minimum": 0,
     "maximum": 1
 });
-described!(Seed, "Seed", {
-    "description": "A seed: a number, or a text such as 0x2a if it is 2^63 or more.",
-    "anyOf": [
-        { "type": "integer", "minimum": 0 },
-        { "type": "string", "pattern": "^(0[xX][0-9a-fA-F_]+|[0-9_]+)$" }
-    ]
-});
+
+impl JsonSchema for Seed {
+    fn schema_name() -> Cow<'static, str> {
+        "Seed".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        if generator.contract().is_serialize() {
+            return schema!({ "description": "A seed.", "type": "string", "pattern": "^0x[0-9a-f]{1,16}$" });
+        }
+        schema!({
+            "description": "A seed: a number, or a text such as 0x2a if it is 2^63 or more.",
+            "anyOf": [
+                { "type": "integer", "minimum": 0 },
+                { "type": "string", "pattern": "^(0[xX][0-9a-fA-F_]+|[0-9_]+)$" }
+            ]
+        })
+    }
+}
 
 /// The worker's settings, from their defaults: the worker itself knows nothing of schemas.
 pub(super) fn settings(_: &mut SchemaGenerator) -> Schema {

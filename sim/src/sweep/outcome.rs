@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{report, seed::Seed, trace::Micros};
 
 /// How a run of a sweep ended; the worse one last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunVerdict {
     /// Nothing forbidden happened, and everything promised did.
@@ -22,7 +23,7 @@ pub enum RunVerdict {
 }
 
 /// One run of a sweep.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// The scenario's name.
     pub scenario: String,
@@ -51,7 +52,7 @@ pub struct Run {
 }
 
 /// The first violation of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct First {
     /// The oracle that saw it, or `crash`.
     pub oracle: String,

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -13,17 +14,19 @@ use super::{
 };
 use crate::{plant::Plant, seed::Seed};
 
-/// The shape of the JSON report; raised whenever a reader would have to change.
+/// The shape of the JSON report; raised whenever a reader would have to change (docs/reports.md says when that is).
 pub const SCHEMA: u32 = 1;
 /// Runs named as the slowest.
 const SLOWEST: usize = 5;
 
 /// Everything known about a finished sweep.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "The report of a sweep")]
 pub struct SweepReport {
     /// Says that this is the report of a sweep.
     pub kind: Kind,
     /// The shape of this report.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: u32,
     /// What was run.
     #[serde(flatten)]
@@ -43,7 +46,7 @@ pub struct SweepReport {
 }
 
 /// Tells the report of a sweep from that of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// A sweep.
@@ -51,7 +54,7 @@ pub enum Kind {
 }
 
 /// What a sweep is asked to run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Head {
     /// The scenarios.
     pub scenarios: Vec<Swept>,
@@ -65,7 +68,7 @@ pub struct Head {
 }
 
 /// A scenario of a sweep.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Swept {
     /// Its name.
     pub name: String,
@@ -82,7 +85,7 @@ pub struct Swept {
 }
 
 /// Why a sweep came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ended {
     /// All runs are made.
@@ -96,7 +99,7 @@ pub enum Ended {
 }
 
 /// What the runs of a sweep say together; the worse one last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SweepVerdict {
     /// Every run passed.
@@ -114,7 +117,7 @@ pub enum SweepVerdict {
 }
 
 /// How a figure is spread over the seeds of a scenario.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Spread {
     /// The scenario's name.
     pub scenario: String,
@@ -135,7 +138,7 @@ pub struct Spread {
 }
 
 /// How often a state worth reaching was reached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Coverage {
     /// The scenario's name.
     pub scenario: String,
@@ -150,7 +153,7 @@ pub struct Coverage {
 }
 
 /// What depends on the machine.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {
     /// Runs at once.
     pub jobs: u64,
@@ -161,7 +164,7 @@ pub struct Machine {
 }
 
 /// A run that took long.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Slow {
     /// The scenario's name.
     pub scenario: String,
@@ -193,15 +196,15 @@ impl SweepReport {
         Self { kind: Kind::Sweep, schema: SCHEMA, head, ended, verdict, runs, spreads, marks, machine }
     }
 
-    /// The runs that did not pass.
-    pub fn failed(&self) -> impl Iterator<Item = &Run> {
-        self.runs.iter().filter(|run| run.has_failed())
     /// Whether a required state that no run reached is held against it: not against a part of a sweep.
     #[must_use]
     pub fn is_judged(&self) -> bool {
         self.head.is_judged(self.ended)
     }
 
+    /// The runs that did not pass.
+    pub fn failed(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter().filter(|run| run.has_failed())
     }
 
     /// Whether runs are left out.
@@ -240,15 +243,15 @@ impl SweepReport {
     }
 }
 
-impl Coverage {
-    /// Whether it must be reached and was not.
-    #[must_use]
 impl Head {
     fn is_judged(&self, ended: Ended) -> bool {
         self.shard.is_none() && !matches!(ended, Ended::Interrupted | Ended::FailFast)
     }
 }
 
+impl Coverage {
+    /// Whether it must be reached and was not.
+    #[must_use]
     pub fn is_missing(&self) -> bool {
         self.required && self.runs == 0
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use super::{Digest, Name};
 use crate::faults::Kind;
 
 /// The states of a turn: `pending → claimed → completed | failed | expired`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TurnState {
     /// Sent, and not taken by a worker.
@@ -46,7 +47,7 @@ impl TurnState {
 }
 
 /// How a reply in OpenCode ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReplyOutcome {
     /// In full.
@@ -60,7 +61,7 @@ pub enum ReplyOutcome {
 }
 
 /// Who called a backend function.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Caller {
     /// A worker, by its name.
@@ -74,7 +75,7 @@ pub enum Caller {
 }
 
 /// The phases of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Work under faults: nothing forbidden may happen.
@@ -86,7 +87,7 @@ pub enum Phase {
 }
 
 /// How a worker ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exit {
     /// As asked.
@@ -100,7 +101,7 @@ pub enum Exit {
     missing_docs,
     reason = "fields that the variant does not explain are identifiers of what they are named after"
 )]
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     // ── People ──

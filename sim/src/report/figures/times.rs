@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::trace::Micros;
@@ -28,7 +29,7 @@ pub(super) struct Latencies {
 }
 
 /// The distribution of one latency.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 pub struct Latency {
     /// From what to what.
     pub stage: &'static str,

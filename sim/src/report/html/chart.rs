@@ -65,6 +65,8 @@ pub(in crate::report) enum Beside<'a> {
     Values(Label<'a>),
     /// Names of rows from the top, each 1 high.
     Rows(&'a [String]),
+    /// The same, in the upper part of each row: for names that are too long to stand beside it.
+    Within(&'a [String]),
 }
 
 /// A plot to draw.
@@ -116,10 +118,16 @@ impl Chart<'_> {
             .y_label_area_size(size.left)
             .build_cartesian_2d(0.0..self.right, 0.0..self.top)?;
         self.draw_axes(&mut plot, size)?;
-        if let Beside::Rows(names) = self.beside {
-            self.draw_names(canvas, &plot, names)?;
-        }
         self.shapes.iter().try_for_each(|shape| self.draw_shape(&plot, shape))?;
+        match self.beside {
+            Beside::Values(_) => {}
+            Beside::Rows(names) => {
+                self.draw_names(canvas, &plot, names, 0.5, Pos::new(HPos::Right, VPos::Center))?
+            }
+            Beside::Within(names) => {
+                self.draw_names(canvas, &plot, names, 0.0, Pos::new(HPos::Left, VPos::Top))?
+            }
+        }
         canvas.present()
     }
 
@@ -134,17 +142,26 @@ impl Chart<'_> {
             .x_label_formatter(self.below);
         match self.beside {
             Beside::Values(label) => mesh.y_labels(5).y_label_formatter(label),
-            Beside::Rows(_) => mesh.y_labels(0).disable_y_mesh(),
+            Beside::Rows(_) | Beside::Within(_) => mesh.y_labels(0).disable_y_mesh(),
         };
         mesh.draw()
     }
 
+    /// Writes the names so far below the upper ends of their rows, on the side of the axis on which they have room.
     #[expect(clippy::cast_precision_loss, reason = "there are few rows")]
-    fn draw_names(&self, canvas: &Canvas<'_>, plot: &Plot<'_, '_>, names: &[String]) -> Drawn {
-        let style = text_style().pos(Pos::new(HPos::Right, VPos::Center));
+    fn draw_names(
+        &self,
+        canvas: &Canvas<'_>,
+        plot: &Plot<'_, '_>,
+        names: &[String],
+        below: f64,
+        pos: Pos,
+    ) -> Drawn {
+        let gap = if matches!(pos.h_pos, HPos::Right) { -GAP } else { GAP };
+        let style = text_style().pos(pos);
         names.iter().enumerate().try_for_each(|(row, name)| {
-            let (x, y) = plot.backend_coord(&(0.0, self.top - row as f64 - 0.5));
-            canvas.draw(&Text::new(name.clone(), (x - GAP, y), style.clone()))
+            let (x, y) = plot.backend_coord(&(0.0, self.top - row as f64 - below));
+            canvas.draw(&Text::new(name.clone(), (x + gap, y), style.clone()))
         })
     }
 

@@ -75,10 +75,15 @@ struct OverTime {
 
 /// All plots over time.
 pub(super) fn over_time(report: &Report, axis: &Axis) -> Markup {
+    html! { @for plot in plots(report) { (plot.figure(axis)) } }
+}
+
+/// What is plotted over time.
+fn plots(report: &Report) -> Vec<OverTime> {
     let (timeline, limits) = (&report.timeline, &report.limits);
     #[expect(clippy::cast_precision_loss, reason = "limits are small")]
     let limit = |limit: u64, name| Some((limit as f64, name));
-    let plots = [
+    let inside = [
         OverTime {
             note: "Live bytes, exact: the highest in each moment.".into(),
             ..OverTime::of(timeline, Measure::Heap, "Worker heap", Unit::Bytes)
@@ -88,6 +93,8 @@ pub(super) fn over_time(report: &Report, axis: &Axis) -> Markup {
             limit: limit(limits.cached_sessions, "limit"),
             ..OverTime::of(timeline, Measure::Cached, "Sessions cached", Unit::Count)
         },
+    ];
+    let work = [
         OverTime {
             note: "Sent and not yet claimed, and claimed and not yet over.".into(),
             ..OverTime::of(timeline, Measure::Turns, "Turns in flight", Unit::Count)
@@ -99,10 +106,9 @@ pub(super) fn over_time(report: &Report, axis: &Axis) -> Markup {
         },
         calls(timeline),
     ];
-    let processes = report.load.is_some().then(|| processes(timeline));
     // Heap and cache are not seen from outside.
-    let unseen = if report.load.is_some() { 2 } else { 0 };
-    html! { @for plot in processes.iter().flatten().chain(plots.iter().skip(unseen)) { (plot.figure(axis)) } }
+    let worker = if report.load.is_some() { processes(timeline) } else { inside };
+    worker.into_iter().chain(work).collect()
 }
 
 /// The workers' processes, in real time.
@@ -291,7 +297,6 @@ pub(super) fn latency(report: &Report) -> Markup {
         .map(|total| vec![("p50", total.p50), ("p90", total.p90), ("p99", total.p99)])
         .unwrap_or_default();
     let left = first / Distribution::FACTOR;
-    let place = |millis: f64| (millis / left).ln() / Distribution::FACTOR.ln();
     let colours = [palette::line(2), palette::STOP, palette::KILL];
     html! {
         figure {
@@ -305,14 +310,19 @@ pub(super) fn latency(report: &Report) -> Markup {
                     }
                 }
             }
-            @for size in SIZES { (histogram(bars, left, &marks.iter().map(|mark| place(mark.1)).zip(colours).collect::<Vec<_>>(), size)) }
+            @for size in SIZES { (histogram(bars, left, &marks.iter().map(|mark| place(left, mark.1)).zip(colours).collect::<Vec<_>>(), size)) }
         }
     }
 }
 
+/// Where a latency stands, in bars from the left end, which is at `left`.
+fn place(left: f64, millis: f64) -> f64 {
+    (millis / left).ln() / Distribution::FACTOR.ln()
+}
+
+/// A bar for each count, one after the other, and lines at the marks, in bars from the left.
 #[expect(clippy::cast_precision_loss, reason = "shown on a few hundred pixels")]
-fn histogram(bars: &[(f64, u64)], left: f64, marks: &[(f64, Colour)], size: super::chart::Size) -> Markup {
-    let most = bars.iter().map(|(_, count)| *count).max().unwrap_or(0) as f64;
+fn columns(bars: &[(f64, u64)], marks: &[(f64, Colour)]) -> Vec<Shape> {
     let inner = |x: f64, side: f64| x + side * 0.06;
     let mut shapes: Vec<_> = (0..)
         .zip(bars)
@@ -323,6 +333,12 @@ fn histogram(bars: &[(f64, u64)], left: f64, marks: &[(f64, Colour)], size: supe
         })
         .collect();
     shapes.extend(marks.iter().map(|(at, colour)| Shape::Upright(*colour, *at)));
+    shapes
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown on a few hundred pixels")]
+fn histogram(bars: &[(f64, u64)], left: f64, marks: &[(f64, Colour)], size: super::chart::Size) -> Markup {
+    let most = bars.iter().map(|(_, count)| *count).max().unwrap_or(0) as f64;
     let right = bars.len().max(8) as f64;
     let edge = |x: &f64| text::millis(left * Distribution::FACTOR.powf(*x));
     let whole = |y: &f64| if y.fract() == 0.0 { format!("{y}") } else { String::new() };
@@ -334,25 +350,10 @@ fn histogram(bars: &[(f64, u64)], left: f64, marks: &[(f64, Colour)], size: supe
         top: (most * 1.1).max(2.0),
         below: &edge,
         beside: Beside::Values(&whole),
-        shapes: &shapes,
+        shapes: &columns(bars, marks),
     }
     .svg(size)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_changes_have_corners() {
-        let corners = steps(&[1.0, 1.0, 3.0, 3.0], 10.0, 35.0, 1.0);
-        assert_eq!(corners, [(0.0, 1.0), (20.0, 1.0), (20.0, 3.0), (35.0, 3.0)]);
-    }
-
-    #[test]
-    fn sizes_are_written_in_the_unit_that_suits_them() {
-        assert_eq!(Unit::Bytes.show(2048.0), "2 KiB");
-        assert_eq!(Unit::Bytes.show(9.0 * 1024.0 * 1024.0), "9 MiB");
-        assert_eq!(Unit::PerSecond.show(2.25), "2.2/s");
-    }
-}
+mod tests;

@@ -16,6 +16,8 @@ use crate::{
 
 /// The height of a worker's row.
 const ROW: u32 = 22;
+/// The height of a fault's row, in whose upper half its name stands.
+const NAMED_ROW: u32 = 34;
 /// The height of what is not a row: margins, and texts below.
 const AROUND: u32 = 46;
 
@@ -208,7 +210,7 @@ pub(super) fn faults(report: &Report, axis: &Axis) -> Markup {
         let row = f64::from(row);
         shapes.extend(spans.iter().map(|[from, to]| {
             let to = seconds(*to).max(seconds(*from) + least).min(axis.end());
-            Shape::Bar(palette::line(1), [(seconds(*from), row + 0.2), (to, row + 0.8)])
+            Shape::Bar(palette::line(1), [(seconds(*from), row + 0.1), (to, row + 0.5)])
         }));
     }
     shapes.extend(axis.uprights());
@@ -217,11 +219,11 @@ pub(super) fn faults(report: &Report, axis: &Axis) -> Markup {
             "When these faults were in effect: {}; the moments are in the table above",
             names.join(", ")
         ),
-        height: AROUND + ROW * rows,
+        height: AROUND + NAMED_ROW * rows,
         right: axis.end(),
         top: f64::from(rows.max(1)),
         below: &Axis::label,
-        beside: Beside::Rows(&names),
+        beside: Beside::Within(&names),
         shapes: &shapes,
     };
     html! {

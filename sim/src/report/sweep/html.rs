@@ -110,15 +110,20 @@ fn anchor(run: &Run) -> String {
 }
 
 fn marks(report: &SweepReport) -> Markup {
+    let several = report.head.scenarios.len() > 1;
+    let head = ["state", "scenario", "runs", "times", ""];
     html! {
         div.scroll tabindex="0" role="region" aria-label="States reached" {
             table {
-                thead { tr { @for title in ["state", "scenario", "runs", "times", ""] { th scope="col" { (title) } } } }
+                thead {
+                    tr { @for title in head { @if several || title != "scenario" { th scope="col" { (title) } } } }
+                }
                 tbody {
                     @for mark in &report.marks {
                         tr {
                             th scope="row" { (mark.mark) }
-                            td { (mark.scenario) } td { (mark.runs) } td { (mark.times) }
+                            @if several { td { (mark.scenario) } }
+                            td { (mark.runs) } td { (mark.times) }
                             @if mark.is_missing() { td.bad { strong { "missing" } } }
                             @else if mark.required { td.good { "required" } } @else { td {} }
                         }
