@@ -44,12 +44,15 @@ fn busy(rising: &Rising, climb: &Report) -> Vec<Goal> {
     let steps = climb.load.as_ref().map_or(&[][..], |load| &load.steps);
     let is_it = |step: &&Step| step.turns == turns && step.deltas_per_turn == deltas_per_second;
     let step = steps.iter().find(is_it).filter(|step| step.running == turns);
-    let otherwise = match steps.last() {
+    // Steps of another rate may follow, and say nothing here.
+    let is_less = |step: &&Step| step.deltas_per_turn == deltas_per_second && step.turns <= turns;
+    let end = steps.iter().filter(is_less).find(|step| step.strain.is_some());
+    let otherwise = match end {
         _ if !rising.steps.contains(&LOAD) => ("– (not among the steps)".to_owned(), None),
-        Some(last) if last.strain.is_some() => {
-            (format!("nothing: the rise ended at {} of {} turns", last.running, last.turns), Some(false))
+        Some(end) => {
+            (format!("nothing: the rise ended at {} of {} turns", end.running, end.turns), Some(false))
         }
-        _ => ("–".to_owned(), None),
+        None => ("–".to_owned(), None),
     };
     let goal = |what: &str, goal: String, measured: fn(&Step) -> (String, bool)| {
         let (measured, met) = step.map_or_else(
@@ -175,7 +178,11 @@ mod tests {
         assert_eq!(verdicts(&rising(&[100], 20), vec![step(100, 20)]), [None; 3]);
         assert_eq!(verdicts(&rising(&[200], 30), vec![step(200, 30)]), [None; 3]);
         let strained = Step { strain: Some("too much".into()), ..step(100, 20) };
-        assert_eq!(verdicts(&rising(&[100, 200], 20), vec![strained]), [Some(false); 3]);
+        // So much the more when steps of a rising rate, which went well, come after it.
+        for after in [vec![], vec![step(50, 20), step(50, 200)]] {
+            let steps = [vec![strained.clone()], after].concat();
+            assert_eq!(verdicts(&rising(&[100, 200], 20), steps), [Some(false); 3]);
+        }
         // Too few turns ran at the step itself.
         let held = Step { running: 150, strain: Some("only 150".into()), ..step(200, 20) };
         assert_eq!(verdicts(&rising(&[200], 20), vec![held]), [Some(false); 3]);
