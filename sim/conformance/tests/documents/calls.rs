@@ -37,8 +37,9 @@ fn calls(text: &str) -> Vec<Vec<String>> {
 fn check(place: &str, text: &str) -> usize {
     let calls = calls(text);
     for arguments in &calls {
-        let parsed = Cli::try_parse_from([&["sim".to_owned()], &arguments[..]].concat());
-        assert!(parsed.is_ok(), "{place} calls `sim {}`:\n{}", arguments.join(" "), parsed.unwrap_err());
+        if let Err(error) = Cli::try_parse_from([&["sim".to_owned()], &arguments[..]].concat()) {
+            panic!("{place} calls `sim {}`:\n{error}", arguments.join(" "));
+        }
         for file in arguments.iter().filter(|file| file.starts_with("scenarios/") && !file.contains('*')) {
             assert!(Path::new(ROOT).join(file).exists(), "{place} names {file}");
         }
