@@ -2,7 +2,7 @@
 //!
 //! | measured | compared with |
 //! |---|---|
-//! | `store/insert`: a turn inserted and committed, with four indexes, among 10,000 | `store/insert floor`: four entries into plain maps of the same size |
+//! | `store/insert`: 1,000 turns inserted and committed, with four indexes, into 10,000 | `store/insert floor`: as many entries into four plain maps of the same size |
 //! | `store/query`: 16 turns by an index, read set noted | `store/query floor`: the same range of a plain map |
 //! | `store/paginate`: a page of 16, with its cursor | `store/query` |
 //! | `store/invalidate`: a commit against 1,000 live queries | `store/invalidate floor`: each query's read set asked in turn |
@@ -17,12 +17,14 @@ use ::benches::{
     functions::{Backend, Mix},
     store::Turns,
 };
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use sim::convex::subscriptions::{Subscription, Subscriptions};
 use tokio::sync::Notify;
 
 /// Turns in the store.
 const COUNT: u64 = 10_000;
+/// Turns inserted in one iteration.
+const INSERTS: u64 = 1_000;
 /// Sessions that they belong to.
 const SESSIONS: u64 = 500;
 /// Live queries.
@@ -30,25 +32,32 @@ const QUERIES: u64 = 1_000;
 /// Rows of a query and of a page.
 const ROWS: usize = 16;
 
+/// Each iteration begins with a store of [`COUNT`] and makes it a tenth larger: it does not grow from one to the next.
 fn insert(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("store");
-    let mut turns = Turns::new(COUNT, SESSIONS);
-    let mut number = COUNT;
+    group.throughput(Throughput::Elements(INSERTS)).sample_size(20);
     group.bench_function("insert", |bencher| {
-        bencher.iter(|| {
-            number += 1;
-            turns.insert(number)
-        });
+        bencher.iter_batched_ref(
+            || Turns::new(COUNT, SESSIONS),
+            |turns| (COUNT..COUNT + INSERTS).for_each(|number| drop(black_box(turns.insert(number)))),
+            BatchSize::PerIteration,
+        );
     });
-    let fresh = Turns::new(COUNT, SESSIONS);
-    let plain: BTreeMap<Vec<u8>, u64> = fresh.entries().keys().cloned().zip(0..).collect();
-    let mut maps = [(); 4].map(|()| plain.clone());
+    let plain: BTreeMap<Vec<u8>, u64> =
+        Turns::new(COUNT, SESSIONS).entries().keys().cloned().zip(0..).collect();
     group.bench_function("insert floor", |bencher| {
-        bencher.iter(|| {
-            number += 1;
-            let key = [&number.wrapping_mul(0x9e37_79b9).to_be_bytes()[..], &[7; 40]].concat();
-            maps.iter_mut().filter_map(|map| map.insert(key.clone(), number)).count()
-        });
+        bencher.iter_batched_ref(
+            || [(); 4].map(|()| plain.clone()),
+            |maps| {
+                for number in COUNT..COUNT + INSERTS {
+                    let key = [&number.wrapping_mul(0x9e37_79b9).to_be_bytes()[..], &[7; 40]].concat();
+                    for map in maps.iter_mut() {
+                        black_box(map.insert(key.clone(), number));
+                    }
+                }
+            },
+            BatchSize::PerIteration,
+        );
     });
     group.finish();
 }

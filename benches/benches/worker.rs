@@ -4,20 +4,23 @@
 //! |---|---|
 //! | `event/parse`: one delta event, text in, event out | `event/json`: the same text read as any JSON by serde_json |
 //! | `coalescing/reply`: 200 deltas into chunks | `coalescing/append`: the same deltas appended to a string |
-//! | `turn/whole`: every event of a reply of 200 deltas parsed and dispatched to its turn, chunks handed out | `turn/parse`: the same events only parsed |
-//! | `convex/mutation`: a call through the worker's client, frame out, two frames in, result | `convex/frames`: the same frames over the same connection without the client |
+//! | `turn/reply`: every event of a reply of 200 deltas parsed and dispatched to its turn, chunks handed out | `turn/parse`: the same events only parsed |
+//! | `convex/mutation`: a call through the worker's client, frame out, two frames in, result | `convex/mutation floor`: the same frames over the same connection to the same peer, without the client |
+//! | `convex/window`: a Transition with the window in, which turns the inbox starts out | `convex/window floor`: the same frame received and not read |
+//!
+//! A whole turn, from its message to its last chunk, is in `turn.rs`.
 
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
-use std::{hint::black_box, time::Duration};
+use std::hint::black_box;
 
 use ::benches::{
     reply::{self, Reply},
-    wire::{Floor, Wire},
+    wire::{Floor, Watch, Wire},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::{Builder, Runtime};
-use worker::{config::Settings, opencode::events, stream};
+use worker::{config::Settings, opencode::events};
 
 /// As many as the design counts with: 20 a second for 10 seconds.
 const DELTAS: usize = 200;
@@ -40,7 +43,7 @@ fn coalescing(criterion: &mut Criterion) {
     let reply = Reply::new(DELTAS);
     let mut group = criterion.benchmark_group("coalescing");
     group.throughput(Throughput::Elements(DELTAS as u64));
-    group.bench_function("reply", |bencher| bencher.iter(|| coalesce(black_box(&reply.deltas))));
+    group.bench_function("reply", |bencher| bencher.iter(|| reply::coalesce(black_box(&reply.deltas))));
     group.bench_function("append", |bencher| {
         bencher.iter(|| {
             let mut text = String::new();
@@ -51,27 +54,11 @@ fn coalescing(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// All deltas, 50 ms apart, each chunk stored at once. Returns how many chunks there were.
-fn coalesce(deltas: &[String]) -> usize {
-    let (mut reply, mut chunks) = (stream::Reply::new(&Settings::default().turns), 0);
-    reply.begin("prt_1");
-    for (number, delta) in (0..).zip(deltas) {
-        let now = Duration::from_millis(50 * number);
-        reply.delta("prt_1", delta, now);
-        if let Some(chunk) = reply.due(now) {
-            black_box(chunk);
-            reply.written();
-            chunks += 1;
-        }
-    }
-    chunks
-}
-
 fn turn(criterion: &mut Criterion) {
     let (reply, settings) = (Reply::new(DELTAS), Settings::default());
     let mut group = criterion.benchmark_group("turn");
     group.throughput(Throughput::Elements(reply.events.len() as u64));
-    group.bench_function("whole", |bencher| bencher.iter(|| reply::whole_turn(&reply, &settings)));
+    group.bench_function("reply", |bencher| bencher.iter(|| reply::reply_of_a_turn(&reply, &settings)));
     group.bench_function("parse", |bencher| {
         bencher.iter(|| {
             reply.events.iter().filter(|data| events::parse(black_box(data.as_str())).is_ok()).count()
@@ -85,7 +72,10 @@ fn convex(criterion: &mut Criterion) {
     let (wire, mut floor) = runtime.block_on(async { (Wire::new(), Floor::new().await) });
     let mut group = criterion.benchmark_group("convex");
     group.bench_function("mutation", |bencher| bencher.iter(|| runtime.block_on(wire.mutation())));
-    group.bench_function("frames", |bencher| bencher.iter(|| runtime.block_on(floor.round_trip())));
+    group.bench_function("mutation floor", |bencher| bencher.iter(|| runtime.block_on(floor.mutation())));
+    let mut watch = runtime.block_on(Watch::new());
+    group.bench_function("window", |bencher| bencher.iter(|| runtime.block_on(watch.window())));
+    group.bench_function("window floor", |bencher| bencher.iter(|| runtime.block_on(floor.window())));
     group.finish();
 }
 

@@ -1,13 +1,13 @@
 //! One reply as OpenCode sends it: the data of every event, in the order that was measured, and what the worker's turn
 //! does with them.
 
-use std::time::Duration;
+use std::{hint::black_box, time::Duration};
 
 use worker::{
     config::Settings,
     convex::api::Written,
     opencode::{SessionEvent, events},
-    stream::Chunk,
+    stream::{self, Chunk},
     turns::state::{Action, Ending, Event, Turn},
 };
 
@@ -78,12 +78,59 @@ fn delta(delta: &str) -> String {
     event("message.part.delta", &properties)
 }
 
+/// A turn in the middle of its reply.
+pub struct Listening(Turn, Duration);
+
+impl Listening {
+    /// A turn that has heard the beginning of `reply`, up to its first deltas.
+    ///
+    /// # Panics
+    /// If the reply is no reply.
+    #[must_use]
+    pub fn to_a_reply(reply: &Reply) -> Self {
+        let mut listening =
+            Self(Turn::new(PROMPT.to_owned(), &Settings::default(), Duration::ZERO), Duration::ZERO);
+        for data in reply.events.iter().take(6) {
+            listening.hear(data);
+        }
+        listening
+    }
+
+    /// Parses an event and dispatches it to the turn. Returns how many actions follow.
+    ///
+    /// # Panics
+    /// If it is no event.
+    pub fn hear(&mut self, data: &str) -> usize {
+        self.1 += PACE;
+        let event = events::parse(data).expect("an event of OpenCode's");
+        self.0.apply(Event::Opencode(SessionEvent::Event(event)), self.1).len()
+    }
+}
+
+/// All deltas, 50 ms apart, each chunk stored at once. Returns how many chunks there were.
+#[must_use]
+pub fn coalesce(deltas: &[String]) -> usize {
+    let (mut reply, mut chunks, mut now) =
+        (stream::Reply::new(&Settings::default().turns), 0, Duration::ZERO);
+    reply.begin("prt_1");
+    for delta in deltas {
+        reply.delta("prt_1", delta, now);
+        if let Some(chunk) = reply.due(now) {
+            black_box(chunk);
+            reply.written();
+            chunks += 1;
+        }
+        now += PACE;
+    }
+    chunks
+}
+
 /// Runs a turn through all events of its reply; every chunk is stored at once. Returns the chunks, the last included.
 ///
 /// # Panics
 /// If the turn does not complete with exactly the reply.
 #[must_use]
-pub fn whole_turn(reply: &Reply, settings: &Settings) -> Vec<Chunk> {
+pub fn reply_of_a_turn(reply: &Reply, settings: &Settings) -> Vec<Chunk> {
     let mut turn = Turn::new(PROMPT.to_owned(), settings, Duration::ZERO);
     let (mut chunks, mut now) = (Vec::new(), Duration::ZERO);
     let mut waiting = Vec::new();
@@ -118,7 +165,7 @@ mod tests {
     #[test]
     fn a_turn_ends_with_exactly_its_reply() {
         let reply = Reply::new(200);
-        let chunks = whole_turn(&reply, &Settings::default());
+        let chunks = reply_of_a_turn(&reply, &Settings::default());
         let text: String = chunks.iter().map(|chunk| &*chunk.text).collect();
         assert_eq!(text, reply.text);
         // 200 deltas, 50 ms apart, collected for 250 ms each.

@@ -1,5 +1,7 @@
-//! The worker's Convex client over an in-memory connection, against a backend that answers at once; and the same frames
-//! without the client.
+//! The worker's Convex client over an in-memory connection, against a peer that answers from frames made beforehand; and
+//! the same frames over the same kind of connection to the same peer, without the client.
+
+mod peer;
 
 use std::{
     io,
@@ -7,30 +9,64 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use convex::Value;
 use futures_util::{SinkExt as _, StreamExt as _};
-use serde_json::json;
 use tokio::{
     io::DuplexStream,
+    sync::mpsc,
     task::{AbortHandle, JoinHandle, JoinSet},
 };
-use tokio_tungstenite::{accept_async, client_async, tungstenite::Message};
+use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 use tokio_util::task::AbortOnDropHandle;
 use worker::{
-    config::ConvexUrl,
-    convex::ConvexClient,
+    config::{ConvexUrl, Token},
+    convex::{
+        Backend, ConvexClient,
+        api::{ReadySession, WindowWatch},
+    },
     env::{Address, Env, Launch, LaunchError, ServerProcess, UnixMillis},
+    turns::inbox::{Action, Inbox},
 };
+
+use peer::{Peer, TEXT};
 
 /// Bytes that may be on their way.
 const BUFFER: usize = 64 * 1024;
-/// About what a chunk of a reply holds.
-const TEXT: &str = "A chunk of a reply holds what the model said since the last one, some hundred bytes.";
+/// Whoever is served needs a token.
+const TOKEN: &str = "machine_bench:worker_1:0123456789abcdef0123456789abcdef";
+/// Turns that may run at once.
+const PLACES: usize = 8;
 
-/// Surroundings in which every connection leads to the backend below.
-#[derive(Debug, Clone, Default)]
-struct Memory(Arc<Mutex<JoinSet<()>>>);
+/// Surroundings in which every connection leads to a peer, which shows the window when it is told to.
+#[derive(Debug, Clone)]
+struct Memory {
+    peers: Arc<Mutex<JoinSet<()>>>,
+    shows: Arc<Mutex<Option<mpsc::Receiver<()>>>>,
+}
+
+impl Memory {
+    /// Surroundings, and how to tell the peer of the first connection.
+    fn new() -> (Self, mpsc::Sender<()>) {
+        let (show, shows) = mpsc::channel(1);
+        let shows = Arc::new(Mutex::new(Some(shows)));
+        (Self { peers: Arc::default(), shows }, show)
+    }
+
+    fn start(&self) -> (Self, ConvexClient, AbortOnDropHandle<()>) {
+        let url = ConvexUrl { address: Address { host: "memory".into(), port: 1 }, tls: false };
+        let (client, task) = ConvexClient::start(self, url);
+        (self.clone(), client, task)
+    }
+
+    fn dial(&self) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(BUFFER);
+        let shows = self.shows.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (_, never) = mpsc::channel(1);
+        let peer = Peer::default().serve(theirs, shows.unwrap_or(never));
+        let _: AbortHandle = self.peers.lock().unwrap_or_else(PoisonError::into_inner).spawn(peer);
+        ours
+    }
+}
 
 /// There is no OpenCode here.
 enum Never {}
@@ -54,9 +90,7 @@ impl Env for Memory {
     type Server = Never;
 
     async fn connect(&self, _: &Address) -> io::Result<DuplexStream> {
-        let (ours, theirs) = tokio::io::duplex(BUFFER);
-        let _: AbortHandle = self.0.lock().unwrap_or_else(PoisonError::into_inner).spawn(answer(theirs));
-        Ok(ours)
+        Ok(self.dial())
     }
 
     async fn launch(&self, _: Launch) -> Result<Never, LaunchError> {
@@ -80,38 +114,6 @@ impl Env for Memory {
     }
 }
 
-/// The backend: each mutation succeeds, and the transition that shows it follows.
-async fn answer(stream: DuplexStream) {
-    let mut socket = accept_async(stream).await.expect("the client speaks WebSocket");
-    let mut ts: u64 = 1;
-    while let Some(Ok(message)) = socket.next().await {
-        let Ok(text) = message.to_text() else { continue };
-        let Ok(frame) = serde_json::from_str::<serde_json::Value>(text) else { continue };
-        if frame["type"] != "Mutation" {
-            continue;
-        }
-        for frame in answers(&frame["requestId"], ts) {
-            socket.feed(Message::text(frame)).await.expect("the client reads");
-        }
-        socket.flush().await.expect("the client reads");
-        ts += 1;
-    }
-}
-
-fn answers(request: &serde_json::Value, ts: u64) -> [String; 2] {
-    let stamp = |ts: u64| STANDARD.encode(ts.to_le_bytes());
-    let version = |ts: u64| json!({ "querySet": 0, "identity": 0, "ts": stamp(ts) });
-    let before = if ts == 1 { 0 } else { ts - 1 };
-    let response = json!({
-        "type": "MutationResponse", "requestId": request, "success": true, "result": null,
-        "ts": stamp(ts), "logLines": [],
-    });
-    let transition = json!({
-        "type": "Transition", "startVersion": version(before), "endVersion": version(ts), "modifications": [],
-    });
-    [response.to_string(), transition.to_string()]
-}
-
 /// A client that is connected, and lives as long as this.
 pub struct Wire {
     client: ConvexClient,
@@ -123,20 +125,18 @@ impl Wire {
     /// Starts the client; call it inside a runtime.
     #[must_use]
     pub fn new() -> Self {
-        let env = Memory::default();
-        let url = ConvexUrl { address: Address { host: "memory".into(), port: 1 }, tls: false };
-        let (client, task) = ConvexClient::start(&env, url);
+        let (env, client, task) = Memory::new().0.start();
         Self { client, _task: task, _env: Box::new(env) }
     }
 
     /// One mutation, from its call to its result.
     ///
     /// # Panics
-    /// If the backend refuses it.
+    /// If the peer refuses it.
     pub async fn mutation(&self) {
         let args = [("turn", "t".into()), ("sequence", 1.0.into()), ("text", TEXT.into())];
         let args = args.map(|(name, value): (&str, Value)| (name.to_owned(), value)).into();
-        self.client.mutation("chat:writeChunk", args).await.expect("this backend accepts everything");
+        self.client.mutation("chat:writeChunk", args).await.expect("this peer accepts everything");
     }
 }
 
@@ -146,11 +146,49 @@ impl Default for Wire {
     }
 }
 
-/// The floor: frames of the same size over the same kind of connection, one up and two down, and nobody reads them.
+/// A client that watches the window, and the inbox behind it.
+pub struct Watch {
+    show: mpsc::Sender<()>,
+    window: WindowWatch,
+    inbox: Inbox,
+    _task: AbortOnDropHandle<()>,
+    _env: Box<dyn Send>,
+}
+
+impl Watch {
+    /// Subscribes; call it inside a runtime.
+    ///
+    /// # Panics
+    /// If the peer does not answer.
+    pub async fn new() -> Self {
+        let (env, show) = Memory::new();
+        let (env, client, task) = env.start();
+        let token: Token = TOKEN.parse().expect("a token");
+        let mut window = Backend::new(client, token).watch_window(PLACES);
+        window.next().await.expect("the first window");
+        Self { show, window, inbox: Inbox::new(PLACES), _task: task, _env: Box::new(env) }
+    }
+
+    /// A window with one new turn, from its frame to the decision to start it. Returns what was decided.
+    ///
+    /// # Panics
+    /// If the window does not come, or starts nothing.
+    pub async fn window(&mut self) -> ReadySession {
+        self.show.send(()).await.expect("the peer is there");
+        let window = self.window.next().await.expect("a window");
+        let mut actions = self.inbox.window_changed(window);
+        let Some(Action::Start(row)) = actions.pop() else { panic!("{actions:?}") };
+        self.inbox.ended(&row.session);
+        row
+    }
+}
+
+/// The floor: the same frames over the same kind of connection to the same peer, and nobody reads them.
 pub struct Floor {
-    socket: tokio_tungstenite::WebSocketStream<DuplexStream>,
-    _peer: JoinSet<()>,
+    socket: WebSocketStream<DuplexStream>,
+    show: mpsc::Sender<()>,
     request: String,
+    _env: Memory,
 }
 
 impl Floor {
@@ -159,34 +197,35 @@ impl Floor {
     /// # Panics
     /// If the connection does not stand.
     pub async fn new() -> Self {
-        let (ours, theirs) = tokio::io::duplex(BUFFER);
-        let mut peer = JoinSet::new();
-        peer.spawn(async move {
-            let mut socket = accept_async(theirs).await.expect("a WebSocket");
-            let frames = answers(&1.into(), 7);
-            while let Some(Ok(_)) = socket.next().await {
-                for frame in &frames {
-                    socket.feed(Message::text(frame.as_str())).await.expect("the client reads");
-                }
-                socket.flush().await.expect("the client reads");
-            }
-        });
-        let (socket, _) = client_async("ws://memory/", ours).await.expect("a WebSocket");
-        let args = json!([{ "turn": "t", "sequence": 1.0, "text": TEXT }]);
-        let request =
-            json!({ "type": "Mutation", "requestId": 1, "udfPath": "chat:writeChunk", "args": args });
-        Self { socket, _peer: peer, request: request.to_string() }
+        let (env, show) = Memory::new();
+        let (socket, _) = client_async("ws://memory/", env.dial()).await.expect("a WebSocket");
+        let request = format!(
+            r#"{{"type":"Mutation","requestId":1,"udfPath":"chat:writeChunk","args":[{{"sequence":1.0,"text":"{TEXT}","turn":"t"}}]}}"#
+        );
+        Self { socket, show, request, _env: env }
     }
 
     /// One frame up, two down.
     ///
     /// # Panics
     /// If the connection breaks.
-    pub async fn round_trip(&mut self) {
+    pub async fn mutation(&mut self) {
         self.socket.send(Message::text(self.request.as_str())).await.expect("the peer reads");
-        for _ in 0..2 {
-            self.socket.next().await.expect("the peer answers").expect("the peer answers");
-        }
+        self.receive().await;
+        self.receive().await;
+    }
+
+    /// One frame down, when the peer is told to.
+    ///
+    /// # Panics
+    /// If the connection breaks.
+    pub async fn window(&mut self) {
+        self.show.send(()).await.expect("the peer is there");
+        self.receive().await;
+    }
+
+    async fn receive(&mut self) {
+        self.socket.next().await.expect("the peer answers").expect("the peer answers");
     }
 }
 
@@ -195,14 +234,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mutations_come_back_and_so_do_frames() {
+    fn mutations_and_windows_come_back_and_so_do_frames() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let wire = Wire::new();
             for _ in 0..3 {
                 wire.mutation().await;
             }
-            Floor::new().await.round_trip().await;
+            let mut watch = Watch::new().await;
+            let started = [watch.window().await, watch.window().await, watch.window().await];
+            assert_ne!(started[0].turn, started[1].turn);
+            let mut floor = Floor::new().await;
+            floor.mutation().await;
+            floor.window().await;
         });
     }
 }
