@@ -103,9 +103,13 @@ impl Draw {
         if self.chance(0.5) {
             self.now += 11 * 60_000;
         }
-        match self.pick(3) {
-            0 => self.at("cron", "cleanup:markLostOffline", json!({}), None),
-            1 => self.at("cron", "cleanup:expireAbandoned", json!({}), None),
+        match self.pick(7) {
+            0 | 1 => self.at("cron", "cleanup:markLostOffline", json!({}), None),
+            2 | 3 => self.at("cron", "cleanup:expireAbandoned", json!({}), None),
+            4 => {
+                let worker = self.row("workers");
+                self.at("cron", "cleanup:failRevoked", json!({ "worker": worker }), None)
+            }
             _ => self.due(),
         }
     }
