@@ -8,14 +8,12 @@
 //! [`unattributed`], which stands around whatever plays the part of kernel and observer (sockets, trace).
 
 use std::{
-    alloc::{GlobalAlloc, Layout},
+    alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
     pin::Pin,
     ptr,
     task::{Context, Poll},
 };
-
-use mimalloc::MiMalloc;
 
 /// Owners that can be told apart; one worker takes one.
 pub const OWNERS: usize = 64;
@@ -155,7 +153,7 @@ fn charge(owner: u32, bytes: i64) {
     });
 }
 
-/// The allocator: mimalloc (the system's is slower by a tenth of a run), with the owner written in front of each block.
+/// The allocator: the system's, with the owner written in front of each block.
 struct Counting;
 
 #[global_allocator]
@@ -182,7 +180,7 @@ fn signed(bytes: usize) -> i64 {
 
 #[expect(unsafe_code, reason = "an allocator cannot be written without")]
 mod implementation {
-    use super::{ACTIVE, Counting, GlobalAlloc, Layout, MiMalloc, charge, padded, ptr, room, signed};
+    use super::{ACTIVE, Counting, GlobalAlloc, Layout, System, charge, padded, ptr, room, signed};
 
     /// Writes the owner in front of a fresh block and returns the part that the caller may use.
     ///
@@ -214,19 +212,19 @@ mod implementation {
         unsafe { block.cast::<u32>().sub(1).read() }
     }
 
-    // SAFETY: every block comes from mimalloc with the padded layout and goes back to it with the same;
+    // SAFETY: every block comes from the system's allocator with the padded layout and goes back to it with the same;
     // the part handed out is aligned as asked (base aligned to `room`, offset `room`, a multiple of the alignment).
     unsafe impl GlobalAlloc for Counting {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
             let Some(padded) = padded(layout) else { return ptr::null_mut() };
             // SAFETY: the padded size is not zero.
-            unsafe { hand_out(MiMalloc.alloc(padded), layout) }
+            unsafe { hand_out(System.alloc(padded), layout) }
         }
 
         unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
             let Some(padded) = padded(layout) else { return ptr::null_mut() };
             // SAFETY: the padded size is not zero; only the header is written, the caller's part stays zero.
-            unsafe { hand_out(MiMalloc.alloc_zeroed(padded), layout) }
+            unsafe { hand_out(System.alloc_zeroed(padded), layout) }
         }
 
         unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
@@ -237,7 +235,7 @@ mod implementation {
                     charge(owner, -signed(layout.size()));
                 }
                 let padded = Layout::from_size_align_unchecked(layout.size() + room(layout), room(layout));
-                MiMalloc.dealloc(block.sub(room(layout)), padded);
+                System.dealloc(block.sub(room(layout)), padded);
             }
         }
 
@@ -246,12 +244,12 @@ mod implementation {
             let Some(total) = size.checked_add(room).filter(|total| *total <= isize::MAX as usize) else {
                 return ptr::null_mut();
             };
-            // SAFETY: as in `dealloc`. The alignment, hence the room, stays; it copies the header along, so
+            // SAFETY: as in `dealloc`. The alignment, hence the room, stays; the system copies the header along, so
             // the block keeps the owner that made it.
             unsafe {
                 let owner = owner_of(block);
                 let padded = Layout::from_size_align_unchecked(layout.size() + room, room);
-                let base = MiMalloc.realloc(block.sub(room), padded, total);
+                let base = System.realloc(block.sub(room), padded, total);
                 if base.is_null() {
                     return ptr::null_mut();
                 }
