@@ -26,12 +26,9 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{
-    load::{guard, remains},
-    plant::Plant,
-    report::Verdict,
-    seed::Seed,
-};
+use crate::load::{guard, remains};
+use sim_model::{plant::Plant, seed::Seed};
+use sim_report::RunVerdict;
 
 /// Runs the worker in a deterministic world, and checks what it does there.
 #[derive(Debug, Parser)]
@@ -171,13 +168,13 @@ pub enum Exit {
     Interrupted = 130,
 }
 
-impl From<Verdict> for Exit {
-    fn from(verdict: Verdict) -> Self {
+impl From<RunVerdict> for Exit {
+    fn from(verdict: RunVerdict) -> Self {
         match verdict {
-            Verdict::Passed => Self::Passed,
-            Verdict::Safety => Self::Safety,
-            Verdict::Liveness => Self::Liveness,
-            Verdict::Interrupted => Self::Interrupted,
+            RunVerdict::Passed => Self::Passed,
+            RunVerdict::Safety => Self::Safety,
+            RunVerdict::Liveness => Self::Liveness,
+            RunVerdict::Interrupted => Self::Interrupted,
         }
     }
 }

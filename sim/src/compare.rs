@@ -11,11 +11,11 @@ mod table;
 
 use std::collections::BTreeSet;
 
-pub use figures::{Figure, FigureSet, FiguresError, figures};
-pub use real_time::{conditions, is_real_time};
-pub use rules::{Rule, Tolerance, Worse, tolerances};
-pub use table::table;
-pub(crate) use table::{HEAD, ROWS, row};
+pub use crate::compare::figures::{Figure, FigureSet, FiguresError, figures};
+pub use crate::compare::real_time::{conditions, is_real_time};
+pub use crate::compare::rules::{Rule, Tolerance, Worse, tolerances};
+pub use crate::compare::table::table;
+pub(crate) use crate::compare::table::{HEAD, ROWS, row};
 
 /// A figure that is not what it was.
 #[derive(Debug, Clone, PartialEq)]

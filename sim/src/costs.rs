@@ -10,12 +10,9 @@ use std::{
 use anyhow::Context as _;
 use serde_json::Value;
 
-use crate::{
-    report::{Report, Verdict},
-    scenario::Scenario,
-    seed::Seed,
-    world::{self, Order, progress::Progress},
-};
+use crate::world::{self, progress::Progress};
+use sim_model::{order::Order, scenario::Scenario, seed::Seed};
+use sim_report::{Report, RunVerdict};
 
 /// Sessions in the backend, for which start and idleness are measured.
 const POPULATIONS: [u64; 3] = [100, 10_000, 100_000];
@@ -174,7 +171,7 @@ fn run(name: &str, text: &str) -> anyhow::Result<(Report, Vec<Value>)> {
     let thread = world::start(order, Arc::new(Progress::default()), move |report| drop(sender.send(report)));
     let report = receiver.recv().context("the simulator panicked")??;
     drop(thread.join());
-    anyhow::ensure!(report.verdict == Verdict::Passed, "{name}: {:#?}", report.violations.first());
+    anyhow::ensure!(report.verdict == RunVerdict::Passed, "{name}: {:#?}", report.violations.first());
     let lines = fs::read_to_string(trace)?;
     Ok((report, lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?))
 }

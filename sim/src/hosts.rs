@@ -5,6 +5,7 @@ pub mod direct;
 pub mod env;
 pub mod freeze;
 pub mod launcher;
+pub mod legacy;
 pub mod opencode;
 pub mod replies;
 pub mod users;
@@ -16,25 +17,31 @@ use ::worker::config::{Config, ConvexUrl};
 use ::worker::env::Address;
 use turmoil::Sim;
 
+use crate::hosts::backend::Backend;
+use crate::hosts::direct::Direct;
+use crate::hosts::env::unix_millis;
+use crate::hosts::launcher::Launcher;
+use crate::hosts::users::{Answers, Choices, People};
+use crate::hosts::worker::{Boot, Outfit, Program, WorkerHost};
 use crate::{
-    convex::Convex,
+    error::RunError,
     faults::{
-        Active,
+        active::Active,
         hooks::{OnOpencode, disturbed},
     },
-    legacy,
-    opencode::{OpenCode, Options},
-    plant::{Plant, Quirks},
-    scenario::{Kind, Plan},
-    trace::{Exit, Name},
-    world::{Order, RunError, observe, recorder::Recorder},
+    hosts::legacy,
+    observe,
+    recorder::Recorder,
 };
-use backend::Backend;
-use direct::Direct;
-use env::unix_millis;
-use launcher::Launcher;
-use users::{Answers, Choices, People};
-use worker::{Boot, Outfit, Program, WorkerHost};
+use fake_convex::Convex;
+use fake_opencode::{OpenCode, Options};
+use sim_model::{
+    order::Order,
+    plant::{Plant, Quirks},
+    scenario::WorkerKind,
+    trace::{Exit, Name},
+    workload_plan::WorkloadPlan,
+};
 
 /// Who lives in a world.
 pub struct Settled {
@@ -64,7 +71,7 @@ pub fn populate(
     for index in 0..scenario.workers {
         let host = recorder.name(&format!("opencode-{}", index + 1));
         let machine = machine(order, index, recorder, &host, active);
-        let plan = Plan::draw(scenario, *seed, index);
+        let plan = WorkloadPlan::draw(scenario, *seed, index);
         let sessions = backend.seed(index, scenario, &plan, &machine);
         direct.push(Direct::new(plan.direct.clone(), machine.clone()));
         let answers = Answers::of(scenario, *seed);
@@ -134,10 +141,10 @@ fn settle_opencode(
     sim.host(&*host, move || opencode::run(Name::clone(&name), machine.clone(), launcher.clone(), quirks));
 }
 
-fn program(kind: Kind) -> Program {
+fn program(kind: WorkerKind) -> Program {
     match kind {
-        Kind::Worker => |boot| Box::pin(ours(boot)),
-        Kind::Legacy => legacy::program,
+        WorkerKind::Worker => |boot| Box::pin(ours(boot)),
+        WorkerKind::Legacy => legacy::program,
     }
 }
 

@@ -15,7 +15,6 @@
 
 pub mod binary;
 mod fakes;
-pub mod figures;
 pub mod gauge;
 pub mod goals;
 pub mod guard;
@@ -32,12 +31,11 @@ pub mod stub;
 
 use std::{ffi::OsString, io, sync::Arc, thread::JoinHandle, time::Duration};
 
-use self::steps::Rising;
-use crate::{
-    oracles::Ceilings,
-    report::Report,
-    world::{Order, RunError, progress::Progress},
-};
+use crate::load::steps::Rising;
+use crate::{error::RunError, world::progress::Progress};
+use sim_model::order::Order;
+use sim_oracles::Ceilings;
+use sim_report::Report;
 
 /// Resident memory that a worker may take when idle, and ever (design: numbers to beat).
 pub const CEILINGS: Ceilings = Ceilings { idle: 16 << 20, peak: 48 << 20 };

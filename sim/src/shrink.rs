@@ -11,8 +11,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use serde_json::Value;
 
-pub use case::{Case, CaseError};
-use steps::Step;
+pub use crate::shrink::case::{Case, CaseError};
+use crate::shrink::steps::Step;
 
 /// In which way a run fails: a smaller one must fail in the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl Shrinker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{scenario::Scenario, seed::Seed};
+    use sim_model::{scenario::Scenario, seed::Seed};
 
     const BIG: &str = "
 name = 'big'

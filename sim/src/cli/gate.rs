@@ -5,18 +5,26 @@ use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, thread};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{
+use crate::cli::{
     Exit,
     outputs::{Outputs, Told},
     terminal,
 };
 use crate::{
-    compare::{FigureSet, figures, table},
-    gate::{self, BLESS, Baseline, CollectError, Judgement, RunFailure, collect, name, run_all},
-    plant::Plant,
-    report::{self, Report, Verdict},
-    world::{Order, determinism::wall_clock},
+    compare::{
+        figures::{self, FigureSet},
+        table,
+    },
+    engine::determinism::wall_clock,
+    gate::{
+        self,
+        baseline::Baseline,
+        judgement::{BLESS, Judgement},
+        runs::{CollectError, RunFailure, collect, name, run_all},
+    },
 };
+use sim_model::{order::Order, plant::Plant};
+use sim_report::{self, Report, RunVerdict};
 
 /// What build servers are told.
 const TOLD: Told<Judgement> =
@@ -115,7 +123,7 @@ fn known(args: &GateArgs, orders: &[Order]) -> Result<Option<Baseline>, String> 
 
 fn say_end(report: &Report, quiet: bool) {
     let run = name(&report.scenario, report.seed);
-    if report.verdict != Verdict::Passed {
+    if report.verdict != RunVerdict::Passed {
         let (what, replay) = (gate::failure(report), &report.replay);
         terminal::complain(&format!(
             "error: {run} failed, so its figures mean nothing\n  {what}\n  {replay}"
@@ -141,7 +149,7 @@ fn settle(
         let run = name(&report.scenario, report.seed);
         judgement.runs.insert(run.clone(), report.source.path.clone());
         runs.insert(run, figures(&serde_json::to_value(&report)?)?);
-        if report.verdict != Verdict::Passed {
+        if report.verdict != RunVerdict::Passed {
             judgement.failed.push(report);
         }
     }

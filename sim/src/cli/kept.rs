@@ -6,7 +6,8 @@ use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{plant::Plant, report::SCHEMA, scenario::Source, seed::Seed};
+use sim_model::{plant::Plant, scenario::Source, seed::Seed};
+use sim_report::SCHEMA;
 
 /// A run as its report keeps it.
 #[derive(Debug, Deserialize)]

@@ -4,24 +4,20 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{
+use crate::cli::{
     Exit,
     load::{Watched, WorkerArgs, again, command, given, publish, run, time},
     outputs::Outputs,
     terminal,
 };
-use crate::{
-    load::{
-        LoadOrder,
-        binary::Binary,
-        goals::{Starts, goals, missed},
-        steps::Rising,
-    },
-    report::{Report, Verdict},
-    scenario::Scenario,
-    seed::Seed,
-    world::Order,
+use crate::load::{
+    LoadOrder,
+    binary::Binary,
+    goals::{Starts, goals, missed},
+    steps::Rising,
 };
+use sim_model::{order::Order, scenario::Scenario, seed::Seed};
+use sim_report::{Report, RunVerdict};
 
 /// How far to go, and from when on it is too far. Exit code 13 says that a goal was missed.
 #[derive(Debug, Args)]
@@ -141,8 +137,8 @@ pub(super) fn limits(args: &LimitsArgs) -> anyhow::Result<Exit> {
         absorb(&mut climb, &ran.report);
         starts.push(Starts { sessions: *sessions, report: ran.report });
     }
-    if interrupted && climb.verdict == Verdict::Passed {
-        climb.verdict = Verdict::Interrupted;
+    if interrupted && climb.verdict == RunVerdict::Passed {
+        climb.verdict = RunVerdict::Interrupted;
     }
     let goals = goals(&rising, &climb, &starts);
     let missed: Vec<_> = missed(&goals).map(|goal| goal.what.clone()).collect();
@@ -179,7 +175,7 @@ fn climb(args: &LimitsArgs, binary: &Binary, rising: &Rising) -> anyhow::Result<
 /// Adds to a report what another run found.
 fn absorb(report: &mut Report, other: &Report) {
     // The first that did not pass counts.
-    if report.verdict == Verdict::Passed {
+    if report.verdict == RunVerdict::Passed {
         report.verdict = other.verdict;
     }
     report.violations.extend(other.violations.iter().cloned());
@@ -247,11 +243,9 @@ fn replay(args: &LimitsArgs) -> String {
 mod tests {
     use clap::Parser as _;
 
-    use super::{
-        super::{Cli, Command},
-        *,
-    };
-    use crate::report::testing;
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use sim_report::testing;
 
     fn parse(words: &[String]) -> LimitsArgs {
         let words = ["sim".to_owned()].into_iter().chain(words.iter().cloned());

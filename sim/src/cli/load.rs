@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{
+use crate::cli::{
     Exit,
     outputs::Outputs,
     run::{FORMS, state_line, watch_thread},
@@ -23,12 +23,15 @@ use crate::{
         binary::{self, BUILD_COMMAND, Binary, NoWorker},
         remains, stub,
     },
-    oracles::Ceilings,
-    report::{self, Report},
-    scenario::{Kind, Scenario, Time},
-    seed::Seed,
-    world::Order,
 };
+use sim_model::{
+    order::Order,
+    scenario::{Scenario, WorkerKind},
+    seed::Seed,
+    units::Time,
+};
+use sim_oracles::Ceilings;
+use sim_report::{self, Report};
 
 /// What to run in real time, and how. The exit code says how our worker did.
 #[derive(Debug, Args)]
@@ -151,7 +154,7 @@ pub(super) fn load(args: &LoadArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
-    if scenario.kind == Kind::Legacy {
+    if scenario.kind == WorkerKind::Legacy {
         terminal::complain(
             "error: the predecessor exists in simulation only; `--against` runs another worker",
         );
@@ -300,10 +303,8 @@ pub(super) fn stand_in(socket: &Path, arguments: &[String]) -> anyhow::Result<Ex
 mod tests {
     use clap::Parser as _;
 
-    use super::{
-        super::{Cli, Command},
-        *,
-    };
+    use super::*;
+    use crate::cli::{Cli, Command};
 
     fn parse(words: &[String]) -> LoadArgs {
         let words = ["sim".to_owned()].into_iter().chain(words.iter().cloned());

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clap::Subcommand;
 
-use super::{Exit, terminal};
-use crate::serve::opencode;
+use crate::cli::{Exit, terminal};
+use sim_serve::opencode;
 
 /// As the real one.
 #[derive(Debug, Subcommand)]

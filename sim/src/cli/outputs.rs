@@ -8,8 +8,8 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use super::terminal;
-use crate::report::{self, Annotation};
+use crate::cli::terminal;
+use sim_report::{self, Annotation};
 
 /// Where results go.
 #[derive(Debug, Args)]

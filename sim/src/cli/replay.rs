@@ -5,12 +5,12 @@ use std::{fs, path::PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{
+use crate::cli::{
     Exit,
     kept::{self, Kept},
     run, terminal,
 };
-use crate::{report, scenario::Scenario, world::Order};
+use sim_model::{order::Order, scenario::Scenario};
 
 /// What to run again.
 #[derive(Debug, Args)]
@@ -56,7 +56,7 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Exit> {
     let order = Order { scenario, seed, plants, trace: args.trace.clone(), replay: again };
     let report = run::show(order, args.quiet)?;
     if let Some(directory) = &args.into {
-        report::write(&report, directory)
+        sim_report::write(&report, directory)
             .with_context(|| format!("cannot write the report into `{}`", directory.display()))?;
     }
     match hash {

@@ -9,17 +9,14 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{
+use crate::cli::{
     Exit, Part, RunArgs,
     outputs::{Forms, Told},
     terminal,
 };
-use crate::{
-    report::{self, Report, Verdict},
-    scenario::{Scenario, Time},
-    seed::Seed,
-    world::{self, Order, progress::Progress},
-};
+use crate::world::{self, progress::Progress};
+use sim_model::{order::Order, scenario::Scenario, seed::Seed, units::Time};
+use sim_report::{self, Report, RunVerdict};
 
 /// How often the state line is drawn.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -71,7 +68,7 @@ pub(super) fn show(order: Order, quiet: bool) -> anyhow::Result<Report> {
 fn run_part(order: Order, part: Part, directory: &Path) -> anyhow::Result<Exit> {
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let report = watch(order, true)?;
-    if part == Part::Keep && report.verdict != Verdict::Passed {
+    if part == Part::Keep && report.verdict != RunVerdict::Passed {
         report::write(&report, directory)
             .with_context(|| format!("cannot write the report into `{}`", directory.display()))?;
     }

@@ -12,8 +12,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use worker::env::{Env as _, system::SystemEnv};
 
-use super::{Exit, terminal};
-use crate::serve::{
+use crate::cli::{Exit, terminal};
+use sim_serve::{
     attendant::Attendant,
     chat::{Chat, Tally, Wish},
     deployment::{Bells, Deployment},

@@ -13,18 +13,16 @@ use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{
+use crate::cli::{
     Exit,
     kept::{self, Kept},
     terminal,
 };
 use crate::{
-    plant::Plant,
-    seed::Seed,
-    shrink::{Case, Failure, Shrinker},
+    shrink::{Failure, Shrinker, case::Case},
     sweep::child::{Job, Outcome},
-    world::replay,
 };
+use sim_model::{order::replay, plant::Plant, seed::Seed};
 
 /// What to make small.
 #[derive(Debug, Args)]
@@ -77,7 +75,7 @@ fn what(args: &ShrinkArgs) -> Result<Kept, Exit> {
         }
         return kept::read(&args.failed).map_err(|error| refuse(format!("error: {error:#}")));
     }
-    let scenario = crate::scenario::Scenario::read(&args.failed)
+    let scenario = sim_model::scenario::Scenario::read(&args.failed)
         .map_err(|error| refuse(error.render(terminal::is_error_styled())))?;
     let Some(seed) = args.seed.or(scenario.seed) else {
         return Err(refuse(
@@ -186,7 +184,7 @@ impl Shrinking {
     fn output(&self) -> PathBuf {
         Path::new("reports").join(format!(
             "{}-{}-shrunk.toml",
-            crate::report::file_name(&self.kept.name),
+            sim_report::file_name(&self.kept.name),
             self.kept.seed
         ))
     }

@@ -10,31 +10,33 @@ use std::{
 
 use clap::Args;
 
-use super::{
+use crate::cli::{
     Exit, RunArgs,
     outputs::{Forms, Outputs, Told},
     terminal,
 };
-use crate::{
-    report,
-    scenario::{Kind, Scenario, ScenarioError},
+use crate::sweep::{
+    corpus::{Corpus, CorpusError, Failed},
+    plan::{PlannedRun, plan},
+};
+use sim_model::{
+    diagnostics::ScenarioError,
+    scenario::{Scenario, WorkerKind},
     seed::Seed,
-    sweep::{
-        corpus::{Corpus, CorpusError, Failed},
-        outcome::Run,
-        plan::{Planned, plan},
-        report::{Head, SweepReport, SweepVerdict, Swept},
-        seeds::{MAX_RUNS, SeedRange, Seeds, Shard},
-    },
+};
+use sim_report::sweep::{
+    outcome::Run,
+    seeds::{MAX_RUNS, SeedRange, Seeds, Shard},
+    sim_report::{Head, SweepReport, SweepVerdict, Swept},
 };
 
 /// What is written of a sweep.
 const FORMS: Forms<SweepReport> = Forms {
-    write: report::sweep::write,
+    write: sim_report::sweep::write,
     told: Told {
-        junit: report::sweep::junit,
-        markdown: report::sweep::markdown,
-        annotations: report::sweep::annotations,
+        junit: sim_report::sweep::junit,
+        markdown: sim_report::sweep::markdown,
+        annotations: sim_report::sweep::annotations,
     },
 };
 /// Failed runs named at the end; all are in the report.
@@ -93,7 +95,7 @@ pub(super) fn sweep(args: &RunArgs) -> anyhow::Result<Exit> {
     };
     let quiet = args.outputs.is_quiet();
     if !quiet {
-        terminal::say(&report::sweep::header(&prepared.head, prepared.jobs, prepared.again()));
+        terminal::say(&sim_report::sweep::header(&prepared.head, prepared.jobs, prepared.again()));
     }
     let finished = live::live(&prepared, args, quiet)?;
     let report = SweepReport::of(prepared.head.clone(), finished.runs, finished.ended, finished.machine);
@@ -106,7 +108,7 @@ pub(super) fn sweep(args: &RunArgs) -> anyhow::Result<Exit> {
 /// Writes the report in all its forms, prints it, and says how it ends.
 pub(super) fn publish(report: &SweepReport, args: &Outputs) -> anyhow::Result<Exit> {
     if !args.is_quiet() {
-        terminal::say(&report::sweep::summary(report, terminal::is_styled()));
+        terminal::say(&sim_report::sweep::summary(report, terminal::is_styled()));
     }
     args.publish(report, &FORMS)?;
     Ok(report.verdict.into())
@@ -129,7 +131,7 @@ impl From<SweepVerdict> for Exit {
 struct Prepared {
     scenarios: Vec<(PathBuf, Scenario)>,
     head: Head,
-    runs: Vec<Planned>,
+    runs: Vec<PlannedRun>,
     jobs: usize,
 }
 
@@ -237,7 +239,9 @@ fn swept(scenario: &Scenario, seeds: SeedRange) -> Swept {
 /// What is to be remembered of the sweep. A negative control fails as it should.
 fn failed(report: &SweepReport, scenarios: &[(PathBuf, Scenario)]) -> Vec<Failed> {
     let is_control = |run: &Run| {
-        scenarios.iter().any(|(_, scenario)| scenario.name == run.scenario && scenario.kind == Kind::Legacy)
+        scenarios
+            .iter()
+            .any(|(_, scenario)| scenario.name == run.scenario && scenario.kind == WorkerKind::Legacy)
     };
     let failed = |run: &Run| Failed {
         scenario: run.scenario.clone(),
@@ -248,7 +252,7 @@ fn failed(report: &SweepReport, scenarios: &[(PathBuf, Scenario)]) -> Vec<Failed
 }
 
 /// The scenario of a planned run: its file and what stands in it.
-fn subject(prepared: &Prepared, run: Planned) -> (&Path, &Scenario) {
+fn subject(prepared: &Prepared, run: PlannedRun) -> (&Path, &Scenario) {
     let (path, scenario) = &prepared.scenarios[run.scenario];
     (path, scenario)
 }

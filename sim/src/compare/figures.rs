@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::real_time::{self, is_real_time};
-use crate::report::SCHEMA;
+use crate::compare::real_time::{self, is_real_time};
+use sim_report::SCHEMA;
 
 /// Figures by name. Those that are zero are left out.
 pub type FigureSet = BTreeMap<String, Figure>;

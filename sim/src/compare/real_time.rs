@@ -3,9 +3,8 @@
 
 use serde_json::Value;
 
-use super::{
-    FigureSet,
-    figures::{collect, insert, stages, thousandths},
+use crate::compare::{
+    figures::{FigureSet, collect, insert, stages, thousandths},
     rules::{Rule, Tolerance, Worse},
 };
 
@@ -122,13 +121,11 @@ pub fn conditions(report: &Value) -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{Meaning, changes, figures as all},
-        *,
-    };
-    use crate::{
-        load::figures::{Goal, LoadFigures},
-        report::testing::{in_real_time, load_figures, passed},
+    use super::*;
+    use crate::compare::{Meaning, changes, figures as all};
+    use sim_report::{
+        Goal, LoadFigures,
+        testing::{in_real_time, load_figures, passed},
     };
 
     fn json(load: LoadFigures) -> Value {

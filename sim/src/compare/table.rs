@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 
-use super::{Change, Figure, Meaning, Rule};
+use crate::compare::{Change, Meaning, figures::Figure, rules::Rule};
 
 /// The most rows that are shown: whoever changed more than that reads the baseline's diff.
 pub(crate) const ROWS: usize = 100;
@@ -72,10 +72,8 @@ fn difference(before: &Figure, after: &Figure) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{FigureSet, changes},
-        *,
-    };
+    use super::*;
+    use crate::compare::{changes, figures::FigureSet};
 
     fn sets() -> (FigureSet, FigureSet) {
         let text = |hash: &str| ("trace.hash".to_owned(), Figure::Text(hash.to_owned()));

@@ -6,22 +6,26 @@ use convex::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
-use super::{direct::Direct, users::People};
+use crate::hosts::{direct::Direct, users::People};
 use crate::{
-    convex::{Clock, Convex, Observer, Options, SyncOptions, auth::Identity, sources},
-    faults::{Active, hooks::OnConvex},
-    legacy,
-    opencode::OpenCode,
-    plant::Plant,
-    scenario::{Kind, Plan, Scenario},
-    trace::{Digest, Event, Name, RunningDigest},
-    world::{
-        Order, RunError,
+    engine::{
         determinism::{EPOCH, elapsed},
         network::Listener,
-        observe::BackendFacts,
-        recorder::Recorder,
     },
+    error::RunError,
+    faults::{active::Active, hooks::OnConvex},
+    hosts::legacy,
+    observe::backend::BackendFacts,
+    recorder::Recorder,
+};
+use fake_convex::{Clock, Convex, Observer, Options, SyncOptions, auth::Identity, sources};
+use fake_opencode::OpenCode;
+use sim_model::{
+    order::Order,
+    plant::Plant,
+    scenario::{Scenario, WorkerKind},
+    trace::{Digest, Event, Name, RunningDigest},
+    workload_plan::WorkloadPlan,
 };
 
 /// Its name in the network.
@@ -121,7 +125,7 @@ impl Backend {
         let mut sources = sources::read_directory(Path::new(SOURCES))
             .map_err(|error| RunError::Backend(format!("{SOURCES}: {error}")))?;
         order.plants.iter().for_each(|plant| plant.plant_in_sources(&mut sources));
-        if order.scenario.kind == Kind::Legacy {
+        if order.scenario.kind == WorkerKind::Legacy {
             let (path, text) = legacy::SOURCE;
             sources.insert(path.to_owned(), text.to_owned());
         }
@@ -158,7 +162,13 @@ impl Backend {
 
     /// Gives worker number `index` its history, here and in OpenCode. Returns the ids of its sessions.
     #[must_use]
-    pub fn seed(&self, index: usize, scenario: &Scenario, plan: &Plan, machine: &dyn Disk) -> Vec<String> {
+    pub fn seed(
+        &self,
+        index: usize,
+        scenario: &Scenario,
+        plan: &WorkloadPlan,
+        machine: &dyn Disk,
+    ) -> Vec<String> {
         self.convex.seed(|seeder| {
             let mut insert = |table: &str, created: f64, fields: BTreeMap<String, Value>| {
                 seeder
@@ -221,7 +231,13 @@ impl<I: FnMut(&str, f64, BTreeMap<String, Value>) -> String> History<'_, I> {
         (self.insert)(table, self.clock, fields)
     }
 
-    fn worker(&mut self, index: usize, scenario: &Scenario, plan: &Plan, machine: &dyn Disk) -> Vec<String> {
+    fn worker(
+        &mut self,
+        index: usize,
+        scenario: &Scenario,
+        plan: &WorkloadPlan,
+        machine: &dyn Disk,
+    ) -> Vec<String> {
         let owner = Value::from(owner().token_identifier());
         if index == 0 {
             let fields =
@@ -295,7 +311,7 @@ impl<I: FnMut(&str, f64, BTreeMap<String, Value>) -> String> History<'_, I> {
     }
 
     /// What the end of an earlier process left behind: turns that it had claimed, and turns that nobody had.
-    fn stale(&mut self, index: usize, worker: &str, sessions: &[String], plan: &Plan) {
+    fn stale(&mut self, index: usize, worker: &str, sessions: &[String], plan: &WorkloadPlan) {
         for &n in &plan.stale_claimed {
             self.stale_turn(&format!("claimed before {index}.{n}"), worker, &sessions[n], true);
         }

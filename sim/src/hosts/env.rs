@@ -13,19 +13,16 @@ use rand_chacha::ChaCha8Rng;
 use tokio::task::JoinHandle;
 use worker::env::{Address, Env, Launch, LaunchError, UnixMillis};
 
-use super::{
+use crate::engine::{
+    determinism::{EPOCH, elapsed, wall_clock},
+    memory::{Attributed, Owner, unattributed},
+    network,
+};
+use crate::hosts::{
     freeze::{Freezable, Freezer},
     launcher::{Launcher, SimServer},
 };
-use crate::{
-    plant::Quirks,
-    trace::Name,
-    world::{
-        determinism::{EPOCH, elapsed, wall_clock},
-        memory::{Attributed, Owner, unattributed},
-        network,
-    },
-};
+use sim_model::{plant::Quirks, trace::Name};
 
 /// What a simulated worker gets from its surroundings. One per start of the worker.
 #[derive(Clone)]

@@ -5,13 +5,10 @@ use std::time::Duration;
 use tokio::{sync::watch, task::JoinSet};
 use worker::env::Address;
 
-use super::launcher::{LaunchRequest, Launcher, Leash, SimServer};
-use crate::{
-    opencode::{OpenCode, Server},
-    plant::Quirks,
-    trace::Name,
-    world::network::{Burial, Listener},
-};
+use crate::engine::network::{Burial, Listener};
+use crate::hosts::launcher::{LaunchRequest, Launcher, Leash, SimServer};
+use fake_opencode::{OpenCode, Server};
+use sim_model::{plant::Quirks, trace::Name};
 
 /// Servers listen from here on, each on a port of its own as the system would give them.
 const FIRST_PORT: u16 = 4096;

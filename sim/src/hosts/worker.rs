@@ -13,20 +13,22 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::Notify;
 use worker::{config::Config, run::Stop, telemetry::Status};
 
-use super::{
+use crate::hosts::{
     env::{MachineClock, SimEnv, Surroundings},
     freeze::{Freezable, Freezer},
     launcher::Launcher,
 };
 use crate::{
+    engine::{
+        memory::{Attributed, Owner},
+        network,
+    },
+    recorder::Recorder,
+};
+use sim_model::{
     plant::Quirks,
     seed::Seed,
     trace::{Event, Exit, Name},
-    world::{
-        memory::{Attributed, Owner},
-        network,
-        recorder::Recorder,
-    },
 };
 
 /// What a worker process gets when it starts.

@@ -17,23 +17,24 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
+use crate::load::{
     gauge::Gauge,
     opencode::{Attendance, Machines, Place, RemoteDisk, SEEDS, SeedSession},
     probe::SharedProbe,
 };
 use crate::{
-    convex::{Listener, Observation},
-    faults::Active,
+    engine::determinism::join_live_run,
+    error::RunError,
+    faults::active::Active,
     hosts::{
         backend::{Backend, Surroundings},
         users::{Answers, Choices, People},
     },
-    scenario::Plan,
-    serve::unix_nanos,
-    trace::Micros,
-    world::{Order, RunError, determinism::join_live_run, recorder::Recorder},
+    recorder::Recorder,
 };
+use fake_convex::{Listener, Observation};
+use sim_model::{order::Order, trace::Micros, workload_plan::WorkloadPlan};
+use sim_serve::unix_nanos;
 
 /// Deep enough for parser and engine, as in simulation.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
@@ -43,7 +44,7 @@ pub(super) struct World {
     /// The scenario with its models as fast as they shall be, seed and plants.
     pub(super) order: Order,
     /// What the people of each worker do.
-    pub(super) plans: Vec<Plan>,
+    pub(super) plans: Vec<WorkloadPlan>,
     /// How long a function of the backend takes.
     pub(super) execution: Duration,
     /// Whether messages say what their replies are like; otherwise the scenario does.

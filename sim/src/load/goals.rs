@@ -1,11 +1,11 @@
 //! What the worker is to reach on a machine with two processors (design: numbers to beat), beside what was measured.
 
-use super::{
+use crate::load::{
     CEILINGS,
-    figures::{Goal, Step},
     steps::{Rising, Target},
 };
-use crate::report::Report;
+use sim_report::Report;
+use sim_report::{Goal, Step};
 
 /// The load: turns at the same time, and deltas per second in each.
 const LOAD: Target = Target { turns: 200, deltas_per_second: 20 };
@@ -138,7 +138,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::report::testing::{in_real_time, load_figures};
+    use sim_report::testing::{in_real_time, load_figures};
 
     fn rising(turns: &[u16], rate: u32) -> Rising {
         // A bound of the run is none of the goals'.

@@ -7,9 +7,9 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::remains::MARK;
+use crate::load::remains::MARK;
 
-/// The hidden command of this program that it runs ([`super::remains::guard`]).
+/// The hidden command of this program that it runs ([`crate::load::remains::guard`]).
 pub const COMMAND: &str = "load-guard";
 
 /// The guard of a run. Dropping it has it do its work, and waits for it.

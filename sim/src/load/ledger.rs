@@ -5,8 +5,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::figures::ProcessFigures;
-use crate::trace::{Event, Fact, Micros, Name, TurnState};
+use sim_model::trace::{Event, Fact, Micros, Name, TurnState};
+use sim_report::ProcessFigures;
 
 /// What is known of turns and processes.
 #[derive(Debug, Default)]

@@ -5,8 +5,10 @@ use std::{sync::Arc, time::Duration};
 use hdrhistogram::Histogram;
 use procfs::{CurrentSI as _, KernelStats};
 
-use super::{figures::Reading, gauge::Gauge, probe::SharedProbe};
-use crate::{report::Latency, world::determinism::wall_clock};
+use crate::engine::determinism::wall_clock;
+use crate::load::{gauge::Gauge, probe::SharedProbe};
+use sim_report::Latency;
+use sim_report::Reading;
 
 /// The counters at one moment. Nothing is reset by it, so that several may measure at the same time.
 #[derive(Debug, Clone)]
@@ -92,7 +94,8 @@ fn ratio(count: u64, of: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::probe::Collects, *};
+    use super::*;
+    use crate::load::probe::Collects;
 
     fn recorded(values: &[u64]) -> Histogram<u64> {
         let mut histogram = Histogram::new(3).unwrap();

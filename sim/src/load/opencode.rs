@@ -1,4 +1,4 @@
-//! The machines' OpenCode, on a thread of its own: a server for each executable that asks for one ([`super::stub`]).
+//! The machines' OpenCode, on a thread of its own: a server for each executable that asks for one ([`crate::load::stub`]).
 
 use std::{
     io,
@@ -15,19 +15,19 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{probe::SharedProbe, stub::Wish};
+use crate::load::{probe::SharedProbe, stub::Wish};
 use crate::{
     hosts::{backend::Disk, replies},
-    opencode::{OpenCode, Options, Script, by_directives},
+    observe,
+    recorder::{Recorder, now},
+};
+use fake_opencode::{OpenCode, Options, Script, by_directives};
+use sim_model::{
     scenario::Scenario,
     seed::Seed,
-    serve::{opencode::answer, unix_nanos},
     trace::{Micros, Name},
-    world::{
-        observe,
-        recorder::{Recorder, now},
-    },
 };
+use sim_serve::{opencode::answer, unix_nanos};
 
 /// The longest wish (bytes): a password and some words.
 const MAX_WISH: u64 = 4096;

@@ -23,11 +23,10 @@ use std::{
 use hdrhistogram::Histogram;
 use serde::Deserialize;
 
-use crate::{
-    convex, opencode,
-    trace::{Micros, Name},
-    world::recorder::now,
-};
+use crate::recorder::now;
+use fake_convex;
+use fake_opencode;
+use sim_model::trace::{Micros, Name};
 
 /// Follows the replies that are under way. Grows with turns in progress and what is not written of them yet.
 #[derive(Debug)]
@@ -266,7 +265,7 @@ impl SharedProbe {
     }
 
     /// Follows what a machine's OpenCode does.
-    pub fn opencode(&self, host: &Name, observation: &opencode::Observation<'_>) {
+    pub fn fake_opencode(&self, host: &Name, observation: &opencode::Observation<'_>) {
         use opencode::Observation::{Prompted, ReplyEnded, Said, ServerStopped};
         let prompt =
             |session: &str, message: &str| (Name::clone(host), session.to_owned(), message.to_owned());
@@ -280,7 +279,7 @@ impl SharedProbe {
     }
 
     /// Follows what the backend does.
-    pub fn convex(&self, observation: &convex::Observation<'_>) {
+    pub fn fake_convex(&self, observation: &convex::Observation<'_>) {
         match observation {
             convex::Observation::Received { path, args, .. }
                 if ["chat:writeChunk", "chat:completeMessage"].contains(path) =>

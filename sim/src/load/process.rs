@@ -2,7 +2,7 @@
 //!
 //! A command may be a wrapper (`sh -c`, `npx`), so what counts is the process group that it leads: signals go to all of
 //! the group, as systemd sends them by default, and it has ended when the group is empty. What left the group, or was
-//! left by somebody who is gone, is found by its mark ([`super::remains`]). A worker that starts OpenCode in a group of
+//! left by somebody who is gone, is found by its mark ([`crate::load::remains`]). A worker that starts OpenCode in a group of
 //! its own, as ours does, is alone in its group.
 
 use std::{
@@ -23,8 +23,8 @@ use rustix::process::{
 };
 use tokio::process::{Child, Command};
 
-use super::remains::MARK;
-use crate::trace::{Event, Name};
+use crate::load::remains::MARK;
+use sim_model::trace::{Event, Name};
 
 /// How much of the end of a worker's log is shown when it ended by itself (bytes).
 const LAST_WORDS: u64 = 600;
@@ -302,10 +302,8 @@ mod tests {
     use tempfile::TempDir;
     use tokio::time::{sleep, timeout};
 
-    use super::{
-        super::remains::{mark, marked},
-        *,
-    };
+    use super::*;
+    use crate::load::remains::{mark, marked};
 
     /// Anything that a test waits for.
     const PATIENCE: Duration = Duration::from_secs(20);

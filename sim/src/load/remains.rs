@@ -83,7 +83,7 @@ fn look(pid: Pid, root: &Path) -> Option<Marked> {
 }
 
 /// Waits for every child of this process that has ended, except those in `awaited`, which somebody else waits for. What
-/// loses its parent becomes a child of ours (see [`super::process`]), and stays as a zombie until it is waited for.
+/// loses its parent becomes a child of ours (see [`crate::load::process`]), and stays as a zombie until it is waited for.
 pub fn reap(awaited: &[Pid]) {
     let ours = getpid().as_raw_nonzero().get();
     let is_dead_child = |pid: &Pid| {

@@ -9,11 +9,10 @@ use std::time::Duration;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
-use self::machines::{Machine, install};
-use super::{
+use crate::load::run::machines::{Machine, install};
+use crate::load::{
     LoadError, LoadOrder,
     fakes::{Fakes, World},
-    figures::{Reading, Step},
     guard::Guard,
     ledger::SharedLedger,
     meter::Meter,
@@ -23,19 +22,22 @@ use super::{
     steps::Target,
 };
 use crate::{
-    faults::{self, Action, Condition, Conductor},
-    marks::Marks,
-    oracles::{self, Court},
-    report::Report,
-    scenario::{Plan, Scenario},
-    trace::{Event, Name, Phase, Trace},
-    world::{
-        Order, RunError,
-        determinism::{elapsed, join_live_run, wall_clock},
-        progress::{Look, Progress},
-        recorder::{Recorder, now},
-    },
+    engine::determinism::{elapsed, join_live_run, wall_clock},
+    error::RunError,
+    faults::{self},
+    recorder::{Recorder, now},
+    world::progress::{Look, Progress},
 };
+use sim_model::{
+    conductor::{Action, Condition, Conductor},
+    order::Order,
+    scenario::Scenario,
+    trace::{Event, Name, Phase, Trace},
+    workload_plan::WorkloadPlan,
+};
+use sim_oracles::{self, Marks, Oracles};
+use sim_report::Report;
+use sim_report::{Reading, Step};
 
 /// Between two rounds of the conductor.
 const ROUND: Duration = Duration::from_millis(10);
@@ -309,17 +311,17 @@ fn recorder(load: &LoadOrder) -> Result<Recorder, LoadError> {
         }
         None => Trace::default(),
     };
-    let court = Court::new(oracles::from_outside(scenario, SPREAD, load.ceilings));
+    let court = Oracles::new(oracles::from_outside(scenario, SPREAD, load.ceilings));
     Ok(Recorder::new(trace, court, Marks::new(scenario)))
 }
 
 /// What the people of each worker do; their messages are expected at their times.
-fn plans(load: &LoadOrder, end: Duration, recorder: &Recorder) -> Vec<Plan> {
+fn plans(load: &LoadOrder, end: Duration, recorder: &Recorder) -> Vec<WorkloadPlan> {
     let Order { scenario, seed, .. } = &load.order;
     let draw = |worker| {
-        let drawn = Plan::draw(scenario, *seed, worker);
+        let drawn = WorkloadPlan::draw(scenario, *seed, worker);
         match &load.rising {
-            Some(rising) => Plan { messages: rising.messages(), ..drawn },
+            Some(rising) => WorkloadPlan { messages: rising.messages(), ..drawn },
             None => drawn,
         }
     };
@@ -336,11 +338,11 @@ fn plans(load: &LoadOrder, end: Duration, recorder: &Recorder) -> Vec<Plan> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        load::CEILINGS,
-        scenario::Message,
+    use crate::load::CEILINGS;
+    use sim_model::{
         seed::Seed,
         trace::{Fact, TurnState},
+        workload_plan::Message,
     };
 
     fn load(text: &str, time_scale: f64) -> LoadOrder {

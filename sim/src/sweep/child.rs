@@ -11,7 +11,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{plant::Plant, seed::Seed};
+use sim_model::{plant::Plant, seed::Seed};
 
 /// A run that takes longer is ended: it hangs.
 pub const RUN_LIMIT: Duration = Duration::from_secs(30 * 60);

@@ -4,16 +4,22 @@ use std::rc::Rc;
 
 use turmoil::Sim;
 
-use super::{
-    Order, network,
+use crate::{
+    engine::network,
     recorder::{Recorder, now},
 };
 use crate::{
-    faults::{Action, Active, Condition, Conductor, Direction, Kind, Link, Plan, Planned, Trigger},
+    faults::active::Active,
     hosts::{Settled, backend, worker::WorkerHost},
+};
+use sim_model::order::Order;
+use sim_model::{
+    conductor::{Action, Condition, Conductor},
+    fault::{Direction, FaultKind, Link, Trigger},
+    fault_plan::{FaultPlan, PlannedFault},
     plant::Plant,
-    scenario::{Between, Time},
     trace::{Event, Name},
+    units::{Between, Time},
 };
 
 /// Brings a run's faults about.
@@ -31,7 +37,7 @@ impl Injector {
     /// The faults of `order`.
     pub(super) fn new(order: &Order, active: Active, recorder: &Recorder) -> Self {
         let scenario = &order.scenario;
-        let plan = Plan::draw(scenario, order.seed);
+        let plan = FaultPlan::draw(scenario, order.seed);
         Self {
             conductor: Conductor::new(plan.faults, scenario.workers),
             active,
@@ -81,22 +87,24 @@ impl Injector {
     }
 
     /// What is not up to a hook.
-    fn take_effect(&self, fault: &Planned, sim: &Sim<'static>, settled: &Settled) {
+    fn take_effect(&self, fault: &PlannedFault, sim: &Sim<'static>, settled: &Settled) {
         let worker = &settled.workers[fault.worker];
         let (here, there) = (&*worker.name, other_end(worker, fault.link));
         match fault.kind {
-            Kind::ClockJump => worker.clock.jump(fault.jump),
-            Kind::OpencodeCrash => worker.crash_opencode(),
-            Kind::OpencodeStreamCut => settled.opencodes[fault.worker].cut_event_streams(),
-            Kind::OpencodeSessionsVanish => self.lose_sessions(fault, settled),
-            Kind::ConvexRestart => {
+            FaultKind::ClockJump => worker.clock.jump(fault.jump),
+            FaultKind::OpencodeCrash => worker.crash_opencode(),
+            FaultKind::OpencodeStreamCut => settled.opencodes[fault.worker].cut_event_streams(),
+            FaultKind::OpencodeSessionsVanish => self.lose_sessions(fault, settled),
+            FaultKind::ConvexRestart => {
                 network::set_down(backend::HOST, true);
                 settled.convex.restart();
             }
-            Kind::Partition => ways(fault.direction, here, there).for_each(|(a, b)| network::cut(sim, a, b)),
-            Kind::NetworkHold => network::hold(sim, here, there),
-            Kind::NetworkLatency => network::set_latency(sim, here, there, fault.delay, fault.delay),
-            Kind::NetworkReset => {
+            FaultKind::Partition => {
+                ways(fault.direction, here, there).for_each(|(a, b)| network::cut(sim, a, b))
+            }
+            FaultKind::NetworkHold => network::hold(sim, here, there),
+            FaultKind::NetworkLatency => network::set_latency(sim, here, there, fault.delay, fault.delay),
+            FaultKind::NetworkReset => {
                 network::reset(here, there);
             }
             _ => {}
@@ -104,19 +112,21 @@ impl Injector {
     }
 
     /// What took effect is undone, unless another fault of the kind goes on.
-    fn take_back(&self, fault: &Planned, sim: &Sim<'static>, settled: &Settled) {
+    fn take_back(&self, fault: &PlannedFault, sim: &Sim<'static>, settled: &Settled) {
         let worker = &settled.workers[fault.worker];
         let (here, there) = (&*worker.name, other_end(worker, fault.link));
         let others = self.active.all();
         let mut same = others.iter().filter(|other| other.kind == fault.kind);
         match fault.kind {
-            Kind::ClockJump => worker.clock.jump(-fault.jump),
-            Kind::ConvexRestart if same.next().is_none() => network::set_down(backend::HOST, false),
-            Kind::Partition => ways(fault.direction, here, there).for_each(|(a, b)| network::mend(sim, a, b)),
-            Kind::NetworkHold | Kind::NetworkLatency
+            FaultKind::ClockJump => worker.clock.jump(-fault.jump),
+            FaultKind::ConvexRestart if same.next().is_none() => network::set_down(backend::HOST, false),
+            FaultKind::Partition => {
+                ways(fault.direction, here, there).for_each(|(a, b)| network::mend(sim, a, b))
+            }
+            FaultKind::NetworkHold | FaultKind::NetworkLatency
                 if same.any(|other| other.worker == fault.worker && other.link == fault.link) => {}
-            Kind::NetworkHold => network::release(sim, here, there),
-            Kind::NetworkLatency => {
+            FaultKind::NetworkHold => network::release(sim, here, there),
+            FaultKind::NetworkLatency => {
                 network::set_latency(sim, here, there, self.latency.min.0, self.latency.max.0);
             }
             _ => {}
@@ -124,10 +134,10 @@ impl Injector {
     }
 
     /// Each session is an opportunity.
-    fn lose_sessions(&self, fault: &Planned, settled: &Settled) {
+    fn lose_sessions(&self, fault: &PlannedFault, settled: &Settled) {
         let machine = &settled.opencodes[fault.worker];
         for session in machine.session_ids() {
-            if self.active.strike(Kind::OpencodeSessionsVanish, fault.worker).is_some() {
+            if self.active.strike(FaultKind::OpencodeSessionsVanish, fault.worker).is_some() {
                 machine.lose_session(&session);
             }
         }

@@ -7,23 +7,27 @@ use std::{
 
 use turmoil::Sim;
 
-use super::{
-    Order, RunError,
-    determinism::{self, EPOCH, wall_clock},
-    injector::Injector,
-    memory::Owner,
-    network, panics,
-    progress::{Look, Progress},
+use crate::{
+    engine::{
+        determinism::{self, EPOCH, wall_clock},
+        memory::Owner,
+        network, panics,
+    },
+    error::RunError,
     recorder::{Recorder, now},
+    world::{
+        injector::Injector,
+        progress::{Look, Progress},
+    },
 };
 use crate::{
-    faults::Active,
+    faults::active::Active,
     hosts::{self, Settled},
-    marks::Marks,
-    oracles::{self, Class, Court},
-    report::{Engine, Report},
-    trace::{Event, Name, Phase, Trace},
 };
+use sim_model::order::Order;
+use sim_model::trace::{Event, Name, Phase, Trace};
+use sim_oracles::{self, Class, Marks, Oracles};
+use sim_report::{Engine, Report};
 
 /// Time between two measurements of the workers, unless the run is so long that there would be too many.
 const MEASURE: Duration = Duration::from_millis(100);
@@ -43,7 +47,7 @@ pub(super) fn run(order: Order, progress: &Progress) -> Result<Report, RunError>
         }
         None => Trace::default(),
     };
-    let court = Court::new(oracles::all(&order.scenario));
+    let court = Oracles::new(oracles::all(&order.scenario));
     let marks = Marks::new(&order.scenario);
     let mut world = World::build(order, Recorder::new(trace, court, marks))?;
     let ended = world.live(progress);

@@ -10,16 +10,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Prepared, RunArgs, subject, terminal};
-use crate::{
-    report,
-    sweep::{
-        child::{Job, Outcome},
-        outcome::Run,
-        plan::Planned,
-        report::{Ended, Machine, Slow},
-    },
-    world::replay,
+use crate::cli::sweep::{Prepared, RunArgs, subject, terminal};
+use crate::sweep::{
+    child::{Job, Outcome},
+    plan::PlannedRun,
+};
+use sim_model::order::replay;
+use sim_report::sweep::{
+    outcome::Run,
+    sim_report::{Ended, Machine, Slow},
 };
 
 /// How often the state line is drawn.
@@ -48,7 +47,7 @@ struct Sweeping<'a> {
     quiet: bool,
     bar: ProgressBar,
     began: Instant,
-    running: JoinSet<(Planned, Duration, Outcome)>,
+    running: JoinSet<(PlannedRun, Duration, Outcome)>,
     stop: CancellationToken,
     runs: Vec<Run>,
     failed: usize,
@@ -103,7 +102,7 @@ impl<'a> Sweeping<'a> {
         Ok(Finished { runs: self.runs, ended, machine: self.machine })
     }
 
-    fn start(&mut self, planned: Planned) {
+    fn start(&mut self, planned: PlannedRun) {
         let (path, _) = subject(self.prepared, planned);
         let job = Job {
             path: path.to_owned(),
@@ -125,7 +124,7 @@ impl<'a> Sweeping<'a> {
         self.stop.cancel();
     }
 
-    fn settle(&mut self, (planned, took, outcome): (Planned, Duration, Outcome)) {
+    fn settle(&mut self, (planned, took, outcome): (PlannedRun, Duration, Outcome)) {
         let (path, scenario) = subject(self.prepared, planned);
         let crashed = |message: String| {
             let replay = replay(path, planned.seed, &self.prepared.head.plants);
@@ -152,10 +151,10 @@ impl<'a> Sweeping<'a> {
 
     /// Says at once that a run failed.
     fn tell(&self, run: &Run) {
-        if self.quiet || self.failed > super::NAMED {
+        if self.quiet || self.failed > crate::cli::sweep::NAMED {
             return;
         }
-        let line = report::sweep::failure(run, terminal::is_error_styled());
+        let line = sim_report::sweep::failure(run, terminal::is_error_styled());
         self.bar.suspend(|| terminal::complain(&line));
     }
 

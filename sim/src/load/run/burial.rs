@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{
-    super::remains::{Marked, marked},
-    Run,
-    machines::{Death, raise},
+use crate::load::{
+    remains::{Marked, marked},
+    run::{
+        Run,
+        machines::{Death, raise},
+    },
 };
-use crate::{
-    oracles::Class,
-    trace::{Event, Micros, Name},
-    world::recorder::now,
-};
+use crate::recorder::now;
+use sim_model::trace::{Event, Micros, Name};
+use sim_oracles::Class;
 
 /// How long a worker's OpenCode may outlive it.
 const MOURNING: Duration = Duration::from_secs(2);
@@ -89,7 +89,7 @@ impl Run<'_> {
     pub(super) async fn bury(&mut self) {
         let limit = Instant::now() + MOURNING;
         let is_left = |run: &Self| {
-            let is_left = |(index, machine): (usize, &super::machines::Machine)| {
+            let is_left = |(index, machine): (usize, &crate::load::run::machines::Machine)| {
                 run.fakes.attached(index, Micros::MAX) > 0 || !marked(machine.root()).is_empty()
             };
             run.machines.iter().enumerate().any(is_left)

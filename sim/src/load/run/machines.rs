@@ -12,21 +12,19 @@ use std::{
 use rustix::process::{Pid, Signal};
 use tokio::time::{Instant, sleep};
 
-use super::{
-    super::{
-        LoadError, LoadOrder,
-        process::{Launch, Worker},
-        remains::{STAND_IN, mark, reap},
-    },
-    Ended, ROUND, Run,
+use crate::load::{
+    LoadError, LoadOrder,
+    process::{Launch, Worker},
+    remains::{STAND_IN, mark, reap},
+    run::{Ended, ROUND, Run},
 };
 use crate::{
     hosts::backend::token,
-    oracles::Class,
-    serve::opencode::Installation,
-    trace::{Event, Exit, Micros, Name, Phase},
-    world::recorder::{Recorder, now},
+    recorder::{Recorder, now},
 };
+use sim_model::trace::{Event, Exit, Micros, Name, Phase};
+use sim_oracles::Class;
+use sim_serve::opencode::Installation;
 
 /// How long workers may take to end when the run is over, besides their own grace.
 const CLOSING: Duration = Duration::from_secs(30);
@@ -41,7 +39,7 @@ pub(super) struct Machine {
     pub(super) running: Option<Running>,
     /// Killed, but the kernel needs a moment.
     dying: Vec<Worker>,
-    /// Ends that nobody has looked after yet ([`super::burial`]).
+    /// Ends that nobody has looked after yet ([`crate::load::run::burial`]).
     pub(super) deaths: Vec<Death>,
     starts: u64,
     installation: Installation,

@@ -1,16 +1,12 @@
 //! What a run is reported as, once it is over.
 
-use super::{
-    super::{
-        LoadError, LoadOrder,
-        figures::{LoadFigures, Reading},
-    },
-    Ended, Run,
+use crate::engine::determinism::wall_clock;
+use crate::load::{
+    LoadError, LoadOrder,
+    run::{Ended, Run},
 };
-use crate::{
-    report::{Engine, Report},
-    world::determinism::wall_clock,
-};
+use sim_report::{Engine, Report};
+use sim_report::{LoadFigures, Reading};
 
 /// What the oracles of a simulation see and this run cannot, by their names.
 const UNSEEN: [&str; 5] = [

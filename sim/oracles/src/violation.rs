@@ -1,0 +1,30 @@
+//! What is reported of a broken property.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use sim_model::trace::{Fact, Micros};
+
+/// Which promise was broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Something forbidden happened.
+    Safety,
+    /// Something promised did not happen in time.
+    Liveness,
+}
+
+/// A broken property.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Violation {
+    /// The oracle that saw it.
+    pub oracle: &'static str,
+    /// Which promise was broken.
+    pub class: Class,
+    /// When (µs of simulated time).
+    pub at: Micros,
+    /// What happened and what should have been.
+    pub message: String,
+    /// The facts that led to it, oldest first.
+    pub story: Vec<Fact>,
+}

@@ -1,0 +1,120 @@
+//! The report of a run.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use sim_model::{
+    mark,
+    plant::Plant,
+    scenario::{Limits, Source},
+    seed::Seed,
+};
+use sim_oracles::{Class, Violation};
+
+use crate::{
+    figures::{self, times::Distribution},
+    load_figures::LoadFigures,
+    series::Timeline,
+};
+
+/// The shape of the JSON report; raised whenever a reader would have to change (docs/reports.md says when that is).
+pub const SCHEMA: u32 = 1;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunVerdict {
+    /// Nothing forbidden happened, and everything promised did.
+    Passed,
+    /// Something forbidden happened.
+    Safety,
+    /// Something promised did not happen in time.
+    Liveness,
+    /// Someone stopped the run.
+    Interrupted,
+}
+
+/// Everything known about a finished run.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(title = "The report of a run")]
+pub struct Report {
+    /// The shape of this report.
+    #[schemars(extend("const" = SCHEMA))]
+    pub schema: u32,
+    /// The scenario's name.
+    pub scenario: String,
+    /// What it shows.
+    pub description: String,
+    /// The scenario as it was read: `sim replay` runs it from here.
+    pub source: Source,
+    /// The root seed.
+    pub seed: Seed,
+    /// Bugs planted on purpose.
+    pub plants: Vec<Plant>,
+    /// What was run, one name and one value each.
+    pub options: Vec<(&'static str, String)>,
+    /// How it ended.
+    pub verdict: RunVerdict,
+    /// Violations of each oracle, none included.
+    pub oracles: Vec<(&'static str, u64)>,
+    /// How often each state worth reaching was reached.
+    pub marks: mark::Counts,
+    /// The marks that the scenario is there for.
+    pub required_marks: Vec<&'static str>,
+    /// The first violations with their stories.
+    pub violations: Vec<Violation>,
+    /// Exact numbers: they repeat to the last digit.
+    pub figures: figures::Summary,
+    /// How often a completed turn took how long: for plots, not in the JSON.
+    #[serde(skip)]
+    pub distribution: Distribution,
+    /// How the run went over time: for plots, not in the JSON.
+    #[serde(skip)]
+    pub timeline: Timeline,
+    /// What the oracles enforced.
+    #[serde(skip)]
+    pub limits: Limits,
+    /// The trace.
+    pub trace: TraceSummary,
+    /// The command that runs it again.
+    pub replay: String,
+    /// What depends on the machine; nothing else here does.
+    pub engine: Engine,
+    /// What a run in real time measured besides; none of it, and nothing else of such a run, repeats exactly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadFigures>,
+}
+
+/// The trace in short.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct TraceSummary {
+    /// How many facts there are.
+    pub facts: u64,
+    /// The SHA-256 over them.
+    pub hash: String,
+}
+
+/// How fast the simulation was.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+pub struct Engine {
+    /// Steps of the network.
+    pub steps: u64,
+    /// Simulated seconds.
+    pub simulated: f64,
+    /// Real seconds.
+    pub wall: f64,
+}
+
+impl RunVerdict {
+    /// The verdict that follows from what was found.
+    #[must_use]
+    pub fn of(violations: &[Violation], interrupted: bool) -> Self {
+        if violations.iter().any(|violation| violation.class == Class::Safety) {
+            return Self::Safety;
+        }
+        match (violations.is_empty(), interrupted) {
+            (false, _) => Self::Liveness,
+            (true, true) => Self::Interrupted,
+            (true, false) => Self::Passed,
+        }
+    }
+}

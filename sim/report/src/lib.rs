@@ -1,0 +1,35 @@
+//! What a run came to: its figures, its verdict, its course; as JSON, HTML, JUnit, Markdown and text. And what many runs
+//! came to together ([`sweep`]).
+
+mod annotation;
+mod data;
+mod figures;
+mod files;
+mod html;
+mod json;
+mod junit;
+mod load;
+mod load_figures;
+mod markdown;
+mod options;
+mod series;
+mod story;
+pub mod sweep;
+#[doc(hidden)]
+pub mod testing;
+mod text;
+
+pub use annotation::{Annotation, annotations, commands};
+pub use data::{Engine, Report, RunVerdict, SCHEMA, TraceSummary};
+pub use figures::{
+    Figures, FunctionFigures,
+    times::{Distribution, Latency},
+};
+pub use files::{file_name, write};
+pub use html::page;
+pub use junit::junit;
+pub use load_figures::{Goal, LoadFigures, Other, ProcessFigures, Reading, Step};
+pub use markdown::{escape, fenced, markdown, table};
+pub use options::options;
+pub use series::{Mark, Measure, Moment, Series, Timeline};
+pub use text::{header, summary};

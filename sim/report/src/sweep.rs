@@ -1,0 +1,8 @@
+//! What many runs came to together.
+
+pub mod outcome;
+mod render;
+pub mod report;
+pub mod seeds;
+
+pub use render::{annotations, failure, header, junit, markdown, page, summary};
