@@ -1,6 +1,7 @@
 //! Who lives in the simulated world: the backend with the people, and for each worker its machine.
 
 pub mod backend;
+mod convex;
 pub mod direct;
 pub mod env;
 pub mod freeze;
@@ -93,7 +94,7 @@ fn settle_backend(
     people: Rc<Vec<People>>,
     direct: Rc<Vec<Direct>>,
 ) {
-    sim.host(backend::HOST, move || backend.clone().run(Rc::clone(&people), Rc::clone(&direct)));
+    sim.host(backend::HOST, move || convex::run(backend.clone(), Rc::clone(&people), Rc::clone(&direct)));
 }
 
 /// A worker's machine is two hosts: its own and its OpenCode's.

@@ -1,74 +1,62 @@
-//! Where facts come together: the trace, the oracles and the figures of one run.
+//! Where facts come together: everything that watches a run is shown each fact once, in order, with its time.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sim_model::{
+    order::Order,
+    trace::{Event, Fact, Micros, Name, Names},
+};
+use sim_oracles::{Class, Stages};
+use sim_report::{Engine, Observed, Report};
 
 use crate::{
-    engine::{determinism, memory::unattributed},
+    engine::{
+        determinism::{self, wall_clock},
+        memory::unattributed,
+    },
     error::RunError,
 };
-use sim_model::order::Order;
-use sim_model::trace::{Event, Fact, Micros, Name, Names, Trace};
-use sim_oracles::{Marks, Oracles, Stages};
-use sim_report::{self, Engine, Figures, Report, RunVerdict, SCHEMA, Series, TraceSummary};
 
-/// Someone who is shown every fact.
+/// What time it is in a run.
+#[derive(Debug, Clone, Copy)]
+pub enum Clock {
+    /// Simulated time.
+    Simulated,
+    /// Real time since [`wall_clock`] showed `since`; no time passes before there is such a moment.
+    Real {
+        /// When the run began.
+        since: Option<Duration>,
+    },
+}
+
+impl Clock {
+    /// Time since the run began.
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
+        match self {
+            Self::Simulated => determinism::elapsed(),
+            Self::Real { since } => since.map_or(Duration::ZERO, |since| wall_clock().saturating_sub(since)),
+        }
+    }
+}
+
+/// A watcher besides those of the report.
 pub type Follower = Box<dyn FnMut(&Fact) + Send>;
 
 /// What is known about a run.
 pub struct Recording {
-    /// All facts.
-    pub trace: Trace,
-    /// The oracles.
-    pub court: Oracles,
-    /// The numbers of the report.
-    pub figures: Figures,
-    /// The lines of the report.
-    pub series: Series,
-    /// States worth reaching.
-    pub marks: Marks,
+    /// What its report will be made of.
+    pub observed: Observed,
     /// How far each turn is.
     pub stages: Stages,
-    /// Others who follow the facts of this run.
-    pub followers: Vec<Follower>,
-    /// Whether the report is made: then nothing is recorded any more.
-    pub closed: bool,
+    clock: Clock,
+    followers: Vec<Follower>,
     names: Names,
-}
-
-impl Recording {
-    /// Ends the recording, and says what is known: about a run of `order` in simulation, until something is added to it.
-    ///
-    /// # Errors
-    /// If the trace cannot be written to its file.
-    pub fn report(&mut self, order: Order, interrupted: bool, engine: Engine) -> Result<Report, RunError> {
-        let Order { scenario, seed, plants, trace: path, replay } = order;
-        self.closed = true;
-        if let (Err(source), Some(path)) = (self.trace.flush(), path) {
-            return Err(RunError::Trace { path, source });
-        }
-        Ok(Report {
-            schema: SCHEMA,
-            options: report::options(&scenario, seed),
-            scenario: scenario.name,
-            source: scenario.source,
-            description: scenario.description,
-            seed,
-            plants,
-            verdict: RunVerdict::of(self.court.violations(), interrupted),
-            oracles: self.court.counts().iter().map(|(oracle, count)| (*oracle, *count)).collect(),
-            marks: self.marks.counts().clone(),
-            required_marks: scenario.required_marks,
-            violations: self.court.violations().to_vec(),
-            figures: self.figures.summary(),
-            distribution: self.figures.distribution(),
-            timeline: self.series.timeline(now()),
-            limits: scenario.limits,
-            trace: TraceSummary { facts: self.trace.recorded(), hash: self.trace.hash() },
-            replay,
-            engine,
-            load: None,
-        })
-    }
+    /// Whether the report is made: then nothing is recorded any more.
+    closed: bool,
 }
 
 /// A shared handle to the recording. A simulation uses it from one thread; a run in real time from several, whose facts
@@ -79,13 +67,33 @@ pub struct Recorder(Arc<Mutex<Recording>>);
 impl Recorder {
     /// A recorder without facts.
     #[must_use]
-    pub fn new(trace: Trace, court: Oracles, marks: Marks) -> Self {
-        let (figures, series) = (Figures::default(), Series::default());
+    pub fn new(clock: Clock, observed: Observed) -> Self {
         let (stages, names) = (Stages::default(), Names::default());
-        let followers = Vec::new();
-        let closed = false;
-        let recording = Recording { trace, court, figures, series, marks, stages, followers, closed, names };
+        let recording = Recording { observed, stages, clock, followers: Vec::new(), names, closed: false };
         Self(Arc::new(Mutex::new(recording)))
+    }
+
+    /// Lets `follower` watch, too, from now on.
+    pub fn follow(&self, follower: Follower) {
+        self.lock().followers.push(follower);
+    }
+
+    /// A run in real time begins when [`wall_clock`] shows `since`.
+    pub fn begin(&self, since: Duration) {
+        self.lock().clock = Clock::Real { since: Some(since) };
+    }
+
+    /// Time since the run began.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        let clock = self.lock().clock;
+        clock.elapsed()
+    }
+
+    /// The same in µs.
+    #[must_use]
+    pub fn now(&self) -> Micros {
+        micros(self.elapsed())
     }
 
     /// The shared name for `text`.
@@ -98,17 +106,35 @@ impl Recorder {
     pub fn record(&self, host: &Name, event: Event) {
         unattributed(|| {
             let recording = &mut *self.lock();
-            let fact = Fact { at: now(), host: Name::clone(host), event };
             if recording.closed {
                 return;
             }
-            recording.figures.observe(&fact);
-            recording.series.observe(&fact);
-            recording.marks.observe(&fact);
+            let fact = Fact { at: micros(recording.clock.elapsed()), host: Name::clone(host), event };
             recording.stages.observe(&fact);
             recording.followers.iter_mut().for_each(|follower| follower(&fact));
-            recording.trace.record(fact.clone());
-            recording.court.observe(&fact, &recording.trace);
+            recording.observed.observe(&fact);
+        });
+    }
+
+    /// Reports, now, a violation that no oracle sees by a fact.
+    pub fn raise(&self, oracle: &'static str, class: Class, message: String) {
+        self.with(|recording| {
+            let at = micros(recording.clock.elapsed());
+            recording.observed.raise(oracle, class, at, message);
+        });
+    }
+
+    /// Whether no oracle waits for anything.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.with(|recording| recording.observed.oracles.pending().is_empty())
+    }
+
+    /// Reports everything that the oracles still wait for as violations: its time is up.
+    pub fn raise_pending(&self) {
+        self.with(|recording| {
+            let at = micros(recording.clock.elapsed());
+            recording.observed.raise_pending(at);
         });
     }
 
@@ -117,14 +143,26 @@ impl Recorder {
         unattributed(|| look(&mut self.lock()))
     }
 
+    /// Ends the recording, and makes the report of a run of `order`.
+    ///
+    /// # Errors
+    /// If the trace cannot be written to its file.
+    pub fn report(&self, order: Order, interrupted: bool, engine: Engine) -> Result<Report, RunError> {
+        self.with(|recording| {
+            recording.closed = true;
+            let at = micros(recording.clock.elapsed());
+            let path = order.trace.clone().unwrap_or_default();
+            let report = recording.observed.report(order, at, interrupted, engine);
+            report.map_err(|source| RunError::Trace { path, source })
+        })
+    }
+
     /// A run that panicked is still reported, hence no poisoning.
     fn lock(&self) -> MutexGuard<'_, Recording> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Time since the start, simulated or (in a run in real time) real, in µs.
-#[must_use]
-pub fn now() -> Micros {
-    u64::try_from(determinism::elapsed().as_micros()).expect("simulations are shorter than 500,000 years")
+fn micros(time: Duration) -> Micros {
+    u64::try_from(time.as_micros()).expect("runs are shorter than 500,000 years")
 }

@@ -5,14 +5,11 @@
 
 mod edits;
 
-use std::collections::BTreeMap;
-
 use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use worker::config::Settings;
 
-use crate::plant::edits::Edit;
 
 /// A bug to plant into a run.
 #[derive(
@@ -108,18 +105,6 @@ impl Plant {
             Self::ConcurrencyOff => settings.turns.max_concurrent = 1,
             Self::SlowHeart => settings.lifecycle.heartbeat *= 4,
             _ => {}
-        }
-    }
-
-    /// Plants the bug into the backend's functions, if it belongs there.
-    ///
-    /// # Panics
-    /// If the functions changed so that the place is not found: a bug that is not planted proves nothing.
-    pub fn plant_in_sources(self, sources: &mut BTreeMap<String, String>) {
-        for Edit { file, from, to } in edits::of(self) {
-            let text = sources.get_mut(file).unwrap_or_else(|| panic!("the backend has no {file}"));
-            assert!(text.contains(from), "{self:?} cannot be planted: {file} has no `{from}` any more");
-            *text = text.replace(from, to);
         }
     }
 }

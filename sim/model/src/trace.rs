@@ -6,80 +6,25 @@
 //! every machine and in every profile. Inside one host, times never decrease; between hosts they may differ by up to one
 //! tick, because hosts take turns.
 
+mod digest;
 mod event;
+mod name;
 
 use std::{
-    borrow::{Borrow, Cow},
     collections::{BTreeSet, VecDeque},
     fmt,
     fs::File,
     io::{self, BufWriter, Write},
-    ops::Deref,
     path::Path,
-    sync::Arc,
 };
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-pub use crate::trace::event::{Caller, Event, Exit, Phase, ReplyOutcome, TurnState};
-
-/// An identifier or a name, shared by all facts that mention it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Name(Arc<str>);
-
-impl<T: Into<Arc<str>>> From<T> for Name {
-    fn from(text: T) -> Self {
-        Self(text.into())
-    }
-}
-
-impl Deref for Name {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Borrow<str> for Name {
-    fn borrow(&self) -> &str {
-        self
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Serialize for Name {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self)
-    }
-}
-
-impl JsonSchema for Name {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Name".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string" })
-    }
-}
+pub use digest::{Digest, RunningDigest};
+pub use event::{Caller, Event, Exit, Phase, ReplyOutcome, TurnState};
+pub use name::{Name, Names};
 
 /// Simulated time since the start of the run, in microseconds.
 pub type Micros = u64;
@@ -103,89 +48,6 @@ impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seconds, micros) = (self.at / 1_000_000, self.at % 1_000_000);
         write!(f, "{seconds:>5}.{micros:06} {:<10} {}", self.host, self.event)
-    }
-}
-
-/// A text too long to be kept: its length and the first half of its SHA-256.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Digest {
-    /// Bytes of the text.
-    pub bytes: u64,
-    hash: [u8; 16],
-}
-
-impl Digest {
-    /// The digest of a whole text.
-    #[must_use]
-    pub fn of(text: &str) -> Self {
-        let mut running = RunningDigest::default();
-        running.push(text);
-        running.digest()
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}B:", self.bytes)?;
-        self.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl Serialize for Digest {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl JsonSchema for Digest {
-    fn schema_name() -> Cow<'static, str> {
-        "Digest".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "A text too long to be kept: its length in bytes and the first half of its SHA-256.",
-            "type": "string",
-            "pattern": "^[0-9]+B:[0-9a-f]{32}$"
-        })
-    }
-}
-
-/// The digest of a text that comes in parts.
-#[derive(Debug, Clone, Default)]
-pub struct RunningDigest {
-    bytes: u64,
-    hash: Sha256,
-}
-
-impl RunningDigest {
-    /// Appends a part.
-    pub fn push(&mut self, text: &str) {
-        self.bytes += text.len() as u64;
-        self.hash.update(text);
-    }
-
-    /// The digest of all parts so far.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        let full = self.hash.clone().finalize();
-        Digest { bytes: self.bytes, hash: full[..16].try_into().expect("SHA-256 has 32 bytes") }
-    }
-}
-
-/// Makes one [`Name`] of equal texts. It lives as long as the run and grows with what the run mentions.
-#[derive(Debug, Default)]
-pub struct Names(BTreeSet<Name>);
-
-impl Names {
-    /// The shared name for `text`.
-    pub fn intern(&mut self, text: &str) -> Name {
-        if let Some(name) = self.0.get(text) {
-            return Name::clone(name);
-        }
-        let name = Name::from(text);
-        self.0.insert(Name::clone(&name));
-        name
     }
 }
 

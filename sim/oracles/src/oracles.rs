@@ -23,7 +23,7 @@ pub struct Oracles {
 }
 
 impl Oracles {
-    /// A court without findings.
+    /// Oracles that have seen nothing yet.
     #[must_use]
     pub fn new(oracles: Vec<Box<dyn Oracle>>) -> Self {
         let counts = oracles.iter().map(|oracle| (oracle.id(), 0)).collect();
@@ -37,7 +37,7 @@ impl Oracles {
             oracle.observe(fact, &mut self.verdict);
             if !self.verdict.raised.is_empty() {
                 let id = oracle.id();
-                self.convict(id, Class::Safety, fact.at, trace);
+                self.report(id, Class::Safety, fact.at, trace);
             }
         }
     }
@@ -45,18 +45,18 @@ impl Oracles {
     /// Adds a violation that no oracle sees by a fact: a panic, or work that did not end.
     pub fn raise(&mut self, oracle: &'static str, class: Class, at: Micros, message: String, trace: &Trace) {
         self.verdict.raised.push(Raised { message, about: Vec::new() });
-        self.convict(oracle, class, at, trace);
+        self.report(oracle, class, at, trace);
     }
 
     /// What is still pending becomes a violation: its time is up.
-    pub fn convict_pending(&mut self, at: Micros, trace: &Trace) {
+    pub fn raise_pending(&mut self, at: Micros, trace: &Trace) {
         for (oracle, Pending { reason, about }) in self.pending() {
             self.verdict.raised.push(Raised { message: reason, about });
-            self.convict(oracle, Class::Liveness, at, trace);
+            self.report(oracle, Class::Liveness, at, trace);
         }
     }
 
-    fn convict(&mut self, oracle: &'static str, class: Class, at: Micros, trace: &Trace) {
+    fn report(&mut self, oracle: &'static str, class: Class, at: Micros, trace: &Trace) {
         for Raised { message, about } in self.verdict.take() {
             let count = self.counts.entry(oracle).or_default();
             *count += 1;
@@ -92,23 +92,23 @@ mod tests {
     use crate::testing::{changed, claimed, name, sent};
     use sim_model::trace::{Event, TurnState};
 
-    fn court_after(events: impl IntoIterator<Item = Event>) -> (Oracles, Trace) {
-        let mut court =
+    fn oracles_after(events: impl IntoIterator<Item = Event>) -> (Oracles, Trace) {
+        let mut oracles =
             Oracles::new(vec![Box::new(stale::Stale::default()), Box::new(answered::Answered::default())]);
         let mut trace = Trace::default();
         for (at, event) in (0..).zip(events) {
             let fact = Fact { at, host: name("convex"), event };
             trace.record(fact.clone());
-            court.observe(&fact, &trace);
+            oracles.observe(&fact, &trace);
         }
-        (court, trace)
+        (oracles, trace)
     }
 
     #[test]
     fn a_violation_is_told_with_the_facts_of_its_turn() {
         let expired = || changed("t1", TurnState::Claimed, TurnState::Expired);
-        let (court, _) = court_after([sent("t2", 0.0), sent("t1", 0.0), claimed("t1"), expired(), expired()]);
-        let [violation] = court.violations() else { panic!("{:?}", court.violations()) };
+        let (oracles, _) = oracles_after([sent("t2", 0.0), sent("t1", 0.0), claimed("t1"), expired(), expired()]);
+        let [violation] = oracles.violations() else { panic!("{:?}", oracles.violations()) };
         assert_eq!((violation.oracle, violation.class, violation.at), ("answered", Class::Safety, 4));
         assert!(violation.story.iter().any(|fact| fact.at == 2 && fact.event == claimed("t1")));
     }
@@ -116,16 +116,16 @@ mod tests {
     #[test]
     fn many_violations_are_counted_and_a_few_kept() {
         let expired = || changed("t1", TurnState::Claimed, TurnState::Expired);
-        let (court, _) = court_after([sent("t1", 0.0)].into_iter().chain((0..50).map(|_| expired())));
-        assert_eq!((court.counts()["answered"], court.counts()["stale"]), (49, 0));
-        assert_eq!(court.violations().len(), 5);
+        let (oracles, _) = oracles_after([sent("t1", 0.0)].into_iter().chain((0..50).map(|_| expired())));
+        assert_eq!((oracles.counts()["answered"], oracles.counts()["stale"]), (49, 0));
+        assert_eq!(oracles.violations().len(), 5);
     }
 
     #[test]
     fn what_is_pending_when_time_is_up_is_a_violation_of_liveness() {
-        let (mut court, trace) = court_after([sent("t1", 0.0), claimed("t1")]);
-        court.convict_pending(9, &trace);
-        let [violation] = court.violations() else { panic!("{:?}", court.violations()) };
+        let (mut oracles, trace) = oracles_after([sent("t1", 0.0), claimed("t1")]);
+        oracles.raise_pending(9, &trace);
+        let [violation] = oracles.violations() else { panic!("{:?}", oracles.violations()) };
         assert_eq!((violation.class, violation.at, violation.story.len()), (Class::Liveness, 9, 2));
     }
 }

@@ -4,8 +4,10 @@
 use std::fmt;
 
 use crate::{
-    data::{Report, RunVerdict},
+    data::Report,
+    format,
     text,
+    verdict::RunVerdict,
 };
 
 /// Annotations of one command, at most: GitHub shows no more than ten errors of a step.
@@ -64,7 +66,7 @@ pub fn annotations(report: &Report) -> Vec<Annotation> {
     let annotation = |(oracle, count): &(&'static str, u64)| {
         let first = report.violations.iter().find(|violation| violation.oracle == *oracle);
         let what = first.map_or_else(String::new, |first| {
-            format!("at {}: {}\n", text::seconds(first.at), crate::story::tell(first).message)
+            format!("at {}: {}\n", format::seconds(first.at), crate::story::tell(first).message)
         });
         let number = if *count == 1 { "1 violation".to_owned() } else { format!("{count} violations") };
         Annotation {

@@ -8,30 +8,17 @@ use sim_model::{
     scenario::{Limits, Source},
     seed::Seed,
 };
-use sim_oracles::{Class, Violation};
+use sim_oracles::Violation;
 
 use crate::{
     figures::{self, times::Distribution},
     load_figures::LoadFigures,
     series::Timeline,
+    verdict::RunVerdict,
 };
 
 /// The shape of the JSON report; raised whenever a reader would have to change (docs/reports.md says when that is).
 pub const SCHEMA: u32 = 1;
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RunVerdict {
-    /// Nothing forbidden happened, and everything promised did.
-    Passed,
-    /// Something forbidden happened.
-    Safety,
-    /// Something promised did not happen in time.
-    Liveness,
-    /// Someone stopped the run.
-    Interrupted,
-}
 
 /// Everything known about a finished run.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -102,19 +89,4 @@ pub struct Engine {
     pub simulated: f64,
     /// Real seconds.
     pub wall: f64,
-}
-
-impl RunVerdict {
-    /// The verdict that follows from what was found.
-    #[must_use]
-    pub fn of(violations: &[Violation], interrupted: bool) -> Self {
-        if violations.iter().any(|violation| violation.class == Class::Safety) {
-            return Self::Safety;
-        }
-        match (violations.is_empty(), interrupted) {
-            (false, _) => Self::Liveness,
-            (true, true) => Self::Interrupted,
-            (true, false) => Self::Passed,
-        }
-    }
 }

@@ -11,9 +11,11 @@ mod time;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::load_figures::LoadFigures;
+use crate::format;
 use crate::{
-    data::{Report, RunVerdict},
+    data::Report,
     load, text,
+    verdict::RunVerdict,
 };
 use sim_oracles::{Class, Violation};
 
@@ -61,9 +63,9 @@ fn head(report: &Report) -> Markup {
             h1 { (report.scenario) " " span.soft { "seed " (report.seed) } }
             @if !report.description.is_empty() { p.soft { (report.description) } }
             div.verdict.(class) {
-                strong { (word) } " " span { (text::meaning(report.verdict)) }
+                strong { (word) } " " span { (report.verdict.meaning()) }
                 @if let Some(first) = report.violations.first() {
-                    p { "First: " (first.oracle) " at " (text::seconds(first.at)) ", " (crate::story::tell(first).message) }
+                    p { "First: " (first.oracle) " at " (format::seconds(first.at)) ", " (crate::story::tell(first).message) }
                 }
                 @if !report.plants.is_empty() {
                     p { "Bugs were planted on purpose: " (format!("{:?}", report.plants)) }
@@ -160,7 +162,7 @@ fn story(violation: &Violation) -> Markup {
     };
     let story = crate::story::tell(violation);
     html! {
-        h3 { span.bad { (violation.oracle) } " (" (class) ") at " (text::seconds(violation.at)) }
+        h3 { span.bad { (violation.oracle) } " (" (class) ") at " (format::seconds(violation.at)) }
         p { (story.message) }
         @if !story.lines.is_empty() {
             p.soft { "What led to it, in seconds before:" }

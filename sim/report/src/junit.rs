@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use crate::{
-    data::{Report, RunVerdict},
+    data::Report,
+    format,
     text,
+    verdict::RunVerdict,
 };
 use sim_oracles::{Class, Violation};
 
@@ -57,7 +59,7 @@ fn describe(report: &Report, kept: &[&Violation], count: u64) -> String {
     let mut text = format!("run it again: {}\n{count} in all", report.replay);
     for (index, violation) in kept.iter().enumerate() {
         let story = crate::story::tell(violation);
-        let _ = write!(text, "\n\nat {}: {}", text::seconds(violation.at), story.message);
+        let _ = write!(text, "\n\nat {}: {}", format::seconds(violation.at), story.message);
         if index == 0 {
             let _ = write!(text, "\n{}", story.columns("  ").trim_end());
         }

@@ -5,12 +5,14 @@ mod annotation;
 mod data;
 mod figures;
 mod files;
+mod format;
 mod html;
 mod json;
 mod junit;
 mod load;
 mod load_figures;
 mod markdown;
+mod observed;
 mod options;
 mod series;
 mod story;
@@ -18,9 +20,10 @@ pub mod sweep;
 #[doc(hidden)]
 pub mod testing;
 mod text;
+mod verdict;
 
 pub use annotation::{Annotation, annotations, commands};
-pub use data::{Engine, Report, RunVerdict, SCHEMA, TraceSummary};
+pub use data::{Engine, Report, SCHEMA, TraceSummary};
 pub use figures::{
     Figures, FunctionFigures,
     times::{Distribution, Latency},
@@ -30,6 +33,8 @@ pub use html::page;
 pub use junit::junit;
 pub use load_figures::{Goal, LoadFigures, Other, ProcessFigures, Reading, Step};
 pub use markdown::{escape, fenced, markdown, table};
+pub use observed::Observed;
 pub use options::options;
 pub use series::{Mark, Measure, Moment, Series, Timeline};
 pub use text::{header, summary};
+pub use verdict::RunVerdict;

@@ -9,6 +9,7 @@ use crate::{
     data::Report,
     figures::times::Latency,
     markdown::{escape, table},
+    format,
     text,
 };
 
@@ -69,8 +70,8 @@ fn process(process: &ProcessFigures) -> Vec<(String, String)> {
     let ProcessFigures { name, ready_ms, idle_rss, peak_rss, peak_pss, idle_heap, peak_heap, .. } = process;
     let ProcessFigures { cpu_seconds, threads, files, .. } = process;
     let ready: Vec<_> = ready_ms.iter().map(|ms| format!("{ms:.0}")).collect();
-    let [idle, peak, pss] = [*idle_rss, *peak_rss, *peak_pss].map(text::size);
-    let [idle_heap, peak_heap] = [*idle_heap, *peak_heap].map(text::size);
+    let [idle, peak, pss] = [*idle_rss, *peak_rss, *peak_pss].map(format::size);
+    let [idle_heap, peak_heap] = [*idle_heap, *peak_heap].map(format::size);
     vec![
         (format!("{name}: start to ready"), format!("{} ms", ready.join(", "))),
         (format!("{name}: resident"), format!("idle {idle}, at most {peak} (proportional {pss})")),
@@ -88,10 +89,10 @@ fn process(process: &ProcessFigures) -> Vec<(String, String)> {
 
 fn reading(reading: &Reading, processors: usize) -> Vec<(String, String)> {
     let Reading { worker_cores, fake_cores, fake_lag, machine_busy, deltas_per_second, added, .. } = reading;
-    let [convex, opencode] = fake_cores.map(text::percent);
+    let [convex, opencode] = fake_cores.map(format::percent);
     let [convex_lag, opencode_lag] = [0, 1].map(|fake: usize| fine(fake_lag[fake].p99));
     vec![
-        ("worker CPU".to_owned(), format!("{} of a processor", text::percent(*worker_cores))),
+        ("worker CPU".to_owned(), format!("{} of a processor", format::percent(*worker_cores))),
         ("deltas".to_owned(), format!("{deltas_per_second:.0} per second")),
         ("added by the worker".to_owned(), latency(added, "writes")),
         (
@@ -100,7 +101,7 @@ fn reading(reading: &Reading, processors: usize) -> Vec<(String, String)> {
                 "Convex {convex} of a processor, late by {convex_lag} (p99); OpenCode {opencode}, late by {opencode_lag}"
             ),
         ),
-        ("machine".to_owned(), format!("{processors} processors, {} busy", text::percent(*machine_busy))),
+        ("machine".to_owned(), format!("{processors} processors, {} busy", format::percent(*machine_busy))),
     ]
 }
 
@@ -111,14 +112,14 @@ fn latency(latency: &Latency, of: &str) -> String {
 
 /// Milliseconds with as many digits as they need: what a worker adds is short.
 fn fine(ms: f64) -> String {
-    if ms < 100.0 { format!("{ms:.1} ms") } else { text::millis(ms) }
+    if ms < 100.0 { format!("{ms:.1} ms") } else { format::millis(ms) }
 }
 
 /// The steps of a rising load, row by row.
 pub(super) fn steps(steps: &[Step]) -> Vec<[String; 10]> {
     let row = |step: &Step| {
         let Reading { worker_cores, fake_cores, deltas_per_second, added, .. } = &step.reading;
-        let [convex, opencode] = fake_cores.map(text::percent);
+        let [convex, opencode] = fake_cores.map(format::percent);
         [
             step.turns.to_string(),
             format!("{}/s", step.deltas_per_turn),
@@ -127,8 +128,8 @@ pub(super) fn steps(steps: &[Step]) -> Vec<[String; 10]> {
             format!("{deltas_per_second:.0}"),
             fine(added.p50),
             fine(added.p99),
-            text::percent(*worker_cores),
-            text::size(step.rss),
+            format::percent(*worker_cores),
+            format::size(step.rss),
             format!("{convex}, {opencode}"),
         ]
     };
@@ -181,13 +182,13 @@ fn comparable(report: &Report) -> Vec<(String, String)> {
     let violated: Vec<_> = report.oracles.iter().filter(|(_, count)| *count > 0).collect();
     let violated: Vec<_> = violated.iter().map(|(oracle, count)| format!("{oracle} {count}")).collect();
     let first = report.violations.first().map(|first| {
-        let at = text::seconds(first.at);
+        let at = format::seconds(first.at);
         let message: String = first.message.chars().take(MESSAGE).collect();
         format!("{} at {at}: {message}", first.oracle)
     });
     let mut rows: Vec<(String, String)> = [
         ("worker", command),
-        ("verdict", text::meaning(report.verdict).to_owned()),
+        ("verdict", report.verdict.meaning().to_owned()),
         ("violations", report.oracles.iter().map(|(_, count)| count).sum::<u64>().to_string()),
         ("violated", if violated.is_empty() { "nothing".into() } else { violated.join(", ") }),
         ("first violation", first.unwrap_or_else(|| "–".to_owned())),
@@ -288,7 +289,7 @@ pub(super) mod tests {
         let other = load.other.as_ref().unwrap();
         assert_eq!((other.verdict, &other.violations[..]), (theirs.verdict, &[("throttle", 17)][..]));
         // The verdict is ours.
-        assert_eq!(ours.verdict, crate::data::RunVerdict::Passed);
+        assert_eq!(ours.verdict, crate::verdict::RunVerdict::Passed);
         let page = crate::html::page(&ours);
         assert!(page.contains("Beside another worker") && page.contains("In real time"));
         assert!(crate::markdown(&ours).contains("| violated | nothing | throttle 17 |"));

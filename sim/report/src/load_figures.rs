@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{data::RunVerdict, figures::times::Latency};
+use crate::{verdict::RunVerdict, figures::times::Latency};
 
 /// The load test's part of a report.
 #[derive(Debug, Clone, Serialize, JsonSchema)]

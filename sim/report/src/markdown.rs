@@ -1,10 +1,16 @@
 //! The report for the summary of a CI step: verdict, key figures, violations.
 
+pub(crate) mod blocks;
+
 use std::fmt::Write as _;
 
+pub use blocks::{escape, fenced, table};
+
 use crate::{
-    data::{Report, RunVerdict},
+    data::Report,
+    format::{millis, seconds},
     text,
+    verdict::RunVerdict,
 };
 use sim_oracles::Violation;
 
@@ -19,7 +25,7 @@ pub fn markdown(report: &Report) -> String {
         RunVerdict::Safety | RunVerdict::Liveness => ("❌", "failed"),
         RunVerdict::Interrupted => ("⏹️", "interrupted"),
     };
-    let (name, meaning) = (escape(&report.scenario), text::meaning(report.verdict));
+    let (name, meaning) = (escape(&report.scenario), report.verdict.meaning());
     let mut page = format!("## {sign} {name} {word}: {meaning}\n\n");
     if !report.description.is_empty() {
         let _ = writeln!(page, "{}\n", escape(&report.description));
@@ -54,7 +60,7 @@ fn violations(page: &mut String, report: &Report) {
 
 fn tell(page: &mut String, violation: &Violation) {
     let story = crate::story::tell(violation);
-    let (oracle, at, message) = (violation.oracle, text::seconds(violation.at), escape(&story.message));
+    let (oracle, at, message) = (violation.oracle, seconds(violation.at), escape(&story.message));
     let _ = writeln!(page, "- **{oracle}** at {at}: {message}\n");
     if !story.lines.is_empty() {
         let told = story.columns("");
@@ -73,45 +79,10 @@ fn figures(page: &mut String, report: &Report) {
 
 fn latencies(page: &mut String, report: &Report) {
     let rows = report.figures.latencies.iter().map(|latency| {
-        let [p50, p90, p99, max] = [latency.p50, latency.p90, latency.p99, latency.max].map(text::millis);
+        let [p50, p90, p99, max] = [latency.p50, latency.p90, latency.p99, latency.max].map(millis);
         [latency.stage.to_owned(), latency.count.to_string(), p50, p90, p99, max]
     });
     table(page, [crate::load::latency_head(report), "count", "p50", "p90", "p99", "max"], rows);
-}
-
-/// A table whose columns after the first are aligned to the right.
-pub(crate) fn table<const N: usize>(
-    page: &mut String,
-    head: [&str; N],
-    rows: impl IntoIterator<Item = [String; N]>,
-) {
-    let _ = writeln!(page, "| {} |\n|:---{}|", head.join(" | "), "|---:".repeat(N - 1));
-    for row in rows {
-        let _ = writeln!(page, "| {} |", row.join(" | "));
-    }
-    page.push('\n');
-}
-
-/// Text that Markdown shows as it is, in a table too.
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\r' => escaped.push(' '),
-            '<' => escaped.push_str("&lt;"),
-            '&' => escaped.push_str("&amp;"),
-            '\\' | '`' | '*' | '_' | '|' | '[' | ']' | '~' => escaped.extend(['\\', c]),
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
-/// A block of code, in a fence longer than any within it.
-pub(crate) fn fenced(code: &str) -> String {
-    let longest = code.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-    let fence = "`".repeat((longest + 1).max(3));
-    format!("{fence}text\n{code}\n{fence}\n")
 }
 
 #[cfg(test)]
@@ -127,17 +98,5 @@ mod tests {
     #[test]
     fn a_run_that_failed_is_told_with_its_violations_first() {
         insta::assert_snapshot!(markdown(&testing::failed()));
-    }
-
-    #[test]
-    fn text_from_outside_cannot_change_the_page() {
-        insta::assert_snapshot!(escape("a|b\n<script> *x* `y`"), @r"a\|b &lt;script> \*x\* \`y\`");
-        insta::assert_snapshot!(fenced("a\n```\nb"), @r"
-        ````text
-        a
-        ```
-        b
-        ````
-        ");
     }
 }

@@ -1,6 +1,6 @@
 //! What a run is made of, in words: the options that are printed before it and stand in its report.
 
-use crate::text::percent;
+use crate::format::percent;
 use sim_model::{
     fault_plan::FaultPlan,
     scenario::{Replies, Scenario},

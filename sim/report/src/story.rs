@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use crate::text::{seconds, size};
+use crate::format::{seconds, size};
 use sim_model::trace::{Caller, Event, Exit, Micros, Name, Phase, ReplyOutcome, TurnState};
 use sim_oracles::Violation;
 

@@ -5,4 +5,4 @@ mod render;
 pub mod report;
 pub mod seeds;
 
-pub use render::{annotations, failure, header, junit, markdown, page, summary};
+pub use render::{annotations, failure, header, junit, markdown, page, summary, write};

@@ -2,9 +2,10 @@
 
 use crate::load_figures::{LoadFigures, ProcessFigures, Reading, Step};
 use crate::{
-    data::{Engine, Report, RunVerdict, SCHEMA, TraceSummary},
+    data::{Engine, Report, SCHEMA, TraceSummary},
     figures::{Figures, times::Latency},
     series::Series,
+    verdict::RunVerdict,
 };
 use sim_model::{
     plant::Plant,

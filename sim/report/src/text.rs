@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
+use comfy_table::{CellAlignment, Table};
 
-use crate::load_figures::LoadFigures;
 use crate::{
-    data::{Report, RunVerdict},
+    data::Report,
     figures::{Summary, WireFigures},
+    format::{Style, millis, seconds, size, table},
     load,
+    load_figures::LoadFigures,
+    verdict::RunVerdict,
 };
 use sim_model::{mark::unreached, plant::Plant, seed::Seed};
 use sim_oracles::Violation;
@@ -69,24 +71,6 @@ pub fn summary(report: &Report, styled: bool) -> String {
     text
 }
 
-pub(super) struct Style {
-    pub(super) styled: bool,
-}
-
-impl Style {
-    fn paint(&self, code: &str, text: &str) -> String {
-        if self.styled { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
-    }
-
-    pub(super) fn good(&self, text: &str) -> String {
-        self.paint("32", text)
-    }
-
-    pub(super) fn bad(&self, text: &str) -> String {
-        self.paint("1;31", text)
-    }
-}
-
 fn story(violation: &Violation, style: &Style) -> String {
     let title = format!("first violation: {}", violation.oracle);
     let told = crate::story::text(violation, "  ");
@@ -95,25 +79,12 @@ fn story(violation: &Violation, style: &Style) -> String {
 
 fn verdict(report: &Report, style: &Style) -> String {
     let again = format!("run it again: {}", report.replay);
-    let meaning = meaning(report.verdict);
+    let meaning = report.verdict.meaning();
     match report.verdict {
         RunVerdict::Passed => format!("{}: {meaning}", style.good("passed")),
         RunVerdict::Interrupted => format!("interrupted: {meaning}\n{again}"),
         RunVerdict::Safety | RunVerdict::Liveness => format!("{}: {meaning}\n{again}", style.bad("FAILED")),
     }
-}
-
-/// A table whose columns after the first are aligned to the right.
-pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(head);
-    for row in rows {
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }
 
 /// The states worth reaching that were reached, and the required ones that were not.
@@ -238,37 +209,6 @@ pub(super) fn machine(report: &Report) -> [(&'static str, String); 2] {
         ("wall time", format!("{:.2} s for {:.0} s, {} steps", engine.wall, engine.simulated, engine.steps)),
         ("speed", speed),
     ]
-}
-
-/// What a verdict means.
-pub(super) fn meaning(verdict: RunVerdict) -> &'static str {
-    match verdict {
-        RunVerdict::Passed => "every oracle is content",
-        RunVerdict::Safety => "something forbidden happened",
-        RunVerdict::Liveness => "something promised did not happen",
-        RunVerdict::Interrupted => "nothing is proved",
-    }
-}
-
-pub(super) fn percent(share: f64) -> String {
-    format!("{}%", (share * 1000.0).round() / 10.0)
-}
-
-pub(super) fn millis(value: f64) -> String {
-    if value >= 10_000.0 { format!("{:.1} s", value / 1000.0) } else { format!("{value:.0} ms") }
-}
-
-pub(super) fn seconds(at: u64) -> String {
-    format!("{}.{:06} s", at / 1_000_000, at % 1_000_000)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
-pub(super) fn size(bytes: u64) -> String {
-    match bytes {
-        0..10_000 => format!("{bytes} B"),
-        10_000..10_000_000 => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-    }
 }
 
 #[cfg(test)]

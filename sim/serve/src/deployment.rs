@@ -15,8 +15,7 @@ use crate::{
     unix_nanos,
 };
 use fake_convex::{Convex, Identity, LoadError, NoFaults, Observation, Options, SyncOptions, sources};
-use sim::hosts::backend::SOURCES;
-use sim_model::seed::Seed;
+use sim_model::{BACKEND_SOURCES, seed::Seed};
 
 /// How long a function takes.
 const EXECUTION: Duration = Duration::from_millis(2);
@@ -25,7 +24,7 @@ const EXECUTION: Duration = Duration::from_millis(2);
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The functions' files cannot be read.
-    #[error("cannot read the backend's functions in `{SOURCES}`: {0}")]
+    #[error("cannot read the backend's functions in `{BACKEND_SOURCES}`: {0}")]
     Sources(io::Error),
     /// The functions do not load.
     #[error(transparent)]
@@ -110,7 +109,7 @@ impl Deployment {
 }
 
 fn load(bells: Bells) -> Result<Convex, ServeError> {
-    let sources = sources::read_directory(Path::new(SOURCES)).map_err(ServeError::Sources)?;
+    let sources = sources::read_directory(Path::new(BACKEND_SOURCES)).map_err(ServeError::Sources)?;
     let options = Options {
         faults: Rc::new(NoFaults),
         seed: Seed::from_system().0,

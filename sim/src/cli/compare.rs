@@ -10,12 +10,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::cli::{Exit, terminal};
-use crate::compare::{
-    changes,
-    figures::{self, FigureSet},
-    real_time::{conditions, is_real_time},
-    table,
-};
+use crate::compare::{FigureSet, changes, conditions, figures, is_real_time, table};
 
 /// Which runs to compare.
 #[derive(Debug, Args)]

@@ -11,10 +11,7 @@ use crate::cli::{
     terminal,
 };
 use crate::{
-    compare::{
-        figures::{self, FigureSet},
-        table,
-    },
+    compare::{self, FigureSet},
     engine::determinism::wall_clock,
     gate::{
         self,

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::compare::{
-    figures::{FigureSet, collect, insert, stages, thousandths},
+    figure_set::{FigureSet, collect, insert, stages, thousandths},
     rules::{Rule, Tolerance, Worse},
 };
 

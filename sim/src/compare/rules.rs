@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use crate::compare::{Meaning, figures::Figure, real_time};
+use super::{change::Meaning, figure_set::Figure, real_time};
 
 /// Which direction is worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 
-use crate::compare::{Change, Meaning, figures::Figure, rules::Rule};
+use super::{
+    change::{Change, Meaning},
+    figure_set::Figure,
+    rules::Rule,
+};
 
 /// The most rows that are shown: whoever changed more than that reads the baseline's diff.
 pub(crate) const ROWS: usize = 100;
@@ -73,7 +77,7 @@ fn difference(before: &Figure, after: &Figure) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::{changes, figures::FigureSet};
+    use crate::compare::{FigureSet, changes};
 
     fn sets() -> (FigureSet, FigureSet) {
         let text = |hash: &str| ("trace.hash".to_owned(), Figure::Text(hash.to_owned()));

@@ -46,8 +46,6 @@ thread_local! {
     static ENTROPY: RefCell<Option<ChaCha8Rng>> = const { RefCell::new(None) };
     /// The last simulated time seen on this thread; `None` means that the real clock counts.
     static ELAPSED: Cell<Option<Duration>> = const { Cell::new(None) };
-    /// When the run in real time that this thread takes part in began, by [`wall_clock`].
-    static LIVE_SINCE: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
 /// Runs `run` on a fresh, deterministic thread.
@@ -70,19 +68,9 @@ where
         .expect("the system refuses another thread")
 }
 
-/// From now on this thread takes part in a run in real time, which began when [`wall_clock`] showed `start`.
-pub fn join_live_run(start: Duration) {
-    assert!(ELAPSED.get().is_none(), "a thread that simulates has no real time");
-    LIVE_SINCE.set(Some(start));
-}
-
-/// Simulated time since the run began: inside a host exact, between steps as of the last [`set_elapsed`]. In a run in
-/// real time: real time.
+/// Simulated time since the run began: inside a host exact, between steps as of the last [`set_elapsed`].
 #[must_use]
 pub fn elapsed() -> Duration {
-    if let Some(start) = LIVE_SINCE.get() {
-        return wall_clock().saturating_sub(start);
-    }
     let last = ELAPSED.get().unwrap_or_default();
     // Outside a runtime turmoil would read `Instant::now`, which asks this function again.
     let inside_host = tokio::runtime::Handle::try_current().is_ok();

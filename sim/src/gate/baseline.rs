@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::compare::{Change, changes, figures::FigureSet, rules::tolerances};
+use crate::compare::{Change, FigureSet, changes, tolerances};
 
 /// The shape of the file; raised when a reader would have to change (docs/reports.md says when that is).
 const SCHEMA: u32 = 1;
@@ -157,7 +157,7 @@ impl Baseline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::{Meaning, figures::Figure};
+    use crate::compare::{Figure, Meaning};
 
     fn runs(calls: i64) -> BTreeMap<String, FigureSet> {
         let figures = FigureSet::from([("functions.chat:claim.calls".to_owned(), Figure::Count(calls))]);

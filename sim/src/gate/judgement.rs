@@ -4,12 +4,9 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
-use crate::compare::{
-    Change, Meaning,
-    table::{self, HEAD, ROWS, row},
-};
+use crate::compare::{self, Change, HEAD, Meaning, ROWS, row};
 use crate::gate::runs::name;
-use sim_report::{self, Annotation, Report};
+use sim_report::{Annotation, Report};
 
 /// How to make the baseline anew.
 pub const BLESS: &str = "cargo run -p sim -- gate --bless --reason TEXT";
@@ -214,10 +211,7 @@ fn in_words(change: &Change) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::{
-        changes,
-        figures::{Figure, FigureSet},
-    };
+    use crate::compare::{Figure, FigureSet, changes};
     use sim_report::{commands, testing};
 
     /// Two runs, in which these figures changed from 10 to what is given, the trace in the second.

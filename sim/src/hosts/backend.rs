@@ -4,14 +4,9 @@ use std::{collections::BTreeMap, path::Path, rc::Rc, time::Duration};
 
 use convex::Value;
 use sha2::{Digest as _, Sha256};
-use tokio::task::JoinSet;
 
-use crate::hosts::{direct::Direct, users::People};
 use crate::{
-    engine::{
-        determinism::{EPOCH, elapsed},
-        network::Listener,
-    },
+    engine::determinism::{EPOCH, elapsed},
     error::RunError,
     faults::{active::Active, hooks::OnConvex},
     hosts::legacy,
@@ -21,6 +16,7 @@ use crate::{
 use fake_convex::{Clock, Convex, Observer, Options, SyncOptions, auth::Identity, sources};
 use fake_opencode::OpenCode;
 use sim_model::{
+    BACKEND_SOURCES,
     order::Order,
     plant::Plant,
     scenario::{Scenario, WorkerKind},
@@ -32,8 +28,6 @@ use sim_model::{
 pub const HOST: &str = "convex";
 /// Where it listens.
 pub const PORT: u16 = 3210;
-/// The functions that production deploys.
-pub(crate) const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../worker/convex");
 /// The machine that all workers of a world are on, as the backend knows it.
 const MACHINE: &str = "machine_simulated";
 /// How long a function takes.
@@ -122,8 +116,8 @@ impl Backend {
         active: &Active,
     ) -> Result<Self, RunError> {
         let name = recorder.name(HOST);
-        let mut sources = sources::read_directory(Path::new(SOURCES))
-            .map_err(|error| RunError::Backend(format!("{SOURCES}: {error}")))?;
+        let mut sources = sources::read_directory(Path::new(BACKEND_SOURCES))
+            .map_err(|error| RunError::Backend(format!("{BACKEND_SOURCES}: {error}")))?;
         order.plants.iter().for_each(|plant| plant.plant_in_sources(&mut sources));
         if order.scenario.kind == WorkerKind::Legacy {
             let (path, text) = legacy::SOURCE;
@@ -179,34 +173,6 @@ impl Backend {
             let mut history = History { backend: self, insert: &mut insert, clock: now - PAST };
             history.worker(index, scenario, plan, machine)
         })
-    }
-
-    /// Runs the host for ever: answers connections, runs scheduled functions, and lets `people` act.
-    ///
-    /// # Errors
-    /// If the port is taken.
-    pub async fn run(self, people: Rc<Vec<People>>, direct: Rc<Vec<Direct>>) -> turmoil::Result {
-        let listener = Listener::bind(PORT).await?;
-        let mut tasks = JoinSet::new();
-        let scheduler = self.convex.clone();
-        tasks.spawn_local(async move { scheduler.run_scheduler().await });
-        for person in people.iter() {
-            tasks.spawn_local(person.clone().live());
-            tasks.spawn_local(person.clone().answer_questions());
-        }
-        for someone in direct.iter() {
-            tasks.spawn_local(someone.clone().live());
-        }
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => {
-                    let (stream, peer) = accepted?;
-                    let convex = self.convex.clone();
-                    tasks.spawn_local(async move { convex.serve_connection(stream, &peer).await });
-                }
-                Some(ended) = tasks.join_next() => ended?,
-            }
-        }
     }
 
     /// The host's name.

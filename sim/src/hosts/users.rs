@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::hosts::backend::{Backend, owner, worker_id};
-use crate::recorder::{Recorder, now};
+use crate::recorder::Recorder;
 use fake_convex::{CallError, Kind};
 use sim_model::{
     scenario::{Permissions, Scenario},
@@ -250,9 +250,7 @@ impl People {
             Err(error) if is_too_late(&error, path) => None,
             Err(error) => {
                 let message = format!("a person's `{path}` was refused: {error}");
-                self.0
-                    .recorder
-                    .with(|all| all.court.raise("people", Class::Safety, now(), message, &all.trace));
+                self.0.recorder.raise("people", Class::Safety, message);
                 None
             }
         }

@@ -23,7 +23,6 @@ use crate::load::{
     probe::SharedProbe,
 };
 use crate::{
-    engine::determinism::join_live_run,
     error::RunError,
     faults::active::Active,
     hosts::{
@@ -63,7 +62,7 @@ pub(super) struct Fakes {
     attendances: Vec<Attendance>,
     /// How busy the backend's thread and OpenCode's are.
     pub(super) gauges: [Arc<Gauge>; 2],
-    go: watch::Sender<Option<Duration>>,
+    go: watch::Sender<bool>,
     silence: CancellationToken,
     stop: CancellationToken,
     threads: Vec<JoinHandle<()>>,
@@ -73,7 +72,7 @@ pub(super) struct Fakes {
 /// What every thread gets.
 #[derive(Clone)]
 struct Reins {
-    go: watch::Receiver<Option<Duration>>,
+    go: watch::Receiver<bool>,
     stop: CancellationToken,
     failed: blocking::Sender<RunError>,
 }
@@ -84,7 +83,7 @@ impl Fakes {
     /// # Errors
     /// If the functions do not load, or the system lacks ports or threads.
     pub(super) fn start(world: World, machines: Vec<(Place, PathBuf)>) -> Result<Self, RunError> {
-        let (go, started) = watch::channel(None);
+        let (go, started) = watch::channel(false);
         let (fail, failed) = blocking::channel();
         let reins = Reins { go: started, stop: CancellationToken::new(), failed: fail };
         let attendances = machines.iter().map(|(place, _)| place.attendance.clone()).collect();
@@ -125,8 +124,8 @@ impl Fakes {
     }
 
     /// Lets time begin, at `start` of the wall clock: people act, and connections are answered.
-    pub(super) fn go(&self, start: Duration) {
-        self.go.send_replace(Some(start));
+    pub(super) fn go(&self) {
+        self.go.send_replace(true);
     }
 
     /// People do nothing any more.
@@ -162,21 +161,19 @@ fn host(why: &str) -> RunError {
 /// A thread that prepares with blocking calls, and then runs what came of it until it is told to stop.
 fn spawn<F, W>(name: &str, reins: Reins, gauge: Arc<Gauge>, prepare: F) -> Result<JoinHandle<()>, RunError>
 where
-    F: FnOnce(watch::Receiver<Option<Duration>>) -> Result<W, RunError> + Send + 'static,
+    F: FnOnce(watch::Receiver<bool>) -> Result<W, RunError> + Send + 'static,
     W: Future<Output = io::Result<()>>,
 {
     let Reins { go, stop, failed } = reins;
     let live = move || -> Result<(), RunError> {
-        join_live_run(Duration::MAX);
         let system = |error: io::Error| RunError::Host(error.to_string());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
-        let work = prepare(go.clone())?;
+        let work = prepare(go)?;
         LocalSet::new().block_on(&runtime, async {
             tokio::select! {
                 () = stop.cancelled() => Ok(()),
                 ended = work => ended.map_err(system).and(Err(host("a fake ended by itself"))),
                 () = gauge.watch() => unreachable!("it watches for ever"),
-                never = keep_time(go) => match never {},
             }
         })
     };
@@ -188,14 +185,6 @@ where
     };
     let builder = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
     builder.spawn(live).map_err(|error| host(&format!("no thread: {error}")))
-}
-
-/// Tells the thread when the run begins.
-async fn keep_time(mut go: watch::Receiver<Option<Duration>>) -> std::convert::Infallible {
-    if let Ok(start) = go.wait_for(Option::is_some).await {
-        join_live_run(start.expect("just seen"));
-    }
-    std::future::pending().await
 }
 
 /// The backend with its history, people and ports.
@@ -210,7 +199,8 @@ struct Deployed {
 impl Deployed {
     fn prepare(world: World, seeds: &mpsc::Sender<SeedSession>) -> Result<Self, RunError> {
         let World { order, plans, execution, recorder, probe, silence, .. } = world;
-        let also = Rc::new(move |observation: &Observation<'_>| probe.convex(observation));
+        let clock = recorder.clone();
+        let also = Rc::new(move |observation: &Observation<'_>| probe.convex(observation, clock.now()));
         let surroundings = Surroundings { clock: Rc::new(unix_nanos), execution, also };
         let active = Active::new(order.seed, recorder.clone());
         let backend = Backend::load_into(surroundings, &order, &recorder, &active)?;
@@ -229,11 +219,11 @@ impl Deployed {
         Ok(Self { backend, silence, people, listeners, addresses })
     }
 
-    async fn run(self, mut go: watch::Receiver<Option<Duration>>) -> io::Result<()> {
+    async fn run(self, mut go: watch::Receiver<bool>) -> io::Result<()> {
         let mut tasks = JoinSet::new();
-        let started = go.wait_for(Option::is_some).await.map(|start| start.expect("just seen"));
-        let Ok(started) = started else { return Ok(()) };
-        join_live_run(started);
+        if go.wait_for(|go| *go).await.is_err() {
+            return Ok(());
+        }
         for (index, listener) in self.listeners.into_iter().enumerate() {
             let (convex, worker) = (self.backend.convex().clone(), format!("worker-{}", index + 1));
             let listener = Port { listener: TcpListener::from_std(listener)?, worker };

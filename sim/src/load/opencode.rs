@@ -19,7 +19,7 @@ use crate::load::{probe::SharedProbe, stub::Wish};
 use crate::{
     hosts::{backend::Disk, replies},
     observe,
-    recorder::{Recorder, now},
+    recorder::Recorder,
 };
 use fake_opencode::{OpenCode, Options, Script, by_directives};
 use sim_model::{
@@ -95,12 +95,12 @@ impl Machines<'_> {
         let options = Options::new(self.seed.derive(&format!("opencode/{index}")), clock);
         let host = self.recorder.name(&format!("opencode-{}", index + 1));
         let facts = observe::opencode_observer(self.recorder.clone(), Name::clone(&host));
-        let probe = self.probe.clone();
+        let (probe, recorder) = (self.probe.clone(), self.recorder.clone());
         OpenCode::new(Options {
             script: self.script(),
             observer: Rc::new(move |observation| {
                 facts(observation);
-                probe.opencode(&host, observation);
+                probe.opencode(&host, observation, recorder.now());
             }),
             directory: directory.to_string_lossy().into_owned(),
             ..options
@@ -119,7 +119,8 @@ impl Machines<'_> {
             let machine = self.machine(index, directory);
             machines.push(machine.clone());
             let listener = UnixListener::from_std(place.listener)?;
-            tasks.spawn_local(async move { attend(&machine, &listener, &place.attendance).await });
+            let recorder = self.recorder.clone();
+            tasks.spawn_local(async move { attend(&machine, &listener, &place.attendance, &recorder).await });
         }
         loop {
             tokio::select! {
@@ -135,13 +136,18 @@ impl Machines<'_> {
 }
 
 /// Answers the executables of one machine for ever.
-async fn attend(machine: &OpenCode, listener: &UnixListener, attendance: &Attendance) -> io::Result<()> {
+async fn attend(
+    machine: &OpenCode,
+    listener: &UnixListener,
+    attendance: &Attendance,
+    recorder: &Recorder,
+) -> io::Result<()> {
     let mut executables = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let (stream, _) = accepted?;
-                executables.spawn_local(fulfil(machine.clone(), stream, attendance.enter()));
+                executables.spawn_local(fulfil(machine.clone(), stream, attendance.enter(recorder.now())));
             }
             Some(_) = executables.join_next() => {}
         }
@@ -153,8 +159,7 @@ async fn attend(machine: &OpenCode, listener: &UnixListener, attendance: &Attend
 pub(super) struct Attendance(Arc<Mutex<Vec<Micros>>>);
 
 impl Attendance {
-    fn enter(&self) -> Attached {
-        let since = now();
+    fn enter(&self, since: Micros) -> Attached {
         self.lock(|all| all.push(since));
         Attached { attendance: self.clone(), since }
     }

@@ -22,22 +22,22 @@ use crate::load::{
     steps::Target,
 };
 use crate::{
-    engine::determinism::{elapsed, join_live_run, wall_clock},
+    engine::determinism::wall_clock,
     error::RunError,
-    faults::{self},
-    recorder::{Recorder, now},
+    recorder::{Clock, Recorder},
     world::progress::{Look, Progress},
 };
 use sim_model::{
     conductor::{Action, Condition, Conductor},
+    fault::FaultKind,
+    fault_plan::FaultPlan,
     order::Order,
     scenario::Scenario,
     trace::{Event, Name, Phase, Trace},
     workload_plan::WorkloadPlan,
 };
-use sim_oracles::{self, Marks, Oracles};
-use sim_report::Report;
-use sim_report::{Reading, Step};
+use sim_oracles::{Marks, Oracles, View};
+use sim_report::{Observed, Reading, Report, Step};
 
 /// Between two rounds of the conductor.
 const ROUND: Duration = Duration::from_millis(10);
@@ -47,7 +47,6 @@ const LOOK: Duration = Duration::from_millis(250);
 const SPREAD: Duration = Duration::from_millis(100);
 /// Runs `order` on this thread.
 pub(super) fn run(order: &LoadOrder, progress: &Progress) -> Result<Report, LoadError> {
-    join_live_run(Duration::MAX);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut run = Run::prepare(order)?;
@@ -92,7 +91,7 @@ impl<'a> Run<'a> {
         let recorder = recorder(load)?;
         let (ledger, name) = (SharedLedger::default(), recorder.name("world"));
         let follower = ledger.clone();
-        recorder.with(|all| all.followers.push(Box::new(move |fact| follower.lock().observe(fact))));
+        recorder.follow(Box::new(move |fact| follower.lock().observe(fact)));
         recorder.record(&name, Event::PhaseBegan { phase: Phase::Safety });
         let turns = &scenario.settings.turns;
         let interval = u64::try_from(turns.coalesce_interval.as_micros()).unwrap_or(u64::MAX);
@@ -126,7 +125,7 @@ impl<'a> Run<'a> {
             .enumerate()
             .map(|(index, (place, _))| Machine::new(load, index, place, fakes.addresses[index], &recorder));
         let machines = machines.collect::<Result<Vec<_>, LoadError>>()?;
-        let planned = faults::Plan::draw(scenario, *seed).faults;
+        let planned = FaultPlan::draw(scenario, *seed).faults;
         let restarts = scale::restarts(planned, load.time_scale, duration);
         let (conductor, looked) = (Conductor::new(restarts, scenario.workers), Instant::now());
         let began = Duration::ZERO;
@@ -153,8 +152,8 @@ impl<'a> Run<'a> {
     /// Lives through all phases. However it ends, no process is left.
     async fn live(&mut self, progress: &Progress) -> Result<Ended, LoadError> {
         self.began = wall_clock();
-        join_live_run(self.began);
-        self.fakes.go(self.began);
+        self.recorder.begin(self.began);
+        self.fakes.go();
         self.meter = Some(self.measure());
         for index in 0..self.machines.len() {
             self.start(index)?;
@@ -166,15 +165,16 @@ impl<'a> Run<'a> {
         if ended == Ended::Complete {
             self.conductor.heal();
             self.recorder.record(&self.name, Event::PhaseBegan { phase: Phase::Liveness });
-            let limit = elapsed() + self.load.order.scenario.liveness;
+            let limit = self.recorder.elapsed() + self.load.order.scenario.liveness;
             ended = self.go_on(progress, limit, Self::has_settled).await?;
         }
         if ended == Ended::Complete {
-            self.recorder.with(|recording| recording.court.convict_pending(now(), &recording.trace));
+            self.recorder.raise_pending();
         }
         self.close(ended).await?;
-        self.probe.lock().close(now());
-        self.recorder.with(|all| all.figures.end(now()));
+        let now = self.recorder.now();
+        self.probe.lock().close(now);
+        self.recorder.with(|all| all.observed.figures.end(now));
         Ok(ended)
     }
 
@@ -187,8 +187,7 @@ impl<'a> Run<'a> {
     }
 
     fn has_settled(&self) -> bool {
-        self.conductor.unfinished().next().is_none()
-            && self.recorder.with(|all| all.court.pending().is_empty())
+        self.conductor.unfinished().next().is_none() && self.recorder.is_settled()
     }
 
     /// Goes on until `limit`, or until `done`, which is asked at every look.
@@ -199,7 +198,7 @@ impl<'a> Run<'a> {
         done: impl Fn(&Self) -> bool,
     ) -> Result<Ended, LoadError> {
         let mut rounds = interval(ROUND);
-        while elapsed() < limit {
+        while self.recorder.elapsed() < limit {
             rounds.tick().await;
             if progress.is_interrupted() {
                 return Ok(Ended::Interrupted);
@@ -211,7 +210,7 @@ impl<'a> Run<'a> {
             self.conduct()?;
             if self.is_overstrained() {
                 self.fakes.silence_people();
-                self.recorder.with(|all| all.figures.silence());
+                self.recorder.with(|all| all.observed.figures.silence());
                 break;
             }
             if self.looked.elapsed() >= LOOK {
@@ -233,14 +232,14 @@ impl<'a> Run<'a> {
         }
         let Some(target) = rising.steps.get(self.steps.len()).copied() else { return false };
         let window = rising.window(self.steps.len());
-        if elapsed() >= window.from && self.step.is_none() {
+        if self.recorder.elapsed() >= window.from && self.step.is_none() {
             let mut ledger = self.ledger.lock();
             ledger.take_most_running();
             ledger.take_most_resident();
             drop(ledger);
             self.step = Some(self.measure());
         }
-        if elapsed() < window.to {
+        if self.recorder.elapsed() < window.to {
             return false;
         }
         self.sample();
@@ -261,15 +260,15 @@ impl<'a> Run<'a> {
         let recorder = &self.recorder;
         let condition = |index: usize, when| {
             let machine: &Machine = &machines[index];
-            let up = machine.running.is_some();
+            let (up, now) = (machine.running.is_some(), recorder.now());
             recorder.with(|all| {
-                all.stages.tick(now());
+                all.stages.tick(now);
                 let (ready, triggered) =
                     (all.stages.is_ready(&machine.name), all.stages.is_at(&machine.name, when));
                 Condition { up, ready: up && ready, serving: false, triggered }
             })
         };
-        for action in self.conductor.act(elapsed(), condition) {
+        for action in self.conductor.act(recorder.elapsed(), condition) {
             match action {
                 Action::Kill(index) => self.kill(index),
                 Action::Stop(index) => self.ask_to_stop(index),
@@ -287,7 +286,7 @@ impl<'a> Run<'a> {
     }
 
     /// Records that a fault began or ended.
-    fn note(&self, number: usize, event: fn(u64, faults::Kind, Name) -> Event) {
+    fn note(&self, number: usize, event: fn(u64, FaultKind, Name) -> Event) {
         let fault = self.conductor.fault(number);
         let worker = Name::clone(&self.machines[fault.worker].name);
         self.recorder.record(&self.name, event(number as u64, fault.kind, worker));
@@ -298,8 +297,8 @@ impl<'a> Run<'a> {
         self.looked = Instant::now();
         self.sample();
         self.mourn();
-        let (turns_sent, turns_ended, workers_up) = self.recorder.with(|all| all.figures.progress());
-        progress.show(Look { simulated: elapsed(), turns_sent, turns_ended, workers_up });
+        let (turns_sent, turns_ended, workers_up) = self.recorder.with(|all| all.observed.figures.progress());
+        progress.show(Look { simulated: self.recorder.elapsed(), turns_sent, turns_ended, workers_up });
     }
 }
 
@@ -311,8 +310,9 @@ fn recorder(load: &LoadOrder) -> Result<Recorder, LoadError> {
         }
         None => Trace::default(),
     };
-    let court = Oracles::new(oracles::from_outside(scenario, SPREAD, load.ceilings));
-    Ok(Recorder::new(trace, court, Marks::new(scenario)))
+    let view = View::Outside { spread: SPREAD, ceilings: load.ceilings };
+    let observed = Observed::new(trace, Oracles::new(sim_oracles::all(scenario, view)), Marks::new(scenario));
+    Ok(Recorder::new(Clock::Real { since: None }, observed))
 }
 
 /// What the people of each worker do; their messages are expected at their times.
@@ -330,7 +330,7 @@ fn plans(load: &LoadOrder, end: Duration, recorder: &Recorder) -> Vec<WorkloadPl
     for message in plans.iter().flat_map(|plan| &plan.messages) {
         let text = recorder.name(&message.text);
         let at = u64::try_from(message.at.as_micros()).expect("runs are shorter than 500,000 years");
-        recorder.with(|all| all.figures.schedule(text, at));
+        recorder.with(|all| all.observed.figures.schedule(text, at));
     }
     plans
 }
@@ -385,10 +385,10 @@ mod tests {
         let latencies = recorder.with(|all| {
             // The backend took it late, and the turn was claimed at once.
             for event in [sent, claimed] {
-                all.figures.observe(&Fact { at: due + LATE, host: Name::clone(&host), event });
+                all.observed.figures.observe(&Fact { at: due + LATE, host: Name::clone(&host), event });
             }
-            all.figures.end(due + LATE);
-            all.figures.summary().latencies
+            all.observed.figures.end(due + LATE);
+            all.observed.figures.summary().latencies
         });
         let claimed = latencies.iter().find(|latency| latency.stage == "sent → claimed").unwrap();
         assert_eq!((claimed.count, claimed.max.round()), (1, 700.0), "{claimed:?}");

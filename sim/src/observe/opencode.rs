@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::recorder::{Recorder, now};
+use crate::recorder::Recorder;
 use fake_opencode::{Observation, ReplyOutcome as Fake};
 use sim_model::trace::{Digest, Event, Name, ReplyOutcome};
 use sim_oracles::Class;
@@ -12,7 +12,7 @@ pub fn observer(recorder: Recorder, host: Name) -> Rc<dyn Fn(&Observation<'_>)> 
     Rc::new(move |observation| {
         if let Observation::Refused { method, route, what } = observation {
             let message = format!("{host} does not model {what} ({method} {route}): this run proves nothing");
-            recorder.with(|all| all.court.raise("fidelity", Class::Safety, now(), message, &all.trace));
+            recorder.raise("fidelity", Class::Safety, message);
             return;
         }
         if let Some(event) = event(&recorder, observation) {

@@ -3,8 +3,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use crate::shrink::{
-    Failure,
     case::{Case, LISTS, TABLES, TIMES, duration_of, int, list_mut, millis, set, time},
+    failure::Failure,
 };
 use sim_model::scenario::Scenario;
 

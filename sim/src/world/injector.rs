@@ -4,10 +4,7 @@ use std::rc::Rc;
 
 use turmoil::Sim;
 
-use crate::{
-    engine::network,
-    recorder::{Recorder, now},
-};
+use crate::{engine::network, recorder::Recorder};
 use crate::{
     faults::active::Active,
     hosts::{Settled, backend, worker::WorkerHost},
@@ -158,7 +155,7 @@ impl Injector {
 }
 
 fn condition(recorder: &Recorder, worker: &WorkerHost, when: Trigger) -> Condition {
-    let (up, now) = (worker.is_up(), now());
+    let (up, now) = (worker.is_up(), recorder.now());
     recorder.with(|recording| {
         let stages = &mut recording.stages;
         stages.tick(now);

@@ -14,7 +14,7 @@ use crate::{
         network, panics,
     },
     error::RunError,
-    recorder::{Recorder, now},
+    recorder::{Clock, Recorder},
     world::{
         injector::Injector,
         progress::{Look, Progress},
@@ -26,8 +26,8 @@ use crate::{
 };
 use sim_model::order::Order;
 use sim_model::trace::{Event, Name, Phase, Trace};
-use sim_oracles::{self, Class, Marks, Oracles};
-use sim_report::{Engine, Report};
+use sim_oracles::{Class, Marks, Oracles, View};
+use sim_report::{Engine, Observed, Report};
 
 /// Time between two measurements of the workers, unless the run is so long that there would be too many.
 const MEASURE: Duration = Duration::from_millis(100);
@@ -47,9 +47,9 @@ pub(super) fn run(order: Order, progress: &Progress) -> Result<Report, RunError>
         }
         None => Trace::default(),
     };
-    let court = Oracles::new(oracles::all(&order.scenario));
-    let marks = Marks::new(&order.scenario);
-    let mut world = World::build(order, Recorder::new(trace, court, marks))?;
+    let oracles = Oracles::new(sim_oracles::all(&order.scenario, View::Inside));
+    let observed = Observed::new(trace, oracles, Marks::new(&order.scenario));
+    let mut world = World::build(order, Recorder::new(Clock::Simulated, observed))?;
     let ended = world.live(progress);
     world.report(ended?, wall)
 }
@@ -101,7 +101,7 @@ impl World {
         if ended != Ended::Complete {
             return Ok(ended);
         }
-        self.convict_pending();
+        self.raise_pending();
         self.close(progress)
     }
 
@@ -111,15 +111,14 @@ impl World {
     }
 
     fn has_settled(&self) -> bool {
-        self.injector.pending().is_none()
-            && self.recorder.with(|recording| recording.court.pending().is_empty())
+        self.injector.pending().is_none() && self.recorder.is_settled()
     }
 
-    fn convict_pending(&self) {
+    fn raise_pending(&self) {
         if let Some(reason) = self.injector.pending() {
-            self.raise("faults", Class::Liveness, reason);
+            self.recorder.raise("faults", Class::Liveness, reason);
         }
-        self.recorder.with(|recording| recording.court.convict_pending(now(), &recording.trace));
+        self.recorder.raise_pending();
     }
 
     /// Asks every worker to end, and sees that it does.
@@ -131,14 +130,9 @@ impl World {
         let ended = self.step_until(progress, limit, gone)?;
         for worker in self.settled.workers.iter().filter(|worker| !worker.is_empty()) {
             let message = format!("{} has not ended {CLOSING:?} after it was asked to", worker.name);
-            self.raise("lifecycle", Class::Liveness, message);
+            self.recorder.raise("lifecycle", Class::Liveness, message);
         }
         Ok(ended)
-    }
-
-    fn raise(&self, oracle: &'static str, class: Class, message: String) {
-        self.recorder
-            .with(|recording| recording.court.raise(oracle, class, now(), message, &recording.trace));
     }
 
     /// Steps until `limit`, or until `done`; the latter is asked once per measurement.
@@ -204,7 +198,7 @@ impl World {
 
     fn show(&self, progress: &Progress) {
         let (turns_sent, turns_ended, workers_up) =
-            self.recorder.with(|recording| recording.figures.progress());
+            self.recorder.with(|recording| recording.observed.figures.progress());
         progress.show(Look { simulated: self.sim.elapsed(), turns_sent, turns_ended, workers_up });
     }
 
@@ -223,7 +217,7 @@ impl World {
             wall: (wall_clock().saturating_sub(wall)).as_secs_f64(),
         };
         let interrupted = ended == Ended::Interrupted;
-        let report = self.recorder.with(|recording| recording.report(self.order, interrupted, engine));
+        let report = self.recorder.report(self.order, interrupted, engine);
         if ended == Ended::Panicked {
             // What a panic left half done must not run its destructors.
             std::mem::forget(self.sim);

@@ -1,12 +1,14 @@
 //! What the bugs change in the text of the backend's functions.
 
-use crate::plant::Plant;
+use std::collections::BTreeMap;
+
+use super::Plant;
 
 /// One piece of a file's text, and what stands in its place.
-pub(super) struct Edit {
-    pub(super) file: &'static str,
-    pub(super) from: &'static str,
-    pub(super) to: &'static str,
+struct Edit {
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
 }
 
 fn chat(from: &'static str, to: &'static str) -> Edit {
@@ -14,7 +16,7 @@ fn chat(from: &'static str, to: &'static str) -> Edit {
 }
 
 /// The edits of a bug; none if it belongs elsewhere.
-pub(super) fn of(plant: Plant) -> Vec<Edit> {
+fn of(plant: Plant) -> Vec<Edit> {
     match plant {
         Plant::ExpiryOff => vec![
             chat("if (turn._creationTime < worker.staleBefore) {", "if (false) {"),
@@ -56,5 +58,19 @@ pub(super) fn of(plant: Plant) -> Vec<Edit> {
             to: "",
         }],
         _ => Vec::new(),
+    }
+}
+
+impl Plant {
+    /// Plants the bug into the backend's functions, if it belongs there.
+    ///
+    /// # Panics
+    /// If the functions changed so that the place is not found: a bug that is not planted proves nothing.
+    pub fn plant_in_sources(self, sources: &mut BTreeMap<String, String>) {
+        for Edit { file, from, to } in of(self) {
+            let text = sources.get_mut(file).unwrap_or_else(|| panic!("the backend has no {file}"));
+            assert!(text.contains(from), "{self:?} cannot be planted: {file} has no `{from}` any more");
+            *text = text.replace(from, to);
+        }
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::fault::kind::FaultKind;
-use crate::trace::{Digest, Name};
+use super::{digest::Digest, name::Name};
 
 /// The states of a turn: `pending → claimed → completed | failed | expired`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]

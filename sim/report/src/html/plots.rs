@@ -11,6 +11,7 @@ use crate::{
     data::Report,
     figures::times::Distribution,
     series::{Measure, Timeline},
+    format,
     text,
 };
 use sim_model::trace::Micros;
@@ -315,7 +316,7 @@ pub(super) fn latency(report: &Report) -> Markup {
                 ul.key {
                     @for ((name, value), colour) in marks.iter().zip(colours) {
                         li { i.upright.dashed[colour.is_dashed()] style=(format!("color:{}", colour.variable())) {}
-                             (name) " " (text::millis(*value)) }
+                             (name) " " (format::millis(*value)) }
                     }
                 }
             }
@@ -354,7 +355,7 @@ fn histogram(
 ) -> Markup {
     let most = bars.iter().map(|(_, count)| *count).max().unwrap_or(0) as f64;
     let right = bars.len().max(8) as f64;
-    let edge = |x: &f64| text::millis(left * Distribution::FACTOR.powf(*x));
+    let edge = |x: &f64| format::millis(left * Distribution::FACTOR.powf(*x));
     let whole = |y: &f64| if y.fract() == 0.0 { format!("{y}") } else { String::new() };
     let turns: u64 = bars.iter().map(|(_, count)| count).sum();
     Chart {

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use crate::{data::Report, load_figures::LoadFigures, text};
+use crate::format;
 use sim_model::mark::MARKS;
 
 /// A table in a box that scrolls by itself on narrow screens. The first column names the row.
@@ -81,7 +82,7 @@ pub(super) fn turns(report: &Report) -> Markup {
 /// How long the stages of completed turns took.
 pub(super) fn latencies(report: &Report) -> Markup {
     let rows = report.figures.latencies.iter().map(|latency| {
-        let [p50, p90, p99, max] = [latency.p50, latency.p90, latency.p99, latency.max].map(text::millis);
+        let [p50, p90, p99, max] = [latency.p50, latency.p90, latency.p99, latency.max].map(format::millis);
         [latency.stage.to_owned(), latency.count.to_string(), p50, p90, p99, max]
     });
     table("Latencies", ["stage", "count", "p50", "p90", "p99", "max"], &rows.collect::<Vec<_>>())
@@ -99,7 +100,7 @@ pub(super) fn functions(report: &Report) -> Markup {
             figures.documents_written,
         ]
         .map(|number| number.to_string());
-        let [bytes_read, bytes_written] = [figures.bytes_read, figures.bytes_written].map(text::size);
+        let [bytes_read, bytes_written] = [figures.bytes_read, figures.bytes_written].map(format::size);
         let name = name.to_string();
         [name, calls, reruns, conflicts, errors, read, bytes_read, written, bytes_written]
     });

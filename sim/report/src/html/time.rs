@@ -11,6 +11,7 @@ use crate::html::{
 use crate::{
     data::Report,
     series::{Mark, Moment},
+    format,
     text,
 };
 use sim_model::{
@@ -175,7 +176,7 @@ fn moments(report: &Report) -> Markup {
                     tbody {
                         @for mark in &timeline.marks {
                             @let (who, what) = words(&mark.what);
-                            tr { td { (text::seconds(mark.at)) } td { (who) } td { (what) } }
+                            tr { td { (format::seconds(mark.at)) } td { (who) } td { (what) } }
                         }
                     }
                 }

@@ -9,12 +9,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::load::{
     remains::{Marked, marked},
-    run::{
-        Run,
-        machines::{Death, raise},
-    },
+    run::{Run, machines::Death},
 };
-use crate::recorder::now;
 use sim_model::trace::{Event, Micros, Name};
 use sim_oracles::Class;
 
@@ -46,13 +42,14 @@ impl Run<'_> {
         let (name, count, command) = (&self.machines[index].name, escaped.len(), &first.command);
         self.ledger.lock().escaped(name, count);
         let message = format!("{count} processes of {name} have outlived it, the first is `{command}`");
-        raise(&self.recorder, "cleanup", Class::Safety, message);
+        self.recorder.raise("cleanup", Class::Safety, message);
     }
 
     /// Judges the ends that are [`MOURNING`] ago.
     pub(super) fn mourn(&mut self) {
         let mourning = Micros::try_from(MOURNING.as_micros()).expect("some seconds");
-        let ripe = |death: &Death| death.at + mourning <= now();
+        let now = self.recorder.now();
+        let ripe = |death: &Death| death.at + mourning <= now;
         self.judge_those(ripe);
     }
 
@@ -79,7 +76,7 @@ impl Run<'_> {
             self.recorder.record(name, Event::Left { worker: Name::clone(name), bytes: 0, sockets });
         } else if orphans > 0 {
             let message = format!("{orphans} OpenCode processes have outlived {name}");
-            raise(&self.recorder, "cleanup", Class::Safety, message);
+            self.recorder.raise("cleanup", Class::Safety, message);
         }
         let all = marked(machine.root()).into_iter();
         all.filter(|one| one.start <= death.start).for_each(|one| one.kill());

@@ -18,10 +18,7 @@ use crate::load::{
     remains::{STAND_IN, mark, reap},
     run::{Ended, ROUND, Run},
 };
-use crate::{
-    hosts::backend::token,
-    recorder::{Recorder, now},
-};
+use crate::{hosts::backend::token, recorder::Recorder};
 use sim_model::trace::{Event, Exit, Micros, Name, Phase};
 use sim_oracles::Class;
 use sim_serve::opencode::Installation;
@@ -103,8 +100,8 @@ impl Machine {
         self.dying.iter().chain(self.running.iter().map(|running| &running.worker)).map(Worker::leader)
     }
 
-    fn died(&mut self) {
-        self.deaths.push(Death { start: self.starts, at: now() });
+    fn died(&mut self, at: Micros) {
+        self.deaths.push(Death { start: self.starts, at });
     }
 }
 
@@ -120,7 +117,7 @@ impl Run<'_> {
             let command = machine.launch.command.first().map(|word| word.to_string_lossy().into_owned());
             LoadError::Start { command: command.unwrap_or_default(), source }
         })?;
-        self.ledger.lock().spawned(&machine.name, now());
+        self.ledger.lock().spawned(&machine.name, self.recorder.now());
         machine.running = Some(Running { worker, asked: false, headless: None });
         Ok(())
     }
@@ -132,7 +129,7 @@ impl Run<'_> {
             tell_panic(&self.recorder, &machine.name, &running.worker);
             self.recorder.record(&machine.name, Event::Killed { worker: Name::clone(&machine.name) });
             machine.dying.push(running.worker);
-            machine.died();
+            machine.died(self.recorder.now());
         }
     }
 
@@ -159,7 +156,7 @@ impl Run<'_> {
                         "{} has ended, but others of its group went on and were killed",
                         machine.name
                     );
-                    raise(&self.recorder, "cleanup", Class::Safety, message);
+                    self.recorder.raise("cleanup", Class::Safety, message);
                 }
                 continue;
             };
@@ -169,10 +166,10 @@ impl Run<'_> {
             let worker = Name::clone(&machine.name);
             self.recorder.record(&machine.name, Event::Exited { worker, exit: exit(status, running.asked) });
             if let Some(fault) = fault {
-                raise(&self.recorder, "lifecycle", Class::Safety, format!("{} {fault}", machine.name));
+                self.recorder.raise("lifecycle", Class::Safety, format!("{} {fault}", machine.name));
             }
             machine.running = None;
-            machine.died();
+            machine.died(self.recorder.now());
         }
         Ok(())
     }
@@ -205,7 +202,7 @@ impl Run<'_> {
                         "{} has not ended {patience:?} after it was asked to",
                         self.machines[index].name
                     );
-                    raise(&self.recorder, "lifecycle", Class::Liveness, message);
+                    self.recorder.raise("lifecycle", Class::Liveness, message);
                 }
                 self.kill(index);
             }
@@ -267,8 +264,4 @@ fn tell_panic(recorder: &Recorder, name: &Name, worker: &Worker) {
         let message = recorder.name(&told);
         recorder.record(name, Event::Panicked { worker: Name::clone(name), message });
     }
-}
-
-pub(super) fn raise(recorder: &Recorder, oracle: &'static str, class: Class, message: String) {
-    recorder.with(|all| all.court.raise(oracle, class, now(), message, &all.trace));
 }

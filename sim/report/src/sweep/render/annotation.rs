@@ -6,7 +6,7 @@ use crate::{
         outcome::Run,
         report::{Coverage, SweepReport},
     },
-    text::seconds,
+    format::seconds,
 };
 
 /// One annotation for each required state that no run reached, and one for each run that failed.

@@ -12,7 +12,7 @@ use crate::{
         outcome::Run,
         report::{SweepReport, SweepVerdict},
     },
-    text::seconds,
+    format::seconds,
 };
 
 /// Failed runs told with their violation; the others are in the grid.
@@ -157,7 +157,7 @@ fn largest(report: &SweepReport) -> Markup {
             let unit = crate::sweep::outcome::MEASURES.iter().find(|measure| measure.name == *figure);
             let unit = unit.expect("a measure").unit;
             report.largest(figure, LARGEST).into_iter().map(move |run| {
-                let value = crate::sweep::render::show(unit, run.figure(figure));
+                let value = crate::sweep::render::value::show(unit, run.figure(figure));
                 [(*figure).to_owned(), run.scenario.clone(), run.seed.to_string(), value]
             })
         })

@@ -6,7 +6,7 @@ use crate::sweep::render::text::{meaning, values};
 use crate::{
     markdown::{escape, fenced, table},
     sweep::report::{SweepReport, SweepVerdict},
-    text::seconds,
+    format::seconds,
 };
 
 /// Failed runs told; the others are counted.

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use crate::sweep::render::show;
+use crate::sweep::render::value::show;
 use crate::{
     sweep::{
         outcome::{MEASURES, Run, SweptVerdict},
         report::{Coverage, Ended, Head, Spread, SweepReport, SweepVerdict, Swept},
     },
-    text::{Style, seconds, table},
+    format::{Style, seconds, table},
 };
 
 /// Failed runs told at the end; the report has all of them.

@@ -9,7 +9,7 @@ use crate::{
     },
     sweep::{
         outcome::{MEASURES, Measure},
-        render::show,
+        render::value::show,
         report::SweepReport,
     },
 };

@@ -1,0 +1,19 @@
+//! Figures of a sweep as people read them.
+
+use crate::{format, sweep::outcome::Unit};
+
+/// A value with its unit.
+pub(super) fn show(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Count if value.fract() == 0.0 => format!("{value}"),
+        Unit::Count => format!("{value:.1}"),
+        Unit::Millis => format::millis(value),
+        Unit::Seconds => format!("{value:.0} s"),
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "bytes are whole and not negative"
+        )]
+        Unit::Bytes => format::size(value as u64),
+    }
+}
