@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 
 pub use change::{Change, Meaning};
 pub use figure_set::{Figure, FigureSet};
-pub use figures::{FiguresError, figures};
-pub use real_time::{conditions, is_real_time};
+pub use figures::figures;
+pub use real_time::conditions;
 pub use rules::{Rule, Tolerance, Worse, tolerances};
 pub use table::table;
 pub(crate) use table::{HEAD, ROWS, row};

@@ -81,8 +81,12 @@ impl Shrinker {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
     use sim_model::{scenario::Scenario, seed::Seed};
+    use sim_oracles::Class;
+
+    use super::*;
 
     const BIG: &str = "
 name = 'big'
@@ -107,7 +111,7 @@ kind = 'stop'
     /// Shrinks `BIG` where a case fails if `fails`; returns the case and how many were tried.
     fn shrink(fails: impl Fn(&Scenario) -> bool) -> (Case, usize) {
         let failure =
-            || Failure { oracle: "stale".into(), class: "safety".into(), at: Duration::from_secs(300) };
+            || Failure { oracle: "stale".into(), class: Class::Safety, at: Duration::from_secs(300) };
         let case = Case::new(BIG, "big", Seed(7)).unwrap();
         let mut shrinker = Shrinker::new(case, failure());
         let mut tried = 0;
@@ -145,15 +149,5 @@ kind = 'stop'
             (scenario.faults.len(), scenario.workload.messages.get_ref().len(), scenario.population.sessions);
         assert_eq!(kept, (1, 1, 17), "after {tried}:\n{}", case.text());
         assert_eq!((*scenario.population.stale_pending.get_ref(), scenario.workload.turns), (0, 0));
-    }
-
-    #[test]
-    fn a_failure_is_the_same_if_oracle_and_class_are() {
-        let report = |oracle: &str, class: &str| serde_json::json!({ "violations": [{ "oracle": oracle, "class": class, "at": 7 }] });
-        let failure = Failure::of(&report("stale", "safety"), None).unwrap();
-        assert_eq!(failure.again(&report("stale", "safety")), Some(failure.clone()));
-        assert_eq!(failure.again(&report("stale", "liveness")), None);
-        assert_eq!(failure.again(&report("memory", "safety")), None);
-        assert_eq!(Failure::of(&serde_json::json!({ "violations": [] }), None), None);
     }
 }

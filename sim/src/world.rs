@@ -12,6 +12,7 @@ use sim_report::Report;
 use crate::{
     engine::{determinism, panics},
     error::RunError,
+    recorder::Follower,
 };
 use progress::Progress;
 
@@ -20,6 +21,19 @@ pub fn start<F>(order: Order, progress: Arc<Progress>, done: F) -> JoinHandle<()
 where
     F: FnOnce(Result<Report, RunError>) + Send + 'static,
 {
+    start_followed(order, progress, None, done)
+}
+
+/// The same, with somebody who is shown every fact.
+pub fn start_followed<F>(
+    order: Order,
+    progress: Arc<Progress>,
+    follower: Option<Follower>,
+    done: F,
+) -> JoinHandle<()>
+where
+    F: FnOnce(Result<Report, RunError>) + Send + 'static,
+{
     panics::watch();
-    determinism::spawn(order.seed, move || done(run::run(order, &progress)))
+    determinism::spawn(order.seed, move || done(run::run(order, &progress, follower)))
 }

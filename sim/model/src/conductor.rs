@@ -246,7 +246,7 @@ mod tests {
 
     fn fault(kind: FaultKind, at: u64) -> PlannedFault {
         let lasts = Duration::from_secs(if kind.is_momentary() { 0 } else { 2 });
-        PlannedFault { lasts, ..Planned::new(kind, 0, Duration::from_secs(at)) }
+        PlannedFault { lasts, ..PlannedFault::new(kind, 0, Duration::from_secs(at)) }
     }
 
     /// What the conductor does at each second, given how all workers are then.
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn after_healing_nothing_begins_and_everything_ends() {
-        for kind in FaultKind::ALL {
+        for kind in FaultKind::all() {
             let faults = [
                 PlannedFault { lasts: Duration::from_secs(99), ..fault(kind, 5) },
                 fault(FaultKind::Kill, 9),

@@ -289,7 +289,7 @@ mod tests {
         let expected = PlannedFault {
             when: Trigger::InMidReply,
             lasts: Duration::from_secs(3),
-            ..Planned::new(FaultKind::Kill, 1, Duration::from_secs(5))
+            ..PlannedFault::new(FaultKind::Kill, 1, Duration::from_secs(5))
         };
         assert_eq!(plan.faults, [expected]);
         assert_eq!(plan.describe(), "kill worker-2 at 5s in mid-reply for 3s");

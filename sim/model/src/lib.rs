@@ -24,5 +24,8 @@ pub mod trace;
 pub mod units;
 pub mod workload_plan;
 
+/// A word from a fixed set; owned only when it was read back from a report.
+pub type Label = std::borrow::Cow<'static, str>;
+
 /// The directory of the backend's functions in the source tree.
 pub const BACKEND_SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../worker/convex");

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::Label;
+
 /// A state worth reaching.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
@@ -66,11 +68,11 @@ pub fn nearest(id: &str) -> Option<&'static str> {
 }
 
 /// How often each mark was reached; those that were not are in it with 0.
-pub type Counts = BTreeMap<&'static str, u64>;
+pub type Counts = BTreeMap<Label, u64>;
 
 /// Which of the `required` marks a run did not reach, in the order in which they are required.
 #[must_use]
-pub fn unreached(required: &[&'static str], run: &Counts) -> Vec<&'static str> {
-    let is_reached = |id: &&'static str| run.get(id).is_some_and(|count| *count > 0);
-    required.iter().copied().filter(|id| !is_reached(id)).collect()
+pub fn unreached<'a>(required: &'a [Label], run: &Counts) -> Vec<&'a str> {
+    let is_reached = |id: &str| run.get(id).is_some_and(|count| *count > 0);
+    required.iter().map(|id| &**id).filter(|id| !is_reached(id)).collect()
 }

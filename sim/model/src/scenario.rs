@@ -17,6 +17,7 @@ pub use crate::scenario::source::Source;
 use worker::config::Settings;
 
 use crate::{
+    Label,
     diagnostics::{Diagnostic, ScenarioError},
     fault::schema::{Fault, Swarm},
     mark,
@@ -66,7 +67,7 @@ pub struct Scenario {
     /// How long everything may take to come to its end after `duration`.
     pub liveness: Duration,
     /// States that it is there to reach, over all runs of a sweep.
-    pub required_marks: Vec<&'static str>,
+    pub required_marks: Vec<Label>,
     /// Seeds of its runs in `sim gate`; none if it is not part of it.
     pub gate: Vec<Seed>,
 }
@@ -120,7 +121,7 @@ impl Scenario {
             required_marks: raw
                 .required_marks
                 .iter()
-                .filter_map(|id| Some(mark::find(id.get_ref())?.id))
+                .filter_map(|id| Some(mark::find(id.get_ref())?.id.into()))
                 .collect(),
             liveness: raw.liveness.within.0,
             gate: raw.gate.seeds.into_inner(),

@@ -19,7 +19,7 @@ use std::{
 };
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use digest::{Digest, RunningDigest};
@@ -33,7 +33,7 @@ pub type Micros = u64;
 const KEPT_FACTS: usize = 200_000;
 
 /// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Fact {
     /// When (µs of simulated time).
     pub at: Micros,
@@ -122,7 +122,7 @@ impl Trace {
     /// The hash over all lines so far but those of the heap, in hexadecimal.
     #[must_use]
     pub fn hash(&self) -> String {
-        self.hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(self.hash.clone().finalize())
     }
 
     /// Writes what is still buffered.
@@ -206,7 +206,7 @@ mod tests {
         trace.record(fact(1, "a"));
         trace.flush().unwrap();
         let written = std::fs::read(&path).unwrap();
-        let hash: String = Sha256::digest(&written).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex::encode(Sha256::digest(&written));
         assert_eq!(hash, trace.hash());
     }
 }

@@ -24,7 +24,7 @@ impl Marks {
     /// Watches a run of `scenario`.
     #[must_use]
     pub fn new(scenario: &Scenario) -> Self {
-        let counts = MARKS.iter().map(|mark| (mark.id, 0)).collect();
+        let counts = MARKS.iter().map(|mark| (mark.id.into(), 0)).collect();
         Self { known: Known::new(scenario), counts }
     }
 

@@ -62,7 +62,7 @@ impl Oracles {
             *count += 1;
             if *count <= KEPT_PER_ORACLE {
                 let story = trace.story(&about, STORY);
-                self.violations.push(Violation { oracle, class, at, message, story });
+                self.violations.push(Violation { oracle: oracle.into(), class, at, message, story });
             }
         }
     }
@@ -109,7 +109,7 @@ mod tests {
         let expired = || changed("t1", TurnState::Claimed, TurnState::Expired);
         let (oracles, _) = oracles_after([sent("t2", 0.0), sent("t1", 0.0), claimed("t1"), expired(), expired()]);
         let [violation] = oracles.violations() else { panic!("{:?}", oracles.violations()) };
-        assert_eq!((violation.oracle, violation.class, violation.at), ("answered", Class::Safety, 4));
+        assert_eq!((&*violation.oracle, violation.class, violation.at), ("answered", Class::Safety, 4));
         assert!(violation.story.iter().any(|fact| fact.at == 2 && fact.event == claimed("t1")));
     }
 

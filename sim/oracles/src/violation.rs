@@ -1,11 +1,14 @@
 //! What is reported of a broken property.
 
 use schemars::JsonSchema;
-use serde::Serialize;
-use sim_model::trace::{Fact, Micros};
+use serde::{Deserialize, Serialize};
+use sim_model::{
+    Label,
+    trace::{Fact, Micros},
+};
 
 /// Which promise was broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// Something forbidden happened.
@@ -15,10 +18,10 @@ pub enum Class {
 }
 
 /// A broken property.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 pub struct Violation {
     /// The oracle that saw it.
-    pub oracle: &'static str,
+    pub oracle: Label,
     /// Which promise was broken.
     pub class: Class,
     /// When (µs of simulated time).

@@ -1,8 +1,9 @@
 //! The report of a run.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sim_model::{
+    Label,
     mark,
     plant::Plant,
     scenario::{Limits, Source},
@@ -21,7 +22,7 @@ use crate::{
 pub const SCHEMA: u32 = 1;
 
 /// Everything known about a finished run.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[schemars(title = "The report of a run")]
 pub struct Report {
     /// The shape of this report.
@@ -38,15 +39,15 @@ pub struct Report {
     /// Bugs planted on purpose.
     pub plants: Vec<Plant>,
     /// What was run, one name and one value each.
-    pub options: Vec<(&'static str, String)>,
+    pub options: Vec<(Label, String)>,
     /// How it ended.
     pub verdict: RunVerdict,
     /// Violations of each oracle, none included.
-    pub oracles: Vec<(&'static str, u64)>,
+    pub oracles: Vec<(Label, u64)>,
     /// How often each state worth reaching was reached.
     pub marks: mark::Counts,
     /// The marks that the scenario is there for.
-    pub required_marks: Vec<&'static str>,
+    pub required_marks: Vec<Label>,
     /// The first violations with their stories.
     pub violations: Vec<Violation>,
     /// Exact numbers: they repeat to the last digit.
@@ -72,7 +73,7 @@ pub struct Report {
 }
 
 /// The trace in short.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 pub struct TraceSummary {
     /// How many facts there are.
     pub facts: u64,
@@ -81,7 +82,7 @@ pub struct TraceSummary {
 }
 
 /// How fast the simulation was.
-#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 pub struct Engine {
     /// Steps of the network.
     pub steps: u64,

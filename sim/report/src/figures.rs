@@ -5,19 +5,20 @@ mod times;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use crate::figures::times::{Distribution, Latency};
 use crate::figures::times::{Latencies, Rate, Times};
 
 use sim_model::{
+    Label,
     fault::FaultKind,
     trace::{Caller, Event, Fact, Micros, Name, TurnState},
 };
 
 /// Collects figures from facts.
 pub struct Figures {
-    turns: BTreeMap<&'static str, u64>,
+    turns: BTreeMap<Label, u64>,
     open: BTreeMap<Name, Times>,
     by_text: BTreeMap<Name, Name>,
     scheduled: BTreeMap<Name, Micros>,
@@ -37,7 +38,7 @@ pub struct Figures {
 }
 
 /// What all workers exchanged with servers of one kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct WireFigures {
     /// Bytes to these servers.
     pub sent: u64,
@@ -46,7 +47,7 @@ pub struct WireFigures {
 }
 
 /// How often faults of one kind came.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct FaultFigures {
     /// Faults that began.
     pub begun: u64,
@@ -55,7 +56,7 @@ pub struct FaultFigures {
 }
 
 /// Simple counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct Counts {
     /// Workers killed.
     pub kills: u64,
@@ -78,7 +79,7 @@ pub struct Counts {
 }
 
 /// What one backend function cost over the run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct FunctionFigures {
     /// Runs by request.
     pub calls: u64,
@@ -99,10 +100,10 @@ pub struct FunctionFigures {
 }
 
 /// The figures of a finished run.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 pub struct Summary {
     /// Turns by how they ended (or `open`).
-    pub turns: BTreeMap<&'static str, u64>,
+    pub turns: BTreeMap<Label, u64>,
     /// Chunks stored.
     pub chunks: u64,
     /// Latencies by stage.

@@ -1,12 +1,14 @@
 //! What a run in real time came to, beyond the figures of every run. None of it repeats exactly.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::{verdict::RunVerdict, figures::times::Latency};
+use sim_model::Label;
+
+use crate::{figures::times::Latency, verdict::RunVerdict};
 
 /// The load test's part of a report.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 pub struct LoadFigures {
     /// Which worker ran.
     pub command: String,
@@ -37,7 +39,7 @@ pub struct LoadFigures {
     /// What was aimed at, and what came of it.
     pub goals: Vec<Goal>,
     /// What the oracles of a simulation see and this run cannot.
-    pub unseen: Vec<&'static str>,
+    pub unseen: Vec<Label>,
     /// Another worker under the same load: a figure, ours, theirs.
     pub against: Vec<(String, String, String)>,
     /// What else is known of that other worker.
@@ -46,22 +48,22 @@ pub struct LoadFigures {
 }
 
 /// Another worker that ran under the same load. The exit code is not about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct Other {
     /// Its command.
     pub command: String,
     /// How its run ended.
     pub verdict: RunVerdict,
     /// The oracles that it violated, and how often.
-    pub violations: Vec<(&'static str, u64)>,
+    pub violations: Vec<(Label, u64)>,
     /// Its first violation: the oracle, and what happened.
-    pub first: Option<(&'static str, String)>,
+    pub first: Option<(Label, String)>,
     /// Where its own report is.
     pub report: String,
 }
 
 /// One worker's process over the run: all processes of the group that its command leads, without OpenCode's.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct ProcessFigures {
     /// `worker-N`.
     pub name: String,
@@ -91,7 +93,7 @@ pub struct ProcessFigures {
 }
 
 /// What was measured over some time.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Reading {
     /// How long, in seconds.
     pub seconds: f64,
@@ -110,7 +112,7 @@ pub struct Reading {
 }
 
 /// Something that was aimed at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct Goal {
     /// What is measured.
     pub what: String,
@@ -123,7 +125,7 @@ pub struct Goal {
 }
 
 /// One step of a rising load.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Step {
     /// Turns that were asked to run at the same time.
     pub turns: usize,

@@ -72,7 +72,7 @@ impl Observed {
             seed,
             plants,
             verdict: RunVerdict::of(self.oracles.violations(), interrupted),
-            oracles: self.oracles.counts().iter().map(|(oracle, count)| (*oracle, *count)).collect(),
+            oracles: self.oracles.counts().iter().map(|(oracle, count)| ((*oracle).into(), *count)).collect(),
             marks: self.marks.counts().clone(),
             required_marks: scenario.required_marks,
             violations: self.oracles.violations().to_vec(),

@@ -2,6 +2,7 @@
 
 use crate::format::percent;
 use sim_model::{
+    Label,
     fault_plan::FaultPlan,
     scenario::{Replies, Scenario},
     seed::Seed,
@@ -26,7 +27,7 @@ fn unusual(replies: &Replies) -> String {
 
 /// What a scenario runs with, for people: drawn and fixed options alike.
 #[must_use]
-pub fn options(scenario: &Scenario, seed: Seed) -> Vec<(&'static str, String)> {
+pub fn options(scenario: &Scenario, seed: Seed) -> Vec<(Label, String)> {
     let (population, workload, replies) = (&scenario.population, &scenario.workload, &scenario.replies);
     let plan = FaultPlan::draw(scenario, seed);
     let network =
@@ -73,17 +74,17 @@ pub fn options(scenario: &Scenario, seed: Seed) -> Vec<(&'static str, String)> {
         unusual(replies),
     );
     let mut options = vec![
-        ("duration", Time(scenario.duration).to_string()),
-        ("network", network),
-        ("workers", format!("{} ({:?})", scenario.workers, scenario.kind)),
-        ("sessions", sessions),
-        ("stale turns", stale),
-        ("turns", turns),
-        ("replies", said),
-        ("faults", plan.describe()),
+        ("duration".into(), Time(scenario.duration).to_string()),
+        ("network".into(), network),
+        ("workers".into(), format!("{} ({:?})", scenario.workers, scenario.kind)),
+        ("sessions".into(), sessions),
+        ("stale turns".into(), stale),
+        ("turns".into(), turns),
+        ("replies".into(), said),
+        ("faults".into(), plan.describe()),
     ];
     if scenario.swarm.is_some() {
-        options.push(("swarm", plan.describe_swarm()));
+        options.push(("swarm".into(), plan.describe_swarm()));
     }
     options
 }

@@ -1,11 +1,13 @@
 //! How a run ended.
 
+use std::fmt;
+
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sim_oracles::{Class, Violation};
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunVerdict {
     /// Nothing forbidden happened, and everything promised did.
@@ -41,5 +43,12 @@ impl RunVerdict {
             Self::Liveness => "something promised did not happen",
             Self::Interrupted => "nothing is proved",
         }
+    }
+}
+
+impl fmt::Display for RunVerdict {
+    /// As in the report.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }

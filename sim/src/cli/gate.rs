@@ -145,7 +145,7 @@ fn settle(
             .with_context(|| format!("cannot write a report into `{}`", directory.display()))?;
         let run = name(&report.scenario, report.seed);
         judgement.runs.insert(run.clone(), report.source.path.clone());
-        runs.insert(run, figures(&serde_json::to_value(&report)?)?);
+        runs.insert(run, compare::figures(&report));
         if report.verdict != RunVerdict::Passed {
             judgement.failed.push(report);
         }
@@ -166,7 +166,7 @@ fn bless(
     let shown = args.baseline.display();
     let quiet = args.outputs.is_quiet();
     if before.is_some() && !quiet {
-        terminal::say(&table(&judgement.changes));
+        terminal::say(&compare::table(&judgement.changes));
     }
     let history = before.map(|before| before.history).unwrap_or_default();
     Baseline::bless(runs, reason, history)

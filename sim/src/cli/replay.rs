@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cli::{
     Exit,
-    kept::{self, Kept},
+    repeatable::{self, Repeatable},
     run, terminal,
 };
 use sim_model::{order::Order, scenario::Scenario};
@@ -31,14 +31,14 @@ pub(crate) struct ReplayArgs {
 
 /// Runs the report's scenario with its seed and its planted bugs; another trace is nondeterminism, or another program.
 pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Exit> {
-    let kept = match kept::read(&args.report) {
-        Ok(kept) => kept,
+    let repeatable = match repeatable::read(&args.report) {
+        Ok(repeatable) => repeatable,
         Err(error) => {
             terminal::complain(&format!("error: {error:#}"));
             return Ok(Exit::Usage);
         }
     };
-    let Kept { seed, plants, source, name, hash } = kept;
+    let Repeatable { seed, plants, source, name, hash } = repeatable;
     let scenario = match Scenario::parse(&source.path, &name, &source.text) {
         Ok(scenario) => scenario,
         Err(error) => {

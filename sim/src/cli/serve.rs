@@ -182,5 +182,5 @@ async fn interrupted() {
 fn secret() -> String {
     let mut bytes = [0; 24];
     SystemEnv.random(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(bytes)
 }

@@ -26,8 +26,8 @@ use sim_model::{
 };
 use sim_report::sweep::{
     outcome::Run,
+    report::{Head, SweepReport, SweepVerdict, Swept},
     seeds::{MAX_RUNS, SeedRange, Seeds, Shard},
-    sim_report::{Head, SweepReport, SweepVerdict, Swept},
 };
 
 /// What is written of a sweep.

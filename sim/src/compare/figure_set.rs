@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sim_report::{Latency, Report};
 
 /// Figures by name. Those that are zero are left out.
 pub type FigureSet = BTreeMap<String, Figure>;
@@ -35,7 +36,10 @@ pub(super) fn collect(set: &mut FigureSet, name: &str, value: &Value) {
         }
         Value::Number(number) => match number.as_i64() {
             Some(count) => insert(set, name.into(), count),
-            None => insert(set, format!("{name}_thousandths"), thousandths(value)),
+            None => {
+                let value = thousandths(number.as_f64().unwrap_or_default());
+                insert(set, format!("{name}_thousandths"), value);
+            }
         },
         // Lists are not figures; latencies are read by `stages`.
         _ => {}
@@ -44,13 +48,18 @@ pub(super) fn collect(set: &mut FigureSet, name: &str, value: &Value) {
 
 /// Median and tail of each latency, in µs, as the report has them in ms: to three digits, which is what the histogram
 /// keeps.
-pub(super) fn stages(set: &mut FigureSet, latencies: &Value) {
-    for latency in latencies.as_array().into_iter().flatten() {
-        let stage = latency["stage"].as_str().unwrap_or_default();
-        for quantile in ["p50", "p99"] {
-            let name = format!("latencies.{stage}.{quantile}_us");
-            insert(set, name, thousandths(&latency[quantile]));
+pub(super) fn stages(set: &mut FigureSet, latencies: &[Latency]) {
+    for Latency { stage, p50, p99, .. } in latencies {
+        for (quantile, millis) in [("p50", *p50), ("p99", *p99)] {
+            insert(set, format!("latencies.{stage}.{quantile}_us"), thousandths(millis));
         }
+    }
+}
+
+/// How often each oracle was violated.
+pub(super) fn violations(set: &mut FigureSet, report: &Report) {
+    for (oracle, count) in &report.oracles {
+        insert(set, format!("violations.{oracle}"), count.cast_signed());
     }
 }
 
@@ -61,6 +70,6 @@ pub(super) fn insert(set: &mut FigureSet, name: String, count: i64) {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "figures are far below 2^52")]
-pub(super) fn thousandths(value: &Value) -> i64 {
-    (value.as_f64().unwrap_or_default() * 1000.0).round() as i64
+pub(super) fn thousandths(value: f64) -> i64 {
+    (value * 1000.0).round() as i64
 }

@@ -34,7 +34,7 @@ pub enum GateVerdict {
     /// A figure is worse.
     Worse,
     /// A run failed.
-    Failed(report::Verdict),
+    Failed(RunVerdict),
 }
 
 impl Judgement {
@@ -93,7 +93,7 @@ impl Judgement {
     pub fn text(&self) -> String {
         match self.verdict() {
             GateVerdict::Failed(_) => self.sentence(),
-            _ => format!("{}\n{}", table(&self.changes), self.sentence()),
+            _ => format!("{}\n{}", compare::table(&self.changes), self.sentence()),
         }
     }
 }
@@ -143,15 +143,15 @@ fn status(judgement: &Judgement, run: &str) -> TestCaseStatus {
     match one.verdict() {
         // The figures of a gate in which another run failed are not compared.
         GateVerdict::Passed | GateVerdict::Failed(_) => TestCaseStatus::success(),
-        GateVerdict::Worse => failed("worse", one.sentence(), table(&one.changes)),
-        GateVerdict::Unaccepted => failed("unaccepted", one.sentence(), table(&one.changes)),
+        GateVerdict::Worse => failed("worse", one.sentence(), compare::table(&one.changes)),
+        GateVerdict::Unaccepted => failed("unaccepted", one.sentence(), compare::table(&one.changes)),
     }
 }
 
 /// The judgement as GitHub-flavoured Markdown.
 #[must_use]
 pub fn markdown(judgement: &Judgement) -> String {
-    use report::{escape, fenced, table};
+    use sim_report::{escape, fenced, table};
     let (sign, word) = match judgement.verdict() {
         GateVerdict::Passed => ("✅", "passed"),
         GateVerdict::Unaccepted => ("❌", "not accepted"),
@@ -178,7 +178,7 @@ pub fn markdown(judgement: &Judgement) -> String {
 #[must_use]
 pub fn annotations(judgement: &Judgement) -> Vec<Annotation> {
     if !judgement.failed.is_empty() {
-        return judgement.failed.iter().flat_map(report::annotations).collect();
+        return judgement.failed.iter().flat_map(sim_report::annotations).collect();
     }
     let meant = match judgement.verdict() {
         GateVerdict::Worse => |change: &Change| change.meaning == Meaning::Worse,

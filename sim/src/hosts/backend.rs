@@ -328,5 +328,5 @@ fn digest(sources: &BTreeMap<String, String>) -> Digest {
 
 /// As the backend's `hashSecret`.
 fn hash(secret: &str) -> String {
-    Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(secret))
 }

@@ -18,7 +18,7 @@ use crate::engine::network::Listener;
 pub async fn run(backend: Backend, people: Rc<Vec<People>>, direct: Rc<Vec<Direct>>) -> turmoil::Result {
     let listener = Listener::bind(PORT).await?;
     let mut tasks = JoinSet::new();
-    let scheduler = backend.convex.clone();
+    let scheduler = backend.convex().clone();
     tasks.spawn_local(async move { scheduler.run_scheduler().await });
     for person in people.iter() {
         tasks.spawn_local(person.clone().live());
@@ -31,7 +31,7 @@ pub async fn run(backend: Backend, people: Rc<Vec<People>>, direct: Rc<Vec<Direc
         tokio::select! {
             accepted = listener.accept() => {
                 let (stream, peer) = accepted?;
-                let convex = backend.convex.clone();
+                let convex = backend.convex().clone();
                 tasks.spawn_local(async move { convex.serve_connection(stream, &peer).await });
             }
             Some(ended) = tasks.join_next() => ended?,

@@ -14,7 +14,7 @@ use crate::{
         network, panics,
     },
     error::RunError,
-    recorder::{Clock, Recorder},
+    recorder::{Clock, Follower, Recorder},
     world::{
         injector::Injector,
         progress::{Look, Progress},
@@ -39,7 +39,7 @@ const CLOSING: Duration = Duration::from_secs(60);
 const SHOW: u64 = 32;
 
 /// Runs `order` on this thread, which must be deterministic and fresh.
-pub(super) fn run(order: Order, progress: &Progress) -> Result<Report, RunError> {
+pub(super) fn run(order: Order, progress: &Progress, follower: Option<Follower>) -> Result<Report, RunError> {
     let wall = wall_clock();
     let trace = match &order.trace {
         Some(path) => {
@@ -49,7 +49,9 @@ pub(super) fn run(order: Order, progress: &Progress) -> Result<Report, RunError>
     };
     let oracles = Oracles::new(sim_oracles::all(&order.scenario, View::Inside));
     let observed = Observed::new(trace, oracles, Marks::new(&order.scenario));
-    let mut world = World::build(order, Recorder::new(Clock::Simulated, observed))?;
+    let recorder = Recorder::new(Clock::Simulated, observed);
+    follower.into_iter().for_each(|follower| recorder.follow(follower));
+    let mut world = World::build(order, recorder)?;
     let ended = world.live(progress);
     world.report(ended?, wall)
 }

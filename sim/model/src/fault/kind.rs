@@ -88,146 +88,129 @@ pub enum FaultKind {
     NetworkReset,
 }
 
+/// What is particular to a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trait {
+    /// Ends, stops or freezes the worker's process.
+    Process,
+    /// Happens at one moment and is over then.
+    Moment,
+    /// Makes sense only while an OpenCode server runs.
+    NeedsServer,
+    /// Strikes opportunities (requests, mutations, events, sessions), each with a probability.
+    Strikes,
+    /// `delay` says by how much.
+    Delays,
+    /// May hold back what a worker asks of OpenCode, and lets it through at once in the end.
+    HoldsBack,
+    /// May keep a worker from speaking with the backend in time.
+    HampersBackend,
+    /// Is one of the network between a worker and something else; such a one hampers the backend, too.
+    Network,
+}
+
+/// Every kind, in the order of the enum, with what is particular to it.
+const KINDS: [(FaultKind, &[Trait]); 35] = {
+    use FaultKind::*;
+    use Trait::*;
+    [
+        (Kill, &[Process]),
+        (Stop, &[Process]),
+        (Leave, &[Process, Moment]),
+        (RollingRestart, &[Process]),
+        (Zombie, &[Process, HampersBackend]),
+        (ClockJump, &[]),
+        (OpencodeCrash, &[Moment, NeedsServer]),
+        (OpencodeSlowStart, &[Strikes, Delays]),
+        (OpencodeErrors, &[Strikes]),
+        (OpencodeRateLimit, &[Strikes]),
+        (OpencodeHang, &[NeedsServer, HoldsBack]),
+        (OpencodeSlowCreate, &[Strikes, Delays]),
+        (OpencodeLostEvents, &[Strikes, NeedsServer]),
+        (OpencodeLostIdle, &[Strikes, NeedsServer]),
+        (OpencodeStreamCut, &[Moment, NeedsServer]),
+        (OpencodeSessionsVanish, &[Strikes, Moment, NeedsServer]),
+        (OpencodePermission, &[Strikes]),
+        (OpencodeModelErrors, &[Strikes]),
+        (OpencodeModelHangs, &[Strikes]),
+        (OpencodeAbortIgnored, &[Strikes]),
+        (OpencodePromptLost, &[Strikes]),
+        (MutationLost, &[Strikes, HampersBackend]),
+        (MutationUnanswered, &[Strikes, HampersBackend]),
+        (MutationUnseen, &[Strikes, HampersBackend]),
+        (ConvexConflicts, &[Strikes, HampersBackend]),
+        (ConvexFunctionErrors, &[Strikes, HampersBackend]),
+        (ConvexClose, &[Strikes, HampersBackend]),
+        (ConvexOverload, &[Strikes, HampersBackend]),
+        (ConvexAuthError, &[Strikes, HampersBackend]),
+        (ConvexRestart, &[HampersBackend]),
+        (ConvexLargeTransition, &[Strikes, HampersBackend]),
+        (Partition, &[Network, HoldsBack]),
+        (NetworkHold, &[Network, HoldsBack]),
+        (NetworkLatency, &[Network, HoldsBack, Delays]),
+        (NetworkReset, &[Network, Moment]),
+    ]
+};
+
 /// What a fault lasts unless the file says otherwise.
 const LASTS: Duration = Duration::from_secs(2);
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 35] = [
-        Self::Kill,
-        Self::Stop,
-        Self::Leave,
-        Self::RollingRestart,
-        Self::Zombie,
-        Self::ClockJump,
-        Self::OpencodeCrash,
-        Self::OpencodeSlowStart,
-        Self::OpencodeErrors,
-        Self::OpencodeRateLimit,
-        Self::OpencodeHang,
-        Self::OpencodeSlowCreate,
-        Self::OpencodeLostEvents,
-        Self::OpencodeLostIdle,
-        Self::OpencodeStreamCut,
-        Self::OpencodeSessionsVanish,
-        Self::OpencodePermission,
-        Self::OpencodeModelErrors,
-        Self::OpencodeModelHangs,
-        Self::OpencodeAbortIgnored,
-        Self::OpencodePromptLost,
-        Self::MutationLost,
-        Self::MutationUnanswered,
-        Self::MutationUnseen,
-        Self::ConvexConflicts,
-        Self::ConvexFunctionErrors,
-        Self::ConvexClose,
-        Self::ConvexOverload,
-        Self::ConvexAuthError,
-        Self::ConvexRestart,
-        Self::ConvexLargeTransition,
-        Self::Partition,
-        Self::NetworkHold,
-        Self::NetworkLatency,
-        Self::NetworkReset,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        KINDS.iter().map(|(kind, _)| *kind)
+    }
+
+    fn has(self, what: Trait) -> bool {
+        KINDS[self as usize].1.contains(&what)
+    }
 
     /// Whether it ends, stops or freezes the worker's process.
     #[must_use]
     pub fn is_of_process(self) -> bool {
-        matches!(self, Self::Kill | Self::Stop | Self::Leave | Self::RollingRestart | Self::Zombie)
+        self.has(Trait::Process)
     }
 
     /// Whether it may keep a worker from speaking with the backend in time.
     #[must_use]
     pub fn hampers_backend(self) -> bool {
-        matches!(
-            self,
-            Self::Zombie
-                | Self::MutationLost
-                | Self::MutationUnanswered
-                | Self::MutationUnseen
-                | Self::ConvexConflicts
-                | Self::ConvexFunctionErrors
-                | Self::ConvexClose
-                | Self::ConvexOverload
-                | Self::ConvexAuthError
-                | Self::ConvexRestart
-                | Self::ConvexLargeTransition
-        ) || self.is_of_network()
+        self.has(Trait::HampersBackend) || self.is_of_network()
     }
 
     /// Whether it may hold back what a worker asks of OpenCode, and lets it through at once in the end.
     #[must_use]
     pub fn holds_back(self) -> bool {
-        matches!(self, Self::OpencodeHang | Self::Partition | Self::NetworkHold | Self::NetworkLatency)
+        self.has(Trait::HoldsBack)
     }
 
     /// Whether it happens at one moment and is over then.
     #[must_use]
     pub fn is_momentary(self) -> bool {
-        matches!(
-            self,
-            Self::Leave
-                | Self::OpencodeCrash
-                | Self::OpencodeStreamCut
-                | Self::OpencodeSessionsVanish
-                | Self::NetworkReset
-        )
+        self.has(Trait::Moment)
     }
 
     /// Whether it only makes sense while an OpenCode server runs.
     #[must_use]
     pub fn needs_server(self) -> bool {
-        matches!(
-            self,
-            Self::OpencodeCrash
-                | Self::OpencodeStreamCut
-                | Self::OpencodeSessionsVanish
-                | Self::OpencodeHang
-                | Self::OpencodeLostEvents
-                | Self::OpencodeLostIdle
-        )
+        self.has(Trait::NeedsServer)
     }
 
     /// Whether it strikes opportunities (requests, mutations, events, sessions), each with a probability.
     #[must_use]
     pub fn strikes(self) -> bool {
-        matches!(
-            self,
-            Self::OpencodeSlowStart
-                | Self::OpencodeErrors
-                | Self::OpencodeRateLimit
-                | Self::OpencodeSlowCreate
-                | Self::OpencodeLostEvents
-                | Self::OpencodeLostIdle
-                | Self::OpencodeSessionsVanish
-                | Self::OpencodePermission
-                | Self::OpencodeModelErrors
-                | Self::OpencodeModelHangs
-                | Self::OpencodeAbortIgnored
-                | Self::OpencodePromptLost
-                | Self::MutationLost
-                | Self::MutationUnanswered
-                | Self::MutationUnseen
-                | Self::ConvexConflicts
-                | Self::ConvexFunctionErrors
-                | Self::ConvexClose
-                | Self::ConvexOverload
-                | Self::ConvexAuthError
-                | Self::ConvexLargeTransition
-        )
+        self.has(Trait::Strikes)
     }
 
     /// Whether it is one of the network between a worker and something else.
     #[must_use]
     pub fn is_of_network(self) -> bool {
-        matches!(self, Self::Partition | Self::NetworkHold | Self::NetworkLatency | Self::NetworkReset)
+        self.has(Trait::Network)
     }
 
     /// Whether `delay` says by how much.
     #[must_use]
     pub fn delays(self) -> bool {
-        matches!(self, Self::OpencodeSlowStart | Self::OpencodeSlowCreate | Self::NetworkLatency)
+        self.has(Trait::Delays)
     }
 
     /// How long it lasts unless the file says otherwise; a moment is nothing.
@@ -251,10 +234,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_kinds_are_listed_once_and_named_as_in_the_file() {
-        let names: BTreeSet<_> = FaultKind::ALL.iter().map(ToString::to_string).collect();
-        assert_eq!(names.len(), FaultKind::ALL.len());
-        assert_eq!(FaultKind::ALL.last(), Some(&FaultKind::NetworkReset));
+    fn the_table_has_every_kind_in_its_place_and_names_it_as_in_the_file() {
+        let names: BTreeSet<_> = FaultKind::all().map(|kind| kind.to_string()).collect();
+        assert_eq!(names.len(), KINDS.len());
+        for (place, kind) in FaultKind::all().enumerate() {
+            assert_eq!(kind as usize, place, "{kind}");
+        }
+        assert_eq!(FaultKind::all().last(), Some(FaultKind::NetworkReset));
         assert_eq!(FaultKind::OpencodeSessionsVanish.to_string(), "opencode-sessions-vanish");
     }
 }

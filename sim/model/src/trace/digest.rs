@@ -1,9 +1,9 @@
 //! Digests in facts.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// A text too long to be kept: its length and the first half of its SHA-256.
@@ -26,14 +26,36 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}B:", self.bytes)?;
-        self.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{}B:{}", self.bytes, hex::encode(self.hash))
     }
 }
 
 impl Serialize for Digest {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        let error = || DigestError(text.to_owned());
+        let (bytes, hash) = text.split_once("B:").ok_or_else(error)?;
+        let mut digest = Self { bytes: bytes.parse().map_err(|_| error())?, hash: [0; 16] };
+        hex::decode_to_slice(hash, &mut digest.hash).map_err(|_| error())?;
+        Ok(digest)
+    }
+}
+
+/// A text that is no digest.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no digest: it should look like 5B:2cf24dba5fb0a30e26e83b2ac5b9e29e")]
+pub struct DigestError(String);
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -3,14 +3,14 @@
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::fault::kind::FaultKind;
 use super::{digest::Digest, name::Name};
 
 /// The states of a turn: `pending → claimed → completed | failed | expired`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TurnState {
     /// Sent, and not taken by a worker.
@@ -47,7 +47,7 @@ impl TurnState {
 }
 
 /// How a reply in OpenCode ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReplyOutcome {
     /// In full.
@@ -61,7 +61,7 @@ pub enum ReplyOutcome {
 }
 
 /// Who called a backend function.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Caller {
     /// A worker, by its name.
@@ -75,7 +75,7 @@ pub enum Caller {
 }
 
 /// The phases of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Work under faults: nothing forbidden may happen.
@@ -87,7 +87,7 @@ pub enum Phase {
 }
 
 /// How a worker ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exit {
     /// As asked.
@@ -101,7 +101,7 @@ pub enum Exit {
     missing_docs,
     reason = "fields that the variant does not explain are identifiers of what they are named after"
 )]
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     // ── People ──

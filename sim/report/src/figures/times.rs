@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use hdrhistogram::Histogram;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use sim_model::trace::Micros;
+use sim_model::{Label, trace::Micros};
 
 /// The moments of a turn that are not over yet.
 #[derive(Clone, Copy)]
@@ -29,10 +29,10 @@ pub(super) struct Latencies {
 }
 
 /// The distribution of one latency.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct Latency {
     /// From what to what.
-    pub stage: &'static str,
+    pub stage: Label,
     /// How many were measured.
     pub count: u64,
     /// Median, in ms.
@@ -139,12 +139,12 @@ fn edge(micros: u64) -> f64 {
 }
 
 impl Latency {
-    pub(crate) fn of(stage: &'static str, histogram: &Histogram<u64>) -> Self {
+    pub fn of(stage: impl Into<Label>, histogram: &Histogram<u64>) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 µs")]
         let millis = |micros: u64| micros as f64 / 1000.0;
         let quantile = |share| millis(histogram.value_at_quantile(share));
         Self {
-            stage,
+            stage: stage.into(),
             count: histogram.len(),
             p50: quantile(0.5),
             p90: quantile(0.9),

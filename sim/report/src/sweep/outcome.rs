@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
 use sim_model::{seed::Seed, trace::Micros};
+use sim_oracles::Violation;
+
+use crate::{data::Report, figures::times::Latency, verdict::RunVerdict};
 
 /// How a run of a sweep ended; the worse one last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -81,90 +82,63 @@ pub struct Measure {
     pub name: &'static str,
     /// What it counts.
     pub unit: Unit,
-    read: fn(&Value) -> Option<f64>,
+    read: fn(&Report) -> Option<f64>,
 }
 
 /// The figures that are compared over seeds.
 pub const MEASURES: [Measure; 10] = [
-    measure("turns", Unit::Count, |report| sum(&report["figures"]["turns"])),
-    measure("sent → completed, p50", Unit::Millis, |report| latency(report, "sent → completed", "p50")),
-    measure("sent → completed, p99", Unit::Millis, |report| latency(report, "sent → completed", "p99")),
-    measure("sent → claimed, p99", Unit::Millis, |report| latency(report, "sent → claimed", "p99")),
-    measure("calls per turn", Unit::Count, |report| report["figures"]["worker_calls_per_turn"].as_f64()),
-    measure("sessions created", Unit::Count, |report| report["figures"]["creates"].as_f64()),
-    measure("creates per second", Unit::Count, |report| report["figures"]["creates_per_second"].as_f64()),
-    measure("peak worker heap", Unit::Bytes, |report| most(&report["figures"]["peak_heap"])),
-    measure("facts", Unit::Count, |report| report["trace"]["facts"].as_f64()),
-    measure("simulated", Unit::Seconds, |report| report["engine"]["simulated"].as_f64()),
+    measure("turns", Unit::Count, |report| Some(float(report.figures.turns.values().sum()))),
+    measure("sent → completed, p50", Unit::Millis, |report| Some(latency(report, "sent → completed")?.p50)),
+    measure("sent → completed, p99", Unit::Millis, |report| Some(latency(report, "sent → completed")?.p99)),
+    measure("sent → claimed, p99", Unit::Millis, |report| Some(latency(report, "sent → claimed")?.p99)),
+    measure("calls per turn", Unit::Count, |report| Some(report.figures.worker_calls_per_turn)),
+    measure("sessions created", Unit::Count, |report| Some(float(report.figures.creates))),
+    measure("creates per second", Unit::Count, |report| Some(float(report.figures.creates_per_second as u64))),
+    measure("peak worker heap", Unit::Bytes, |report| {
+        Some(float(report.figures.peak_heap.values().max()?.unsigned_abs()))
+    }),
+    measure("facts", Unit::Count, |report| Some(float(report.trace.facts))),
+    measure("simulated", Unit::Seconds, |report| Some(report.engine.simulated)),
 ];
 
-const fn measure(name: &'static str, unit: Unit, read: fn(&Value) -> Option<f64>) -> Measure {
+const fn measure(name: &'static str, unit: Unit, read: fn(&Report) -> Option<f64>) -> Measure {
     Measure { name, unit, read }
 }
 
-fn numbers(object: &Value) -> impl Iterator<Item = f64> {
-    object.as_object().into_iter().flatten().filter_map(|(_, value)| value.as_f64())
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn float(count: u64) -> f64 {
+    count as f64
 }
 
-fn sum(object: &Value) -> Option<f64> {
-    Some(numbers(object).sum())
-}
-
-fn most(object: &Value) -> Option<f64> {
-    numbers(object).reduce(f64::max)
-}
-
-/// A quantile of a stage; none if nothing was measured.
-fn latency(report: &Value, stage: &str, quantile: &str) -> Option<f64> {
-    let stages = report["figures"]["latencies"].as_array()?;
-    let stage = stages.iter().find(|latency| latency["stage"] == stage && latency["count"] != 0)?;
-    stage[quantile].as_f64()
-}
-
-/// Why a run's report cannot be taken into a sweep.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OutcomeError {
-    /// It has another shape.
-    #[error("report schema {0}, but this program reads schema {schema}", schema = crate::SCHEMA)]
-    Schema(String),
-    /// It has no verdict that a run comes to by itself.
-    #[error("the report's verdict is {0}")]
-    Verdict(String),
-    /// A part is not there.
-    #[error("the report has no `{0}`")]
-    Missing(&'static str),
+/// A stage in which something was measured.
+fn latency<'a>(report: &'a Report, stage: &str) -> Option<&'a Latency> {
+    report.figures.latencies.iter().find(|latency| latency.stage == stage && latency.count > 0)
 }
 
 impl Run {
-    /// What the report of a run says.
-    ///
-    /// # Errors
-    /// If it is no report of the present schema, or of a run that was stopped.
-    pub fn of(report: &Value) -> Result<Self, OutcomeError> {
-        if report["schema"] != crate::SCHEMA {
-            return Err(OutcomeError::Schema(report["schema"].to_string()));
-        }
-        let verdict = match report["verdict"].as_str() {
-            Some("passed") => SweptVerdict::Passed,
-            Some("safety") => SweptVerdict::Safety,
-            Some("liveness") => SweptVerdict::Liveness,
-            _ => return Err(OutcomeError::Verdict(report["verdict"].to_string())),
-        };
-        let text = |value: &Value, name| value.as_str().map(str::to_owned).ok_or(OutcomeError::Missing(name));
-        Ok(Self {
-            scenario: text(&report["scenario"], "scenario")?,
-            seed: text(&report["seed"], "seed")?.parse().map_err(|_| OutcomeError::Missing("seed"))?,
+    /// What the report of a run says; nothing of a run that was stopped.
+    #[must_use]
+    pub fn of(report: &Report) -> Option<Self> {
+        let fired = report.oracles.iter().filter(|(_, count)| *count > 0);
+        Some(Self {
+            scenario: report.scenario.clone(),
+            seed: report.seed,
             corpus: false,
-            verdict,
-            first: first(&report["violations"][0]),
-            fired: fired(report),
+            verdict: match report.verdict {
+                RunVerdict::Passed => SweptVerdict::Passed,
+                RunVerdict::Safety => SweptVerdict::Safety,
+                RunVerdict::Liveness => SweptVerdict::Liveness,
+                RunVerdict::Interrupted => return None,
+            },
+            first: report.violations.first().map(First::of),
+            fired: fired.map(|(oracle, count)| (oracle.to_string(), *count)).collect(),
             figures: MEASURES
                 .iter()
                 .filter_map(|measure| Some((measure.name.to_owned(), (measure.read)(report)?)))
                 .collect(),
-            marks: counts(&report["marks"]),
-            trace: text(&report["trace"]["hash"], "trace.hash")?,
-            replay: text(&report["replay"], "replay")?,
+            marks: report.marks.iter().map(|(mark, count)| (mark.to_string(), *count)).collect(),
+            trace: report.trace.hash.clone(),
+            replay: report.replay.clone(),
         })
     }
 
@@ -198,35 +172,21 @@ impl Run {
     }
 }
 
-fn first(violation: &Value) -> Option<First> {
-    Some(First {
-        oracle: violation["oracle"].as_str()?.to_owned(),
-        at: violation["at"].as_u64()?,
-        message: violation["message"].as_str()?.to_owned(),
-    })
-}
-
-fn fired(report: &Value) -> BTreeMap<String, u64> {
-    let oracles = report["oracles"].as_array().into_iter().flatten();
-    let counts = oracles.filter_map(|pair| Some((pair[0].as_str()?.to_owned(), pair[1].as_u64()?)));
-    counts.filter(|(_, count)| *count > 0).collect()
-}
-
-fn counts(object: &Value) -> BTreeMap<String, u64> {
-    let fields = object.as_object().into_iter().flatten();
-    fields.filter_map(|(name, count)| Some((name.clone(), count.as_u64()?))).collect()
+impl First {
+    fn of(violation: &Violation) -> Self {
+        let Violation { oracle, at, message, .. } = violation;
+        Self { oracle: oracle.to_string(), at: *at, message: message.clone() }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::testing;
 
     #[test]
     fn every_measure_is_found_in_the_report_of_a_run() {
-        let run = Run::of(&serde_json::to_value(testing::passed()).unwrap()).unwrap();
+        let run = Run::of(&testing::passed()).unwrap();
         let missing: Vec<_> = MEASURES
             .iter()
             .map(|measure| measure.name)
@@ -238,8 +198,8 @@ mod tests {
 
     #[test]
     fn a_failure_is_known_by_its_first_violation() {
-        let mut report = serde_json::to_value(testing::failed()).unwrap();
-        report["marks"] = json!({ "sse-gap": 3 });
+        let mut report = testing::failed();
+        report.marks = BTreeMap::from([("sse-gap".into(), 3)]);
         let run = Run::of(&report).unwrap();
         assert_eq!((run.verdict, run.first.unwrap().oracle), (SweptVerdict::Safety, "throttle".into()));
         assert_eq!(run.fired, BTreeMap::from([("throttle".into(), 17)]));
@@ -247,9 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_report_is_refused() {
-        assert_eq!(Run::of(&json!({ "schema": 0 })), Err(OutcomeError::Schema("0".into())));
-        let stopped = json!({ "schema": crate::SCHEMA, "verdict": "interrupted" });
-        assert_eq!(Run::of(&stopped), Err(OutcomeError::Verdict("\"interrupted\"".into())));
+    fn a_run_that_was_stopped_says_nothing() {
+        assert_eq!(Run::of(&Report { verdict: RunVerdict::Interrupted, ..testing::passed() }), None);
     }
 }

@@ -18,7 +18,7 @@ use crate::sweep::{
 use sim_model::order::replay;
 use sim_report::sweep::{
     outcome::Run,
-    sim_report::{Ended, Machine, Slow},
+    report::{Ended, Machine, Slow},
 };
 
 /// How often the state line is drawn.
@@ -133,7 +133,9 @@ impl<'a> Sweeping<'a> {
         let run = match outcome {
             Outcome::Stopped => return,
             Outcome::Crashed(message) => crashed(message),
-            Outcome::Report(report) => Run::of(&report).unwrap_or_else(|error| crashed(error.to_string())),
+            Outcome::Report(report) => {
+                Run::of(&report).unwrap_or_else(|| crashed("it was stopped by somebody else".into()))
+            }
         };
         let run = Run { corpus: planned.corpus, ..run };
         self.simulated += run.figure("simulated");

@@ -1,0 +1,4 @@
+//! What keeps the source tree as ARCHITECTURE.md describes it.
+
+mod circles;
+mod uses;
