@@ -97,6 +97,46 @@ fn a_mutation_that_throws_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_stack_points_into_the_file_as_it_was_written() {
+    let text = "import { mutation } from './_generated/server';
+
+interface Order {
+  id: string;
+}
+
+function check<T extends Order>(order: T, ...why: Array<string | number>): asserts order is T {
+  if (!(order as Order | undefined)?.id) throw new RangeError(why.join());
+}
+
+export const pay = mutation({
+  args: {},
+  handler: async (
+    _ctx,
+  ): Promise<
+    null
+  > => {
+    const order: Order = { id: '' }; check<Order>(order, 'unpaid');
+    return null;
+  },
+});
+";
+    let files = [FIXTURE, &[("pay.ts", text)]].concat();
+    simulate(|| async {
+        let (convex, _) = deploy(&files, Duration::ZERO, SyncOptions::default());
+        let message = error(&convex, Kind::Mutation, "pay:pay", object([])).await;
+        let frames = message.lines().filter_map(|line| line.split_once("pay.ts:")?.1.strip_suffix(')'));
+        let pointed: Vec<_> = frames
+            .map(|place| {
+                let (line, column) = place.split_once(':').unwrap();
+                let line = text.lines().nth(line.parse::<usize>().unwrap() - 1).unwrap();
+                &line[column.parse::<usize>().unwrap() - 1..]
+            })
+            .collect();
+        assert_eq!(pointed, ["RangeError(why.join());", "check<Order>(order, 'unpaid');"], "{message}");
+    });
+}
+
+#[test]
 fn a_nested_mutation_that_throws_undoes_its_own_writes_alone() {
     check(|convex| async move {
         let message = mutate(&convex, "items:nested", object([])).await;
