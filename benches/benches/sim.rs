@@ -13,23 +13,25 @@
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 #![expect(clippy::print_stdout, reason = "the ratio is the result")]
 
+mod main_job;
+
 use std::time::Duration;
 
 use ::benches::{
     floor::{self, Load},
     functions::{Backend, Mix},
-    main_job,
 };
 use criterion::{
     BenchmarkGroup, Criterion, SamplingMode, criterion_group, criterion_main, measurement::WallTime,
 };
 use rustix::time::{ClockId, clock_gettime};
-use sim::{report::Report, world::determinism::wall_clock};
+use sim::engine::determinism::wall_clock;
+use sim_report::Report;
 
-/// The target for the scenario's time over floor and calls (design: numbers to beat).
+/// The target for the scenario's time over floor and calls (what the project aims at).
 const TARGET: f64 = 2.0;
 
-fn main_job(criterion: &mut Criterion) {
+fn whole_job(criterion: &mut Criterion) {
     let scenario = main_job::scenario();
     let report = main_job::run(&scenario);
     let (load, mix) = (Load::of(&scenario, &report), Mix::of(&report));
@@ -104,5 +106,5 @@ fn per(seconds: f64, count: f64) -> f64 {
     1e3 * seconds / count
 }
 
-criterion_group!(benches, main_job);
+criterion_group!(benches, whole_job);
 criterion_main!(benches);

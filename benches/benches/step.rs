@@ -4,14 +4,13 @@
 
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
+mod main_job;
+
 use std::time::Duration;
 
-use ::benches::{
-    floor::{self, Load},
-    main_job,
-};
+use ::benches::floor::{self, Load};
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use sim::scenario::Scenario;
+use sim_model::scenario::Scenario;
 
 const IDLE: &str = "duration = '60s'\n[population]\nsessions = 50\n[workload]\nturns = 0";
 

@@ -8,14 +8,14 @@
 
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
+mod main_job;
+
 use std::time::Duration;
 
-use ::benches::{
-    floor::{self, Load},
-    main_job,
-};
+use ::benches::floor::{self, Load};
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
-use sim::{scenario::Scenario, world::determinism::wall_clock};
+use sim::engine::determinism::wall_clock;
+use sim_model::scenario::Scenario;
 
 /// Turns of the world.
 const TURNS: u32 = 100;

@@ -37,7 +37,7 @@ use sim_model::order::Order;
 use sim_oracles::Ceilings;
 use sim_report::Report;
 
-/// Resident memory that a worker may take when idle, and ever (design: numbers to beat).
+/// Resident memory that a worker may take when idle, and ever (what the project aims at).
 pub const CEILINGS: Ceilings = Ceilings { idle: 16 << 20, peak: 48 << 20 };
 
 /// What to run in real time.

@@ -107,7 +107,8 @@ mod tests {
     #[test]
     fn a_violation_is_told_with_the_facts_of_its_turn() {
         let expired = || changed("t1", TurnState::Claimed, TurnState::Expired);
-        let (oracles, _) = oracles_after([sent("t2", 0.0), sent("t1", 0.0), claimed("t1"), expired(), expired()]);
+        let (oracles, _) =
+            oracles_after([sent("t2", 0.0), sent("t1", 0.0), claimed("t1"), expired(), expired()]);
         let [violation] = oracles.violations() else { panic!("{:?}", oracles.violations()) };
         assert_eq!((&*violation.oracle, violation.class, violation.at), ("answered", Class::Safety, 4));
         assert!(violation.story.iter().any(|fact| fact.at == 2 && fact.event == claimed("t1")));

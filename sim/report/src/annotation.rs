@@ -3,12 +3,7 @@
 
 use std::fmt;
 
-use crate::{
-    data::Report,
-    format,
-    text,
-    verdict::RunVerdict,
-};
+use crate::{data::Report, format, text, verdict::RunVerdict};
 
 /// Annotations of one command, at most: GitHub shows no more than ten errors of a step.
 const MOST: usize = 10;

@@ -3,8 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_model::{
-    Label,
-    mark,
+    Label, mark,
     plant::Plant,
     scenario::{Limits, Source},
     seed::Seed,

@@ -10,13 +10,9 @@ mod time;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::load_figures::LoadFigures;
 use crate::format;
-use crate::{
-    data::Report,
-    load, text,
-    verdict::RunVerdict,
-};
+use crate::load_figures::LoadFigures;
+use crate::{data::Report, load, text, verdict::RunVerdict};
 use sim_oracles::{Class, Violation};
 
 const STYLE: &str = include_str!("html/style.css");

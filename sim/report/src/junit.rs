@@ -4,12 +4,7 @@ use std::fmt::Write as _;
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
-use crate::{
-    data::Report,
-    format,
-    text,
-    verdict::RunVerdict,
-};
+use crate::{data::Report, format, text, verdict::RunVerdict};
 use sim_oracles::{Class, Violation};
 
 /// The report as JUnit XML. Nothing in it depends on the machine, hence no times.

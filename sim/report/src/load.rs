@@ -8,8 +8,8 @@ use crate::load_figures::{Goal, LoadFigures, Other, ProcessFigures, Reading, Ste
 use crate::{
     data::Report,
     figures::times::Latency,
-    markdown::{escape, table},
     format,
+    markdown::{escape, table},
     text,
 };
 

@@ -60,7 +60,13 @@ impl Observed {
     ///
     /// # Errors
     /// If the trace cannot be written to its file.
-    pub fn report(&mut self, order: Order, at: Micros, interrupted: bool, engine: Engine) -> io::Result<Report> {
+    pub fn report(
+        &mut self,
+        order: Order,
+        at: Micros,
+        interrupted: bool,
+        engine: Engine,
+    ) -> io::Result<Report> {
         self.trace.flush()?;
         let Order { scenario, seed, plants, replay, .. } = order;
         Ok(Report {

@@ -94,9 +94,7 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read_back_to_the_last_byte() {
-        for report in
-            [testing::passed(), testing::failed(), testing::in_real_time(testing::load_figures())]
-        {
+        for report in [testing::passed(), testing::failed(), testing::in_real_time(testing::load_figures())] {
             let text = json(&report).unwrap();
             let back = Report::parse("some.json", text.as_bytes()).unwrap();
             assert_eq!(json(&back).unwrap(), text);

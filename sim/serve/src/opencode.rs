@@ -26,12 +26,12 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// Writes an executable that becomes `simulator opencode …`.
+    /// Writes an executable that becomes `simulator internal opencode …`.
     ///
     /// # Errors
     /// If the directory for temporary files does not let it.
     pub fn new(simulator: &Path) -> io::Result<Self> {
-        Self::calling(|_| vec![simulator.into(), "opencode".into()])
+        Self::calling(|_| vec![simulator.into(), "internal".into(), "opencode".into()])
     }
 
     /// Writes an executable that becomes the command that `command` makes, given the fresh directory; its arguments

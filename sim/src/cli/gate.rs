@@ -21,7 +21,7 @@ use crate::{
     },
 };
 use sim_model::{order::Order, plant::Plant};
-use sim_report::{self, Report, RunVerdict};
+use sim_report::{Report, RunVerdict};
 
 /// What build servers are told.
 const TOLD: Told<Judgement> =
@@ -141,7 +141,7 @@ fn settle(
     for outcome in outcomes {
         let report = outcome.context("a run has no report")?;
         let directory = &args.outputs.report;
-        report::write(&report, directory)
+        sim_report::write(&report, directory)
             .with_context(|| format!("cannot write a report into `{}`", directory.display()))?;
         let run = name(&report.scenario, report.seed);
         judgement.runs.insert(run.clone(), report.source.path.clone());

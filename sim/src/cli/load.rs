@@ -31,7 +31,7 @@ use sim_model::{
     units::Time,
 };
 use sim_oracles::Ceilings;
-use sim_report::{self, Report};
+use sim_report::Report;
 
 /// What to run in real time, and how. The exit code says how our worker did.
 #[derive(Debug, Args)]
@@ -189,7 +189,7 @@ pub(super) fn load(args: &LoadArgs) -> anyhow::Result<Exit> {
     }
     let theirs = Report { scenario: format!("{}-against", other.report.scenario), ..other.report };
     let directory = &args.outputs.report;
-    let [json, _] = report::write(&theirs, directory)
+    let [json, _] = sim_report::write(&theirs, directory)
         .with_context(|| format!("cannot write the report into `{}`", directory.display()))?;
     report.compare_load(&theirs, &json);
     publish(&report, &args.outputs)
@@ -231,12 +231,12 @@ fn beside(path: &Path) -> PathBuf {
 
 fn header(load: &LoadOrder) -> String {
     let Order { scenario, seed, plants, .. } = &load.order;
-    let mut options = report::options(scenario, *seed);
+    let mut options = sim_report::options(scenario, *seed);
     let limit = load.limit.map_or(String::new(), |limit| format!(", people for at most {}", Time(limit)));
     options.push(("real time", format!("{} times as fast{limit}", load.time_scale)));
     let words: Vec<_> = load.command.iter().map(|word| word.to_string_lossy()).collect();
     options.push(("worker", format!("{} ({})", words.join(" "), load.profile)));
-    report::header(&scenario.name, &scenario.description, *seed, plants, &options)
+    sim_report::header(&scenario.name, &scenario.description, *seed, plants, &options)
 }
 
 /// The command that runs this again: the same work, though real time never repeats.
@@ -281,7 +281,7 @@ pub(super) fn run(order: &LoadOrder, quiet: bool) -> anyhow::Result<Watched> {
 /// Prints and writes the report.
 pub(super) fn publish(report: &Report, outputs: &Outputs) -> anyhow::Result<Exit> {
     if !outputs.is_quiet() {
-        terminal::say(&report::summary(report, terminal::is_styled()));
+        terminal::say(&sim_report::summary(report, terminal::is_styled()));
     }
     outputs.publish(report, &FORMS)?;
     Ok(report.verdict.into())

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use crate::cli::terminal;
-use sim_report::{self, Annotation};
+use sim_report::Annotation;
 
 /// Where results go.
 #[derive(Debug, Args)]
@@ -92,7 +92,7 @@ impl Outputs {
     /// Prints annotations, if they are wanted. Build servers read standard error too.
     fn annotate(&self, annotations: impl FnOnce() -> Vec<Annotation>) {
         let Some(Server::Github) = self.annotations else { return };
-        let commands = report::commands(&annotations());
+        let commands = sim_report::commands(&annotations());
         match (commands.is_empty(), self.carries_report()) {
             (true, _) => {}
             (false, true) => terminal::complain(&commands),

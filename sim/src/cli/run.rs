@@ -1,4 +1,4 @@
-//! `sim SCENARIO`: one run, watched from the main thread.
+//! `sim run SCENARIO`: one run, watched from the main thread.
 
 use std::{io, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 
@@ -16,14 +16,18 @@ use crate::cli::{
 };
 use crate::world::{self, progress::Progress};
 use sim_model::{order::Order, scenario::Scenario, seed::Seed, units::Time};
-use sim_report::{self, Report, RunVerdict};
+use sim_report::{Report, RunVerdict};
 
 /// How often the state line is drawn.
 const REDRAW: Duration = Duration::from_millis(100);
 /// What is written of a run.
 pub(super) const FORMS: Forms<Report> = Forms {
-    write: report::write,
-    told: Told { junit: report::junit, markdown: report::markdown, annotations: report::annotations },
+    write: sim_report::write,
+    told: Told {
+        junit: sim_report::junit,
+        markdown: sim_report::markdown,
+        annotations: sim_report::annotations,
+    },
 };
 
 /// Runs the scenario and prints what came of it.
@@ -53,13 +57,13 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 /// Runs `order`: says what it is, shows how it goes, and says what came of it.
 pub(super) fn show(order: Order, quiet: bool) -> anyhow::Result<Report> {
     if !quiet {
-        let options = report::options(&order.scenario, order.seed);
+        let options = sim_report::options(&order.scenario, order.seed);
         let (name, description) = (&order.scenario.name, &order.scenario.description);
-        terminal::say(&report::header(name, description, order.seed, &order.plants, &options));
+        terminal::say(&sim_report::header(name, description, order.seed, &order.plants, &options));
     }
     let report = watch(order, quiet)?;
     if !quiet {
-        terminal::say(&report::summary(&report, terminal::is_styled()));
+        terminal::say(&sim_report::summary(&report, terminal::is_styled()));
     }
     Ok(report)
 }
@@ -69,7 +73,7 @@ fn run_part(order: Order, part: Part, directory: &Path) -> anyhow::Result<Exit> 
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let report = watch(order, true)?;
     if part == Part::Keep && report.verdict != RunVerdict::Passed {
-        report::write(&report, directory)
+        sim_report::write(&report, directory)
             .with_context(|| format!("cannot write the report into `{}`", directory.display()))?;
     }
     terminal::write(&serde_json::to_string(&report)?);

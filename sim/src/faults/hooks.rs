@@ -11,7 +11,8 @@ use sim_model::fault::FaultKind;
 const ERRORS: [u16; 3] = [500, 503, 502];
 /// The statuses of a model that fails, in turn.
 const MODEL_ERRORS: [u16; 4] = [529, 500, 429, 401];
-/// Why the server closes connections with 1013, in turn (facts/convex.md §1.5).
+/// Why the server closes connections with 1013, in turn. The names are those of convex-backend's
+/// `ErrorMetadata` (github.com/get-convex/convex-backend).
 const TRY_AGAIN_LATER: [&str; 3] =
     ["SubscriptionsWorkerFullError", "ExpiredInQueue", "OptimisticConcurrencyControlFailure"];
 /// How long a tool runs that was allowed to.

@@ -1,7 +1,7 @@
 //! The predecessor's behaviour, as a worker: the negative control.
 //!
-//! It reproduces what was measured of the TypeScript worker that this project replaces, fault by fault (the numbers
-//! are those of the design): it loads all sessions at start (P1), starts OpenCode at once (P2), creates OpenCode
+//! It reproduces what was measured of the TypeScript worker that this project replaces, fault by fault (numbered
+//! as in docs/predecessor.md): it loads all sessions at start (P1), starts OpenCode at once (P2), creates OpenCode
 //! sessions without a throttle (P3), prompts old incomplete messages again after each start and throws their
 //! replies away (P4, P12), lists everything every 30 s (P5), asks for the models once per session that it finds in
 //! OpenCode (P6) and makes another session for each of them (P11), subscribes to all messages of all time (P7),

@@ -1,4 +1,4 @@
-//! What the worker is to reach on a machine with two processors (design: numbers to beat), beside what was measured.
+//! What the worker is to reach on a machine with two processors, beside what was measured.
 
 use crate::load::{
     CEILINGS,

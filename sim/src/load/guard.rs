@@ -23,7 +23,7 @@ impl Guard {
     /// If it cannot be started.
     pub fn start(roots: impl IntoIterator<Item = PathBuf>) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(COMMAND).args(roots).env_remove(MARK);
+        command.args(["internal", COMMAND]).args(roots).env_remove(MARK);
         // Ctrl-C at the terminal is meant for the load test, which then ends everything in order.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().map(Self)

@@ -16,10 +16,8 @@ use std::{
 };
 
 use assert_cmd::cargo::cargo_bin;
-use sim::{
-    opencode::{Content, PROVIDER_KEY},
-    serve::guide::RUN_WORKER,
-};
+use fake_opencode::{Content, PROVIDER_KEY};
+use sim_serve::guide::RUN_WORKER;
 
 use crate::worker::{PATIENCE, WORKER};
 

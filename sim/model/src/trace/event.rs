@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::fault::kind::FaultKind;
 use super::{digest::Digest, name::Name};
+use crate::fault::kind::FaultKind;
 
 /// The states of a turn: `pending → claimed → completed | failed | expired`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]

@@ -10,8 +10,8 @@ use crate::html::{
 use crate::{
     data::Report,
     figures::times::Distribution,
-    series::{Measure, Timeline},
     format,
+    series::{Measure, Timeline},
     text,
 };
 use sim_model::trace::Micros;

@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use crate::{data::Report, load_figures::LoadFigures, text};
 use crate::format;
+use crate::{data::Report, load_figures::LoadFigures, text};
 use sim_model::mark::MARKS;
 
 /// A table in a box that scrolls by itself on narrow screens. The first column names the row.

@@ -10,8 +10,8 @@ use crate::html::{
 };
 use crate::{
     data::Report,
-    series::{Mark, Moment},
     format,
+    series::{Mark, Moment},
     text,
 };
 use sim_model::{

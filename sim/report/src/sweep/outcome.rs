@@ -93,7 +93,9 @@ pub const MEASURES: [Measure; 10] = [
     measure("sent → claimed, p99", Unit::Millis, |report| Some(latency(report, "sent → claimed")?.p99)),
     measure("calls per turn", Unit::Count, |report| Some(report.figures.worker_calls_per_turn)),
     measure("sessions created", Unit::Count, |report| Some(float(report.figures.creates))),
-    measure("creates per second", Unit::Count, |report| Some(float(report.figures.creates_per_second as u64))),
+    measure("creates per second", Unit::Count, |report| {
+        Some(float(report.figures.creates_per_second as u64))
+    }),
     measure("peak worker heap", Unit::Bytes, |report| {
         Some(float(report.figures.peak_heap.values().max()?.unsigned_abs()))
     }),

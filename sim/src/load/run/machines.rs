@@ -243,7 +243,8 @@ impl Running {
 pub(super) fn install() -> Result<(Installation, PathBuf), LoadError> {
     let simulator = std::env::current_exe()?;
     let socket = |root: &Path| root.join("opencode.socket");
-    let installation = Installation::calling(|root| vec![simulator, STAND_IN.into(), socket(root)])?;
+    let installation =
+        Installation::calling(|root| vec![simulator, "internal".into(), STAND_IN.into(), socket(root)])?;
     let socket = socket(installation.root());
     Ok((installation, socket))
 }

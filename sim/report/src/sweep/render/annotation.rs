@@ -2,11 +2,11 @@
 
 use crate::{
     annotation::Annotation,
+    format::seconds,
     sweep::{
         outcome::Run,
         report::{Coverage, SweepReport},
     },
-    format::seconds,
 };
 
 /// One annotation for each required state that no run reached, and one for each run that failed.

@@ -7,12 +7,12 @@ use maud::{Markup, html};
 
 use crate::sweep::render::text::{meaning, values};
 use crate::{
+    format::seconds,
     html::{document, tables},
     sweep::{
         outcome::Run,
         report::{SweepReport, SweepVerdict},
     },
-    format::seconds,
 };
 
 /// Failed runs told with their violation; the others are in the grid.

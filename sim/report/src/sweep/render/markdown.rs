@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use crate::sweep::render::text::{meaning, values};
 use crate::{
+    format::seconds,
     markdown::{escape, fenced, table},
     sweep::report::{SweepReport, SweepVerdict},
-    format::seconds,
 };
 
 /// Failed runs told; the others are counted.

@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use crate::sweep::render::value::show;
 use crate::{
+    format::{Style, seconds, table},
     sweep::{
         outcome::{MEASURES, Run, SweptVerdict},
         report::{Coverage, Ended, Head, Spread, SweepReport, SweepVerdict, Swept},
     },
-    format::{Style, seconds, table},
 };
 
 /// Failed runs told at the end; the report has all of them.

@@ -1,16 +1,25 @@
 //! What documents, scripts and the workflow call is there.
 
-use std::{fs, path::Path};
+use std::{ffi::OsString, fs, path::Path};
 
-use clap::Parser as _;
 use serde_json::Value;
 use sim::cli::Cli;
 
-use crate::{ROOT, read};
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// A file of the repository.
+fn read(file: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
 
 /// How the command is called.
-const CALLS: [&str; 4] =
-    ["cargo run -p sim -- ", "cargo run --release -p sim -- ", "target/debug/sim ", "target/release/sim "];
+const CALLS: [&str; 5] = [
+    "cargo sim ",
+    "cargo run -p sim -- ",
+    "cargo run --release -p sim -- ",
+    "target/debug/sim ",
+    "target/release/sim ",
+];
 
 /// The arguments of each call in a text, as far as they are written out.
 fn calls(text: &str) -> Vec<Vec<String>> {
@@ -37,7 +46,8 @@ fn calls(text: &str) -> Vec<Vec<String>> {
 fn check(place: &str, text: &str) -> usize {
     let calls = calls(text);
     for arguments in &calls {
-        if let Err(error) = Cli::try_parse_from([&["sim".to_owned()], &arguments[..]].concat()) {
+        let line = [&["sim".to_owned()], &arguments[..]].concat();
+        if let Err(error) = Cli::read(line.into_iter().map(OsString::from)) {
             panic!("{place} calls `sim {}`:\n{error}", arguments.join(" "));
         }
         for file in arguments.iter().filter(|file| file.starts_with("scenarios/") && !file.contains('*')) {

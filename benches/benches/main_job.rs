@@ -5,33 +5,29 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use sim::{
-    report::Report,
-    scenario::Scenario,
-    seed::Seed,
-    world::{self, Order, progress::Progress},
-};
+use benches::SEED;
+use sim::world::{self, progress::Progress};
+use sim_model::{order::Order, scenario::Scenario};
+use sim_report::Report;
 
 /// Where the scenario is.
 const SCENARIO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/500-sessions.toml");
-/// The seed of all measurements, so that they do the same work.
-pub const SEED: Seed = Seed(1);
 
 /// Reads the scenario.
 ///
 /// # Panics
 /// If it cannot be read: then there is nothing to measure.
 #[must_use]
-pub fn scenario() -> Scenario {
+pub(crate) fn scenario() -> Scenario {
     Scenario::read(Path::new(SCENARIO)).unwrap_or_else(|error| panic!("{}", error.render(false)))
 }
 
-/// Runs it once. The wall time is in [`sim::report::Engine::wall`]; the trace is hashed, but not written.
+/// Runs it once. The wall time is in [`sim_report::Engine::wall`]; the trace is hashed, but not written.
 ///
 /// # Panics
 /// If the run yields no report.
 #[must_use]
-pub fn run(scenario: &Scenario) -> Report {
+pub(crate) fn run(scenario: &Scenario) -> Report {
     let order = Order {
         scenario: scenario.clone(),
         seed: SEED,
