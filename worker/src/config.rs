@@ -1,6 +1,7 @@
 //! What one worker is told: read once, validated before the runtime starts, immutable afterwards.
 
 mod admin;
+mod error;
 pub mod file;
 pub mod fleet;
 mod places;
@@ -13,6 +14,7 @@ use std::{path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use admin::{AdminAddress, AdminAddressError};
+pub use error::{ConfigError, FleetError};
 pub use token::{MIN_SECRET_LENGTH, Token, TokenError, redact};
 pub use url::{ConvexUrl, UrlError};
 

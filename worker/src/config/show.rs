@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    Config,
-    file::{ConfigError, Merged},
-};
+use super::{Config, ConfigError, file::Merged};
 
 /// Where a value comes from, by key, as `--directory` or `WORKER_DIRECTORY`: for what is neither of the file nor a
 /// default.
