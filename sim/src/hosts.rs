@@ -23,7 +23,7 @@ use crate::hosts::direct::Direct;
 use crate::hosts::env::unix_millis;
 use crate::hosts::launcher::Launcher;
 use crate::hosts::users::{Answers, Choices, People};
-use crate::hosts::worker::{Boot, Outfit, Program, WorkerHost};
+use crate::hosts::worker::{Boot, ProcessSpec, Program, WorkerHost};
 use crate::{
     error::RunError,
     faults::{
@@ -38,14 +38,14 @@ use fake_convex::Convex;
 use fake_opencode::{OpenCode, Options};
 use sim_model::{
     order::Order,
-    plant::{Plant, Quirks},
+    plant::{EnvPlants, Plant},
     scenario::WorkerKind,
     trace::{Exit, Name},
     workload_plan::WorkloadPlan,
 };
 
 /// Who lives in a world.
-pub struct Settled {
+pub struct Hosts {
     /// The backend.
     pub convex: Convex,
     /// The workers, by number.
@@ -63,7 +63,7 @@ pub fn populate(
     order: &Order,
     recorder: &Recorder,
     active: &Active,
-) -> Result<Settled, RunError> {
+) -> Result<Hosts, RunError> {
     let Order { scenario, seed, .. } = order;
     let program = program(scenario.kind);
     let backend = Backend::load(order, recorder, active)?;
@@ -82,23 +82,18 @@ pub fn populate(
         opencodes.push(machine);
     }
     let convex = backend.convex().clone();
-    settle_backend(sim, backend, Rc::new(people), Rc::new(direct));
-    let settle = |(index, machine)| settle_worker(sim, order, recorder, program, index, machine);
+    spawn_backend(sim, backend, Rc::new(people), Rc::new(direct));
+    let settle = |(index, machine)| spawn_worker(sim, order, recorder, program, index, machine);
     let workers = machines.into_iter().enumerate().map(settle).collect();
-    Ok(Settled { convex, workers, opencodes })
+    Ok(Hosts { convex, workers, opencodes })
 }
 
-fn settle_backend(
-    sim: &mut Sim<'static>,
-    backend: Backend,
-    people: Rc<Vec<People>>,
-    direct: Rc<Vec<Direct>>,
-) {
+fn spawn_backend(sim: &mut Sim<'static>, backend: Backend, people: Rc<Vec<People>>, direct: Rc<Vec<Direct>>) {
     sim.host(backend::HOST, move || convex::run(backend.clone(), Rc::clone(&people), Rc::clone(&direct)));
 }
 
 /// A worker's machine is two hosts: its own and its OpenCode's.
-fn settle_worker(
+fn spawn_worker(
     sim: &mut Sim<'static>,
     order: &Order,
     recorder: &Recorder,
@@ -107,13 +102,13 @@ fn settle_worker(
     (host, machine): (Name, OpenCode),
 ) -> Rc<WorkerHost> {
     let launcher = Launcher::default();
-    let quirks = Quirks::of(&order.plants);
-    settle_opencode(sim, host, machine, launcher.clone(), quirks);
+    let env_plants = EnvPlants::of(&order.plants);
+    spawn_opencode(sim, host, machine, launcher.clone(), env_plants);
     let identity = if order.plants.contains(&Plant::SharedToken) { 0 } else { index };
     let config = config(order, &backend::token(identity));
-    let outfit = Outfit { config, launcher, quirks };
+    let spec = ProcessSpec { config, launcher, env_plants };
     let numbers = [index, order.scenario.workers];
-    let worker = WorkerHost::new(numbers, program, outfit, order.seed, recorder);
+    let worker = WorkerHost::new(numbers, program, spec, order.seed, recorder);
     let worker = Rc::new(worker);
     let running = Rc::clone(&worker);
     sim.host(&*worker.name, move || Rc::clone(&running).run());
@@ -131,15 +126,17 @@ fn machine(order: &Order, index: usize, recorder: &Recorder, host: &Name, active
     })
 }
 
-fn settle_opencode(
+fn spawn_opencode(
     sim: &mut Sim<'static>,
     host: Name,
     machine: OpenCode,
     launcher: Launcher,
-    quirks: Quirks,
+    env_plants: EnvPlants,
 ) {
     let name = Name::clone(&host);
-    sim.host(&*host, move || opencode::run(Name::clone(&name), machine.clone(), launcher.clone(), quirks));
+    sim.host(&*host, move || {
+        opencode::run(Name::clone(&name), machine.clone(), launcher.clone(), env_plants)
+    });
 }
 
 fn program(kind: WorkerKind) -> Program {

@@ -1,7 +1,7 @@
 //! Deliberate bugs: each must be caught by the oracle, or the command, that watches what it breaks.
 //!
 //! A bug goes into a copy of the behaviour: into the worker's settings, into the text of the backend's functions before
-//! they are loaded, or into what surrounds the worker ([`Quirks`]). The worker itself is never touched.
+//! they are loaded, or into what surrounds the worker ([`EnvPlants`]). The worker itself is never touched.
 
 mod edits;
 
@@ -64,7 +64,7 @@ pub enum Plant {
 
 /// What is odd about a worker's surroundings.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Quirks {
+pub struct EnvPlants {
     /// As [`Plant::EagerServer`].
     pub eager_server: bool,
     /// As [`Plant::OrphanServer`].
@@ -77,7 +77,7 @@ pub struct Quirks {
     pub random_order: bool,
 }
 
-impl Quirks {
+impl EnvPlants {
     /// Those that `plants` ask for.
     #[must_use]
     pub fn of(plants: &[Plant]) -> Self {

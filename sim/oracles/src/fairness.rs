@@ -5,7 +5,7 @@
 //! quarter of `claim_within` are `max_concurrent` or more (it needs that long to hear of an end and to claim the next),
 //! or when it claimed `window` turns within the last quarter of `claim_within`.
 //!
-//! While a worker is calm (ready, connected, not asked to stop):
+//! While a worker is steady (ready, connected, not asked to stop):
 //! - a session that is ready for longer than `claim_within`, while its worker had a place free all that time, is
 //!   claimed: whatever waits elsewhere, free places are used;
 //! - when places are short, the oldest goes first: after a session was ready for `claim_within`, at most
@@ -17,7 +17,7 @@ use std::{
 };
 
 use crate::{
-    calm::Calm,
+    steady::Steady,
     oracle::{Findings, Oracle},
 };
 use sim_model::{
@@ -30,7 +30,7 @@ pub(super) struct Fairness {
     within: Micros,
     places: usize,
     window: usize,
-    calm: Calm,
+    steady: Steady,
     sessions: BTreeMap<Name, Session>,
     workers: BTreeMap<Name, Worker>,
     /// When each turn was sent (Unix ms, by the backend's clock); of turns that have not ended.
@@ -84,7 +84,7 @@ impl Fairness {
             within: micros(scenario.limits.claim_within.0),
             places: scenario.settings.turns.max_concurrent,
             window: scenario.settings.turns.window,
-            calm: Calm::default(),
+            steady: Steady::default(),
             sessions: BTreeMap::new(),
             workers: BTreeMap::new(),
             created: BTreeMap::new(),
@@ -148,7 +148,7 @@ impl Fairness {
 
     /// `turn` is claimed: were older ones waiting?
     fn overtaken(&mut self, at: Micros, turn: &Name, session: &Name, worker: &Name, verdict: &mut Findings) {
-        let (Some(calm), Some(sent)) = (self.calm.since(worker), self.created.get(turn).copied()) else {
+        let (Some(steady), Some(sent)) = (self.steady.since(worker), self.created.get(turn).copied()) else {
             return;
         };
         let sessions = &self.workers[worker].sessions;
@@ -158,7 +158,7 @@ impl Fairness {
             };
             let head = &pending[0];
             let is_older = self.created.get(head).is_some_and(|created| *created < sent);
-            if !is_older || at.saturating_sub(waiting.since.max(calm)) <= self.within {
+            if !is_older || at.saturating_sub(waiting.since.max(steady)) <= self.within {
                 continue;
             }
             waiting.overtaken += 1;
@@ -173,10 +173,10 @@ impl Fairness {
     /// Who waits although there is a place?
     fn look(&mut self, at: Micros, name: &Name, verdict: &mut Findings) {
         let (places, window, recent) = (self.places, self.window, self.within / 4);
-        let Some(calm) = self.calm.since(name) else { return };
+        let Some(steady) = self.steady.since(name) else { return };
         let Some(worker) = self.workers.get_mut(name) else { return };
         worker.note_whether_full(at, places, window, recent);
-        let free = worker.full.max(calm);
+        let free = worker.full.max(steady);
         for id in &worker.sessions {
             let Some(Session { pending, waiting: Some(waiting), .. }) = self.sessions.get_mut(id) else {
                 continue;
@@ -209,7 +209,7 @@ impl Oracle for Fairness {
     }
 
     fn observe(&mut self, fact: &Fact, verdict: &mut Findings) {
-        self.calm.observe(fact);
+        self.steady.observe(fact);
         match &fact.event {
             Event::Sent { turn, session, worker, created, .. } => {
                 self.sent(fact.at, turn, session, worker, *created);
@@ -266,11 +266,11 @@ mod tests {
     #[track_caller]
     fn check(facts: &[(f64, Event)], expected: &[&str]) {
         let scenario = Scenario::parse("a.toml", "a", SCENARIO).unwrap();
-        let calm = [
+        let steady = [
             (0.0, Event::Connected { client: worker() }),
             (0.0, Event::Lifecycle { worker: worker(), state: name("Ready") }),
         ];
-        let facts = calm.iter().chain(facts).map(|(second, event)| (at(*second), event.clone()));
+        let facts = steady.iter().chain(facts).map(|(second, event)| (at(*second), event.clone()));
         assert_eq!(judge(Fairness::new(&scenario), facts), expected);
     }
 

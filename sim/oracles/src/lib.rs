@@ -11,7 +11,7 @@
 
 mod answered;
 mod bounded_reads;
-mod calm;
+mod steady;
 mod chunks;
 mod cleanup;
 mod converges;

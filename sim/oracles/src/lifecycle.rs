@@ -6,16 +6,16 @@
 //! - It claims no turn before it has reported, in its current epoch, that it is ready.
 //! - Heartbeats come one interval after the other, each up to a tenth early: never closer than nine tenths of the
 //!   interval, never further apart than the interval and the slowest way there and back. The distance is judged while
-//!   the worker is calm (ready, connected, not asked to stop): a network that holds its messages back is not its fault.
+//!   the worker is steady (ready, connected, not asked to stop): a network that holds its messages back is not its fault.
 //! - It ends only when it is asked to; or when a newer epoch of the same worker has begun, as superseded. It is gone
 //!   within the bound for closing (raised by the run, which knows when its time is over).
-//! - When it ends as asked, was calm until it was asked, and nothing has disturbed it since, the backend knows: it is
+//! - When it ends as asked, was steady until it was asked, and nothing has disturbed it since, the backend knows: it is
 //!   offline before it is gone.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    calm::Calm,
+    steady::Steady,
     oracle::{Findings, Oracle},
 };
 use sim_model::{
@@ -32,7 +32,7 @@ pub(super) struct Lifecycle {
     interval: Micros,
     /// The slowest way to the backend and back.
     slack: Micros,
-    calm: Calm,
+    steady: Steady,
     workers: BTreeMap<Name, Life>,
     epochs: BTreeMap<Name, u64>,
 }
@@ -47,7 +47,7 @@ struct Life {
     before: Option<(Name, u64)>,
     ready: bool,
     online: bool,
-    /// Whether it was asked to stop, and has been calm until then and undisturbed since.
+    /// Whether it was asked to stop, and has been steady until then and undisturbed since.
     asked: Option<bool>,
     /// The last beat, and whether its delay was told already.
     beat: Option<(Micros, bool)>,
@@ -59,7 +59,7 @@ impl Lifecycle {
         Self {
             interval: micros(scenario.settings.lifecycle.heartbeat),
             slack: micros(scenario.network_spread() * 2),
-            calm: Calm::default(),
+            steady: Steady::default(),
             workers: BTreeMap::new(),
             epochs: BTreeMap::new(),
         }
@@ -72,7 +72,7 @@ impl Lifecycle {
     /// Something makes it hard for these workers to say goodbye.
     fn disturbed(&mut self, is_concerned: impl Fn(&Name) -> bool) {
         let concerned = self.workers.iter_mut().filter(|(worker, _)| is_concerned(worker));
-        concerned.filter_map(|(_, life)| life.asked.as_mut()).for_each(|calm| *calm = false);
+        concerned.filter_map(|(_, life)| life.asked.as_mut()).for_each(|steady| *steady = false);
     }
 
     fn entered(&mut self, worker: &Name, phase: &Name, verdict: &mut Findings) {
@@ -93,7 +93,7 @@ impl Lifecycle {
         identity: Option<(Name, u64)>,
         verdict: &mut Findings,
     ) {
-        let calm = self.calm.since(worker);
+        let steady = self.steady.since(worker);
         let earliest = self.interval / 10 * EARLIEST;
         let life = self.life(worker);
         if identity.is_some() && identity == life.before {
@@ -109,7 +109,7 @@ impl Lifecycle {
             "workers:heartbeat" => {
                 life.online = true;
                 let before = life.beat.replace((at, false)).map_or(0, |(before, _)| before);
-                if calm.is_some_and(|since| since <= before) && at.saturating_sub(before) < earliest {
+                if steady.is_some_and(|since| since <= before) && at.saturating_sub(before) < earliest {
                     let message = format!(
                         "{worker} beat again after {} µs, before {earliest} µs",
                         at.saturating_sub(before)
@@ -126,10 +126,10 @@ impl Lifecycle {
 
     /// A look at a worker that runs: is a beat missing?
     fn listen(&mut self, at: Micros, worker: &Name, verdict: &mut Findings) {
-        let Some(calm) = self.calm.since(worker) else { return };
+        let Some(steady) = self.steady.since(worker) else { return };
         let latest = self.interval + self.slack;
         let Some((beat, told)) = &mut self.life(worker).beat else { return };
-        if at.saturating_sub(calm.max(*beat)) > latest && !std::mem::replace(told, true) {
+        if at.saturating_sub(steady.max(*beat)) > latest && !std::mem::replace(told, true) {
             let message = format!(
                 "{worker} is ready and connected, and has not beaten for {} µs",
                 at.saturating_sub(*beat)
@@ -144,8 +144,8 @@ impl Lifecycle {
         let is_superseded =
             life.identity.as_ref().is_some_and(|(name, epoch)| epochs.get(name) > Some(epoch));
         match (exit, life.asked) {
-            (Exit::Stopped, Some(was_calm)) => {
-                if was_calm && life.online {
+            (Exit::Stopped, Some(was_steady)) => {
+                if was_steady && life.online {
                     verdict
                         .violation(format!("{worker} stopped without saying that it is offline"), &[worker]);
                 }
@@ -173,10 +173,10 @@ impl Oracle for Lifecycle {
 
     fn observe(&mut self, fact: &Fact, verdict: &mut Findings) {
         if let Event::StopAsked { worker } = &fact.event {
-            let is_calm = self.calm.since(worker).is_some_and(|since| since <= fact.at);
-            self.life(worker).asked = Some(is_calm);
+            let is_steady = self.steady.since(worker).is_some_and(|since| since <= fact.at);
+            self.life(worker).asked = Some(is_steady);
         }
-        self.calm.observe(fact);
+        self.steady.observe(fact);
         match &fact.event {
             Event::WorkerStarted { worker, .. } => {
                 let before = self.workers.remove(worker).and_then(|life| life.identity);
@@ -237,8 +237,8 @@ mod tests {
         Event::Heap { worker: worker(), live: 1, peak: 1 }
     }
 
-    /// A worker that is calm at 1 s.
-    fn calm() -> Vec<(f64, Event)> {
+    /// A worker that is steady at 1 s.
+    fn steady() -> Vec<(f64, Event)> {
         vec![
             (0.0, started(1)),
             (0.1, Event::Connected { client: worker() }),
@@ -256,8 +256,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_after_calm(then: Vec<(f64, Event)>, expected: &[&str]) {
-        check([calm(), then].concat(), expected);
+    fn check_after_steady(then: Vec<(f64, Event)>, expected: &[&str]) {
+        check([steady(), then].concat(), expected);
     }
 
     #[test]
@@ -275,7 +275,7 @@ mod tests {
             vec![(0.0, phase("Stopping")), (0.1, phase("Ready"))],
             &["worker-1 went from Stopping to Ready"],
         );
-        check_after_calm(vec![(2.0, phase("Registering"))], &["worker-1 went from Ready to Registering"]);
+        check_after_steady(vec![(2.0, phase("Registering"))], &["worker-1 went from Ready to Registering"]);
     }
 
     #[test]
@@ -284,17 +284,17 @@ mod tests {
             vec![(0.0, started(1)), (0.1, call("chat:claim"))],
             &["worker-1 claimed a turn before it was ready"],
         );
-        check_after_calm(vec![(2.0, call("chat:claim"))], &[]);
+        check_after_steady(vec![(2.0, call("chat:claim"))], &[]);
     }
 
     #[test]
     fn beats_keep_their_interval() {
-        check_after_calm(vec![(5.5, call("workers:heartbeat")), (10.6, look())], &[]);
-        check_after_calm(
+        check_after_steady(vec![(5.5, call("workers:heartbeat")), (10.6, look())], &[]);
+        check_after_steady(
             vec![(5.4, call("workers:heartbeat"))],
             &["worker-1 beat again after 4400000 µs, before 4500000 µs"],
         );
-        check_after_calm(
+        check_after_steady(
             vec![(6.2, look()), (6.3, look())],
             &["worker-1 is ready and connected, and has not beaten for 5200000 µs"],
         );
@@ -302,24 +302,24 @@ mod tests {
 
     #[test]
     fn silence_of_a_worker_that_was_cut_off_is_not_its_fault() {
-        check_after_calm(vec![(2.0, Event::Disconnected { client: worker() }), (9.0, look())], &[]);
+        check_after_steady(vec![(2.0, Event::Disconnected { client: worker() }), (9.0, look())], &[]);
     }
 
     #[test]
     fn it_ends_only_when_asked_and_says_that_it_is_offline() {
         let offline = Event::Offline { worker: worker() };
-        check_after_calm(vec![(2.0, stop_asked()), (2.1, offline), (2.2, exited(Exit::Stopped))], &[]);
-        check_after_calm(
+        check_after_steady(vec![(2.0, stop_asked()), (2.1, offline), (2.2, exited(Exit::Stopped))], &[]);
+        check_after_steady(
             vec![(2.0, stop_asked()), (2.2, exited(Exit::Stopped))],
             &["worker-1 stopped without saying that it is offline"],
         );
-        check_after_calm(vec![(2.0, exited(Exit::Stopped))], &["worker-1 ended by itself: Stopped"]);
+        check_after_steady(vec![(2.0, exited(Exit::Stopped))], &["worker-1 ended by itself: Stopped"]);
         let cut = |worker| Event::FaultBegan { fault: 0, kind: FaultKind::Partition, worker: name(worker) };
-        check_after_calm(
+        check_after_steady(
             vec![(2.0, stop_asked()), (2.1, cut("worker-1")), (2.2, exited(Exit::Stopped))],
             &[],
         );
-        check_after_calm(
+        check_after_steady(
             vec![(2.0, stop_asked()), (2.1, cut("worker-2")), (2.2, exited(Exit::Stopped))],
             &["worker-1 stopped without saying that it is offline"],
         );
@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn a_superseded_worker_may_end() {
         let failed = || exited(Exit::Failed("Superseded".into()));
-        check_after_calm(vec![(2.0, epoch(2, 0.0)), (2.1, failed())], &[]);
-        check_after_calm(vec![(2.1, failed())], &["worker-1 ended by itself: Failed(\"Superseded\")"]);
+        check_after_steady(vec![(2.0, epoch(2, 0.0)), (2.1, failed())], &[]);
+        check_after_steady(vec![(2.1, failed())], &["worker-1 ended by itself: Failed(\"Superseded\")"]);
     }
 }

@@ -4,14 +4,14 @@
 //! deployment   the fake Convex on a port, with the real functions and a machine to work on
 //! opencode     the executable that the worker starts instead of OpenCode
 //! person       what the demo person calls
-//! attendant    approves the worker and tells what becomes of it
+//! approver    approves the worker and tells what becomes of it
 //! chat         sends messages and shows the replies as they come
 //! guide        says how to start the worker
 //! ```
 //!
 //! Run everything inside a `tokio::task::LocalSet`. Nothing listens outside loopback.
 
-pub mod attendant;
+pub mod approver;
 pub mod chat;
 pub mod deployment;
 pub mod guide;

@@ -14,7 +14,7 @@ use worker::env::{Env as _, system::SystemEnv};
 
 use crate::cli::{Exit, terminal};
 use sim_serve::{
-    attendant::Attendant,
+    approver::Approver,
     chat::{Chat, Tally, Wish},
     deployment::{Bells, Deployment},
     guide::{self, Guide},
@@ -81,9 +81,8 @@ async fn live(args: &ServeArgs) -> anyhow::Result<Exit> {
 /// The part that people see.
 async fn interact(args: &ServeArgs, person: Person, bells: Bells) -> anyhow::Result<Exit> {
     let screen = Screen::new(Rc::new(terminal::write), Rc::new(terminal::write_error));
-    let attendant = Attendant::new(person.clone(), bells.clone(), screen.clone(), !args.no_approve);
-    let chat =
-        Chat { person, bells, screen, sessions: usize::from(args.sessions), worker: attendant.first() };
+    let approver = Approver::new(person.clone(), bells.clone(), screen.clone(), !args.no_approve);
+    let chat = Chat { person, bells, screen, sessions: usize::from(args.sessions), worker: approver.first() };
     let exit = async {
         match &args.message[..] {
             [] => by_hand(&chat, args.lasting).await,
@@ -91,7 +90,7 @@ async fn interact(args: &ServeArgs, person: Person, bells: Bells) -> anyhow::Res
         }
     };
     tokio::select! {
-        never = attendant.attend() => match never? {},
+        never = approver.watch() => match never? {},
         exit = exit => exit,
         () = interrupted() => Ok(if args.message.is_empty() { Exit::Passed } else { Exit::Interrupted }),
     }

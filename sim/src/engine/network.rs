@@ -46,7 +46,7 @@ const GIVE_UP: Duration = Duration::from_secs(127);
 thread_local! {
     static STREAMS: Cell<u64> = const { Cell::new(0) };
     static ENDING: Cell<bool> = const { Cell::new(false) };
-    static GRAVES: RefCell<BTreeMap<u64, TcpStream>> = const { RefCell::new(BTreeMap::new()) };
+    static DEFERRED: RefCell<BTreeMap<u64, TcpStream>> = const { RefCell::new(BTreeMap::new()) };
     /// Streams by number, each with the hosts at its ends: what [`reset`] finds.
     static OPEN: RefCell<BTreeMap<u64, Open>> = const { RefCell::new(BTreeMap::new()) };
     /// Ways that are cut, each with how often.
@@ -234,7 +234,7 @@ impl Sever {
 ///
 /// tokio drops the tasks of a runtime in an order that depends on their numbers, which count through the whole process.
 /// Each closing stream draws a latency, so that order would differ from run to run. Streams that are dropped during
-/// `end` are therefore kept until [`bury`].
+/// `end` are therefore kept until [`close_deferred`].
 pub fn end_software(end: impl FnOnce()) {
     ENDING.set(true);
     end();
@@ -242,18 +242,18 @@ pub fn end_software(end: impl FnOnce()) {
 }
 
 /// Closes the streams kept by [`end_software`], on the current host.
-pub fn bury() {
-    let graves = GRAVES.take();
-    unattributed(|| graves.into_values().for_each(drop));
+pub fn close_deferred() {
+    let deferred = DEFERRED.take();
+    unattributed(|| deferred.into_values().for_each(drop));
 }
 
-/// Calls [`bury`] when it is dropped: to be held by a host's software, which outlives its tasks.
+/// Calls [`close_deferred`] when it is dropped: to be held by a host's software, which outlives its tasks.
 #[derive(Debug)]
-pub struct Burial;
+pub struct CloseDeferred;
 
-impl Drop for Burial {
+impl Drop for CloseDeferred {
     fn drop(&mut self) {
-        bury();
+        close_deferred();
     }
 }
 
@@ -331,7 +331,7 @@ impl Drop for Stream {
             // At the end of the thread there may be no map any more.
             let _ = OPEN.try_with(|open| open.borrow_mut().remove(&self.number));
             if ENDING.get() {
-                GRAVES.with_borrow_mut(|graves| graves.insert(self.number, stream));
+                DEFERRED.with_borrow_mut(|deferred| deferred.insert(self.number, stream));
             } else {
                 drop(stream);
             }
@@ -439,9 +439,9 @@ mod tests {
         check(|| async {
             let stream = connect("client", &address()).await?;
             end_software(|| drop(stream));
-            assert_eq!(GRAVES.with_borrow(BTreeMap::len), 1);
-            drop(Burial);
-            assert_eq!(GRAVES.with_borrow(BTreeMap::len), 0);
+            assert_eq!(DEFERRED.with_borrow(BTreeMap::len), 1);
+            drop(CloseDeferred);
+            assert_eq!(DEFERRED.with_borrow(BTreeMap::len), 0);
             Ok(())
         });
     }

@@ -47,7 +47,7 @@ pub struct Backend {
 
 /// What a deployment has around it, in simulation or in real time.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct BackendSetup {
     /// Its wall clock.
     pub clock: Clock,
     /// How long a function takes.
@@ -56,7 +56,7 @@ pub struct Surroundings {
     pub also: Observer,
 }
 
-impl Surroundings {
+impl BackendSetup {
     fn simulated() -> Self {
         let clock = || u64::try_from((EPOCH + elapsed()).as_nanos()).expect("simulations end before 2554");
         Self { clock: Rc::new(clock), execution: EXECUTION, also: Rc::new(|_| {}) }
@@ -102,7 +102,7 @@ impl Backend {
     /// # Errors
     /// If they cannot be read or do not load.
     pub fn load(order: &Order, recorder: &Recorder, active: &Active) -> Result<Self, RunError> {
-        Self::load_into(Surroundings::simulated(), order, recorder, active)
+        Self::load_into(BackendSetup::simulated(), order, recorder, active)
     }
 
     /// The same, in other surroundings.
@@ -110,7 +110,7 @@ impl Backend {
     /// # Errors
     /// If they cannot be read or do not load.
     pub fn load_into(
-        Surroundings { clock, execution, also }: Surroundings,
+        BackendSetup { clock, execution, also }: BackendSetup,
         order: &Order,
         recorder: &Recorder,
         active: &Active,

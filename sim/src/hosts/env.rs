@@ -22,9 +22,9 @@ use crate::hosts::{
     freeze::{Freezable, Freezer},
     launcher::{Launcher, SimServer},
 };
-use sim_model::{plant::Quirks, trace::Name};
+use sim_model::{plant::EnvPlants, trace::Name};
 
-/// What a simulated worker gets from its surroundings. One per start of the worker.
+/// What a simulated worker gets from its machine. One per start of the worker.
 #[derive(Clone)]
 pub struct SimEnv(Arc<Inner>);
 
@@ -32,13 +32,13 @@ struct Inner {
     owner: Owner,
     random: Mutex<ChaCha8Rng>,
     launcher: Launcher,
-    surroundings: Surroundings,
-    quirks: Quirks,
+    machine: Machine,
+    env_plants: EnvPlants,
 }
 
 /// What the process is in, besides.
 #[derive(Debug, Clone)]
-pub struct Surroundings {
+pub struct Machine {
     /// The host's name.
     pub name: Name,
     /// The machine's clock.
@@ -65,16 +65,16 @@ impl MachineClock {
 }
 
 impl SimEnv {
-    /// The surroundings of a worker whose memory is charged to `owner`.
+    /// The machine of a worker whose memory is charged to `owner`.
     #[must_use]
     pub fn new(
         owner: Owner,
         random: ChaCha8Rng,
         launcher: Launcher,
-        surroundings: Surroundings,
-        quirks: Quirks,
+        machine: Machine,
+        env_plants: EnvPlants,
     ) -> Self {
-        Self(Arc::new(Inner { owner, random: Mutex::new(random), launcher, surroundings, quirks }))
+        Self(Arc::new(Inner { owner, random: Mutex::new(random), launcher, machine, env_plants }))
     }
 }
 
@@ -105,7 +105,7 @@ impl Env for SimEnv {
     type Server = SimServer;
 
     async fn connect(&self, address: &Address) -> io::Result<network::Stream> {
-        network::connect(&self.0.surroundings.name, address).await
+        network::connect(&self.0.machine.name, address).await
     }
 
     async fn launch(&self, launch: Launch) -> Result<SimServer, LaunchError> {
@@ -113,15 +113,15 @@ impl Env for SimEnv {
     }
 
     fn now(&self) -> UnixMillis {
-        let Quirks { clock_panic, real_clock, .. } = self.0.quirks;
+        let EnvPlants { clock_panic, real_clock, .. } = self.0.env_plants;
         assert!(!clock_panic, "this panic was planted");
-        let now = unix_millis().saturating_add_signed(self.0.surroundings.clock.is_ahead_by());
+        let now = unix_millis().saturating_add_signed(self.0.machine.clock.is_ahead_by());
         if real_clock { now + jitter_of_the_real_clock() } else { now }
     }
 
     fn random(&self, buffer: &mut [u8]) {
         self.0.random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(buffer);
-        if self.0.quirks.random_order {
+        if self.0.env_plants.random_order {
             let order = unattributed(|| random_order(buffer));
             buffer.copy_from_slice(&order);
         }
@@ -132,6 +132,6 @@ impl Env for SimEnv {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        tokio::spawn(Attributed::new(self.0.owner, Freezable::new(self.0.surroundings.freezer.clone(), task)))
+        tokio::spawn(Attributed::new(self.0.owner, Freezable::new(self.0.machine.freezer.clone(), task)))
     }
 }

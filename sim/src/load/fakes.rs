@@ -19,14 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::load::{
     gauge::Gauge,
-    opencode::{Attendance, Machines, Place, RemoteDisk, SEEDS, SeedSession},
+    opencode::{Executables, Machines, Place, RemoteDisk, SEEDS, SeedSession},
     probe::SharedProbe,
 };
 use crate::{
     error::RunError,
     faults::active::Active,
     hosts::{
-        backend::{Backend, Surroundings},
+        backend::{Backend, BackendSetup},
         users::{Answers, Choices, People},
     },
     recorder::Recorder,
@@ -59,7 +59,7 @@ pub(super) struct Fakes {
     /// Where each worker finds the backend: it is known by the port it uses.
     pub(super) addresses: Vec<SocketAddr>,
     /// The OpenCode processes that each machine has now.
-    attendances: Vec<Attendance>,
+    executables: Vec<Executables>,
     /// How busy the backend's thread and OpenCode's are.
     pub(super) gauges: [Arc<Gauge>; 2],
     go: watch::Sender<bool>,
@@ -86,7 +86,7 @@ impl Fakes {
         let (go, started) = watch::channel(false);
         let (fail, failed) = blocking::channel();
         let reins = Reins { go: started, stop: CancellationToken::new(), failed: fail };
-        let attendances = machines.iter().map(|(place, _)| place.attendance.clone()).collect();
+        let executables = machines.iter().map(|(place, _)| place.executables.clone()).collect();
         let gauges: [Arc<Gauge>; 2] = Default::default();
         let (seeds, wanted) = mpsc::channel(SEEDS);
         let silence = world.silence.clone();
@@ -115,7 +115,7 @@ impl Fakes {
         let threads = vec![opencode, backend];
         let Reins { stop, .. } = reins;
         let mut fakes =
-            Self { addresses: Vec::new(), attendances, gauges, go, silence, stop, threads, failed };
+            Self { addresses: Vec::new(), executables, gauges, go, silence, stop, threads, failed };
         fakes.addresses = match addresses.recv() {
             Ok(addresses) => addresses,
             Err(_) => return Err(fakes.failure().unwrap_or_else(|| host("the backend ended at once"))),
@@ -140,7 +140,7 @@ impl Fakes {
 
     /// OpenCode processes of worker `index` that are there and came until `moment`.
     pub(super) fn attached(&self, index: usize, moment: Micros) -> usize {
-        self.attendances[index].since(moment)
+        self.executables[index].since(moment)
     }
 }
 
@@ -201,7 +201,7 @@ impl Deployed {
         let World { order, plans, execution, recorder, probe, silence, .. } = world;
         let clock = recorder.clone();
         let also = Rc::new(move |observation: &Observation<'_>| probe.convex(observation, clock.now()));
-        let surroundings = Surroundings { clock: Rc::new(unix_nanos), execution, also };
+        let surroundings = BackendSetup { clock: Rc::new(unix_nanos), execution, also };
         let active = Active::new(order.seed, recorder.clone());
         let backend = Backend::load_into(surroundings, &order, &recorder, &active)?;
         let mut people = Vec::new();

@@ -37,7 +37,7 @@ pub(super) const SEEDS: usize = 16;
 /// One machine, before it runs.
 pub(super) struct Place {
     pub(super) listener: std::os::unix::net::UnixListener,
-    pub(super) attendance: Attendance,
+    pub(super) executables: Executables,
 }
 
 impl Place {
@@ -45,7 +45,7 @@ impl Place {
     pub(super) fn new(socket: &Path) -> io::Result<Self> {
         let listener = std::os::unix::net::UnixListener::bind(socket)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, attendance: Attendance::default() })
+        Ok(Self { listener, executables: Executables::default() })
     }
 }
 
@@ -120,7 +120,9 @@ impl Machines<'_> {
             machines.push(machine.clone());
             let listener = UnixListener::from_std(place.listener)?;
             let recorder = self.recorder.clone();
-            tasks.spawn_local(async move { attend(&machine, &listener, &place.attendance, &recorder).await });
+            tasks.spawn_local(async move {
+                serve_executables(&machine, &listener, &place.executables, &recorder).await
+            });
         }
         loop {
             tokio::select! {
@@ -136,32 +138,32 @@ impl Machines<'_> {
 }
 
 /// Answers the executables of one machine for ever.
-async fn attend(
+async fn serve_executables(
     machine: &OpenCode,
     listener: &UnixListener,
-    attendance: &Attendance,
+    executables: &Executables,
     recorder: &Recorder,
 ) -> io::Result<()> {
-    let mut executables = JoinSet::new();
+    let mut serving = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let (stream, _) = accepted?;
-                executables.spawn_local(fulfil(machine.clone(), stream, attendance.enter(recorder.now())));
+                serving.spawn_local(fulfil(machine.clone(), stream, executables.enter(recorder.now())));
             }
-            Some(_) = executables.join_next() => {}
+            Some(_) = serving.join_next() => {}
         }
     }
 }
 
 /// The executables that are there now: when each came.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Attendance(Arc<Mutex<Vec<Micros>>>);
+pub(super) struct Executables(Arc<Mutex<Vec<Micros>>>);
 
-impl Attendance {
+impl Executables {
     fn enter(&self, since: Micros) -> Attached {
         self.lock(|all| all.push(since));
-        Attached { attendance: self.clone(), since }
+        Attached { executables: self.clone(), since }
     }
 
     /// How many there are that came until `moment`.
@@ -176,13 +178,13 @@ impl Attendance {
 
 /// An executable while it is there.
 struct Attached {
-    attendance: Attendance,
+    executables: Executables,
     since: Micros,
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        self.attendance.lock(|all| {
+        self.executables.lock(|all| {
             let place = all.iter().position(|since| *since == self.since);
             if let Some(place) = place {
                 all.swap_remove(place);

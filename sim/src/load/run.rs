@@ -166,7 +166,7 @@ impl<'a> Run<'a> {
             self.conductor.heal();
             self.recorder.record(&self.name, Event::PhaseBegan { phase: Phase::Liveness });
             let limit = self.recorder.elapsed() + self.load.order.scenario.liveness;
-            ended = self.go_on(progress, limit, Self::has_settled).await?;
+            ended = self.go_on(progress, limit, Self::is_settled).await?;
         }
         if ended == Ended::Complete {
             self.recorder.raise_pending();
@@ -186,7 +186,7 @@ impl<'a> Run<'a> {
         meter.read(self.ledger.lock().processor_ms(), &self.fakes.gauges, &self.probe)
     }
 
-    fn has_settled(&self) -> bool {
+    fn is_settled(&self) -> bool {
         self.conductor.unfinished().next().is_none() && self.recorder.is_settled()
     }
 

@@ -7,7 +7,7 @@ use turmoil::Sim;
 use crate::{engine::network, recorder::Recorder};
 use crate::{
     faults::active::Active,
-    hosts::{Settled, backend, worker::WorkerHost},
+    hosts::{Hosts, backend, worker::WorkerHost},
 };
 use sim_model::order::Order;
 use sim_model::{
@@ -46,19 +46,19 @@ impl Injector {
     }
 
     /// Does what is due.
-    pub(super) fn step(&mut self, sim: &mut Sim<'static>, settled: &Settled) {
+    pub(super) fn step(&mut self, sim: &mut Sim<'static>, hosts: &Hosts) {
         let elapsed = sim.elapsed();
         let actions = {
-            let (recorder, workers) = (&self.recorder, &settled.workers);
+            let (recorder, workers) = (&self.recorder, &hosts.workers);
             self.conductor.act(elapsed, |worker, when| condition(recorder, &workers[worker], when))
         };
         for action in actions {
-            self.perform(action, sim, settled);
+            self.perform(action, sim, hosts);
         }
     }
 
-    fn perform(&self, action: Action, sim: &mut Sim<'static>, settled: &Settled) {
-        let workers = &settled.workers;
+    fn perform(&self, action: Action, sim: &mut Sim<'static>, hosts: &Hosts) {
+        let workers = &hosts.workers;
         match action {
             Action::Kill(worker) => kill(sim, &workers[worker], self.orphans),
             Action::Stop(worker) => workers[worker].ask_to_stop(),
@@ -71,11 +71,11 @@ impl Injector {
                 let event = Event::FaultBegan { fault: number as u64, kind: fault.kind, worker };
                 self.recorder.record(&self.name, event);
                 self.active.begin(number, fault.clone());
-                self.take_effect(&fault, sim, settled);
+                self.take_effect(&fault, sim, hosts);
             }
             Action::End(number) => {
                 let Some(fault) = self.active.end(number) else { return };
-                self.take_back(&fault, sim, settled);
+                self.take_back(&fault, sim, hosts);
                 let worker = Name::clone(&workers[fault.worker].name);
                 let event = Event::FaultEnded { fault: number as u64, kind: fault.kind, worker };
                 self.recorder.record(&self.name, event);
@@ -84,17 +84,17 @@ impl Injector {
     }
 
     /// What is not up to a hook.
-    fn take_effect(&self, fault: &PlannedFault, sim: &Sim<'static>, settled: &Settled) {
-        let worker = &settled.workers[fault.worker];
+    fn take_effect(&self, fault: &PlannedFault, sim: &Sim<'static>, hosts: &Hosts) {
+        let worker = &hosts.workers[fault.worker];
         let (here, there) = (&*worker.name, other_end(worker, fault.link));
         match fault.kind {
             FaultKind::ClockJump => worker.clock.jump(fault.jump),
             FaultKind::OpencodeCrash => worker.crash_opencode(),
-            FaultKind::OpencodeStreamCut => settled.opencodes[fault.worker].cut_event_streams(),
-            FaultKind::OpencodeSessionsVanish => self.lose_sessions(fault, settled),
+            FaultKind::OpencodeStreamCut => hosts.opencodes[fault.worker].cut_event_streams(),
+            FaultKind::OpencodeSessionsVanish => self.lose_sessions(fault, hosts),
             FaultKind::ConvexRestart => {
                 network::set_down(backend::HOST, true);
-                settled.convex.restart();
+                hosts.convex.restart();
             }
             FaultKind::Partition => {
                 ways(fault.direction, here, there).for_each(|(a, b)| network::cut(sim, a, b))
@@ -109,8 +109,8 @@ impl Injector {
     }
 
     /// What took effect is undone, unless another fault of the kind goes on.
-    fn take_back(&self, fault: &PlannedFault, sim: &Sim<'static>, settled: &Settled) {
-        let worker = &settled.workers[fault.worker];
+    fn take_back(&self, fault: &PlannedFault, sim: &Sim<'static>, hosts: &Hosts) {
+        let worker = &hosts.workers[fault.worker];
         let (here, there) = (&*worker.name, other_end(worker, fault.link));
         let others = self.active.all();
         let mut same = others.iter().filter(|other| other.kind == fault.kind);
@@ -131,8 +131,8 @@ impl Injector {
     }
 
     /// Each session is an opportunity.
-    fn lose_sessions(&self, fault: &PlannedFault, settled: &Settled) {
-        let machine = &settled.opencodes[fault.worker];
+    fn lose_sessions(&self, fault: &PlannedFault, hosts: &Hosts) {
+        let machine = &hosts.opencodes[fault.worker];
         for session in machine.session_ids() {
             if self.active.strike(FaultKind::OpencodeSessionsVanish, fault.worker).is_some() {
                 machine.lose_session(&session);
@@ -141,9 +141,9 @@ impl Injector {
     }
 
     /// Begins nothing any more, and ends what takes effect.
-    pub(super) fn heal(&mut self, sim: &mut Sim<'static>, settled: &Settled) {
+    pub(super) fn heal(&mut self, sim: &mut Sim<'static>, hosts: &Hosts) {
         self.conductor.heal();
-        self.step(sim, settled);
+        self.step(sim, hosts);
     }
 
     /// What is still to end, in words.

@@ -22,7 +22,7 @@ use crate::{
 };
 use crate::{
     faults::active::Active,
-    hosts::{self, Settled},
+    hosts::{self, Hosts},
 };
 use sim_model::order::Order;
 use sim_model::trace::{Event, Name, Phase, Trace};
@@ -72,7 +72,7 @@ struct World {
     sim: Sim<'static>,
     recorder: Recorder,
     name: Name,
-    settled: Settled,
+    hosts: Hosts,
     injector: Injector,
     steps: u64,
     measured: Duration,
@@ -84,10 +84,10 @@ impl World {
         let name = recorder.name("world");
         recorder.record(&name, Event::PhaseBegan { phase: Phase::Safety });
         let active = Active::new(order.seed, recorder.clone());
-        let settled = hosts::populate(&mut sim, &order, &recorder, &active)?;
+        let hosts = hosts::populate(&mut sim, &order, &recorder, &active)?;
         let injector = Injector::new(&order, active, &recorder);
         let (steps, measured) = (0, Duration::ZERO);
-        Ok(Self { order, sim, recorder, name, settled, injector, steps, measured })
+        Ok(Self { order, sim, recorder, name, hosts, injector, steps, measured })
     }
 
     /// Lives through all phases.
@@ -99,7 +99,7 @@ impl World {
         }
         self.heal();
         let limit = self.sim.elapsed() + self.order.scenario.liveness;
-        let ended = self.step_until(progress, limit, Self::has_settled)?;
+        let ended = self.step_until(progress, limit, Self::is_settled)?;
         if ended != Ended::Complete {
             return Ok(ended);
         }
@@ -108,11 +108,11 @@ impl World {
     }
 
     fn heal(&mut self) {
-        self.injector.heal(&mut self.sim, &self.settled);
+        self.injector.heal(&mut self.sim, &self.hosts);
         self.recorder.record(&self.name, Event::PhaseBegan { phase: Phase::Liveness });
     }
 
-    fn has_settled(&self) -> bool {
+    fn is_settled(&self) -> bool {
         self.injector.pending().is_none() && self.recorder.is_settled()
     }
 
@@ -126,11 +126,11 @@ impl World {
     /// Asks every worker to end, and sees that it does.
     fn close(&mut self, progress: &Progress) -> Result<Ended, RunError> {
         self.recorder.record(&self.name, Event::PhaseBegan { phase: Phase::Closing });
-        self.settled.workers.iter().for_each(|worker| worker.ask_to_stop());
+        self.hosts.workers.iter().for_each(|worker| worker.ask_to_stop());
         let limit = self.sim.elapsed() + CLOSING;
-        let gone = |world: &Self| world.settled.workers.iter().all(|worker| worker.has_left());
+        let gone = |world: &Self| world.hosts.workers.iter().all(|worker| worker.has_left());
         let ended = self.step_until(progress, limit, gone)?;
-        for worker in self.settled.workers.iter().filter(|worker| !worker.is_empty()) {
+        for worker in self.hosts.workers.iter().filter(|worker| !worker.is_empty()) {
             let message = format!("{} has not ended {CLOSING:?} after it was asked to", worker.name);
             self.recorder.raise("lifecycle", Class::Liveness, message);
         }
@@ -151,7 +151,7 @@ impl World {
             if !self.step()? {
                 return Ok(Ended::Panicked);
             }
-            self.injector.step(&mut self.sim, &self.settled);
+            self.injector.step(&mut self.sim, &self.hosts);
             if self.steps.is_multiple_of(SHOW) {
                 self.show(progress);
             }
@@ -187,7 +187,7 @@ impl World {
     /// Reports the worker's panic, if there was one.
     fn panicked(&self) -> Option<()> {
         let panicked = panics::take().filter(|panicked| panicked.owner != Owner::NOBODY)?;
-        let worker = self.settled.workers.iter().find(|worker| worker.owner() == panicked.owner)?;
+        let worker = self.hosts.workers.iter().find(|worker| worker.owner() == panicked.owner)?;
         let message = self.recorder.name(&panicked.message);
         self.recorder.record(&worker.name, Event::Panicked { worker: Name::clone(&worker.name), message });
         Some(())
@@ -195,7 +195,7 @@ impl World {
 
     fn measure(&mut self) {
         self.measured = self.sim.elapsed();
-        self.settled.workers.iter().for_each(|worker| worker.measure());
+        self.hosts.workers.iter().for_each(|worker| worker.measure());
     }
 
     fn show(&self, progress: &Progress) {

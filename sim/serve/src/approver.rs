@@ -12,7 +12,7 @@ use crate::{
 
 /// The person's workers, watched.
 #[derive(Debug)]
-pub struct Attendant {
+pub struct Approver {
     person: Person,
     bells: Bells,
     screen: Screen,
@@ -21,7 +21,7 @@ pub struct Attendant {
     first: watch::Sender<Option<Worker>>,
 }
 
-impl Attendant {
+impl Approver {
     /// Looks after the workers of `person`; whether they are approved at once is up to `approve`.
     #[must_use]
     pub fn new(person: Person, bells: Bells, screen: Screen, approve: bool) -> Self {
@@ -38,7 +38,7 @@ impl Attendant {
     ///
     /// # Errors
     /// If a call of the person's fails.
-    pub async fn attend(&self) -> Result<Infallible, CallFailed> {
+    pub async fn watch(&self) -> Result<Infallible, CallFailed> {
         let mut changed = self.bells.workers.subscribe();
         let mut seen = BTreeMap::new();
         loop {

@@ -7,11 +7,11 @@ use sim_model::{
     trace::{Event, Fact, Micros, Name},
 };
 
-/// Follows every worker's surroundings. A worker is *calm* while it says that it is ready, a connection of it to the
+/// Follows every worker. A worker is *steady* while it says that it is ready, a connection of it to the
 /// backend is open, nobody has asked it to stop, and no fault hampers what they say to each other.
 #[derive(Debug, Default)]
-pub(super) struct Calm {
-    workers: BTreeMap<Name, Surroundings>,
+pub(super) struct Steady {
+    workers: BTreeMap<Name, WorkerState>,
 }
 
 /// How long a fault is felt after its end (µs). A stream that lost what the worker sent, while the server's pings still
@@ -20,7 +20,7 @@ pub(super) struct Calm {
 const AFTERMATH: Micros = 80_000_000;
 
 #[derive(Debug, Default)]
-struct Surroundings {
+struct WorkerState {
     ready: bool,
     stopping: bool,
     /// An old connection may be seen to end after a new one was opened.
@@ -31,7 +31,7 @@ struct Surroundings {
     since: Micros,
 }
 
-impl Calm {
+impl Steady {
     /// Follows a fact.
     pub(super) fn observe(&mut self, fact: &Fact) {
         match &fact.event {
@@ -60,21 +60,21 @@ impl Calm {
     }
 
     /// A restart of the deployment concerns all workers, whatever worker it was drawn for.
-    fn hamper(&mut self, kind: FaultKind, worker: &Name, change: impl Fn(&mut Surroundings)) {
+    fn hamper(&mut self, kind: FaultKind, worker: &Name, change: impl Fn(&mut WorkerState)) {
         self.workers.entry(Name::clone(worker)).or_default();
         let concerned =
             self.workers.iter_mut().filter(|(name, _)| kind == FaultKind::ConvexRestart || *name == worker);
-        concerned.for_each(|(_, surroundings)| change(surroundings));
+        concerned.for_each(|(_, state)| change(state));
     }
 
-    /// Since when the worker has been calm; `None` if it is not.
+    /// Since when the worker has been steady; `None` if it is not.
     pub(super) fn since(&self, worker: &str) -> Option<Micros> {
         let worker = self.workers.get(worker)?;
         (worker.ready && !worker.stopping && worker.connections > 0 && worker.faults == 0)
             .then_some(worker.since)
     }
 
-    fn change(&mut self, worker: &Name, at: Micros, change: impl FnOnce(&mut Surroundings)) {
+    fn change(&mut self, worker: &Name, at: Micros, change: impl FnOnce(&mut WorkerState)) {
         let worker = self.workers.entry(Name::clone(worker)).or_default();
         change(worker);
         worker.since = worker.since.max(at);
@@ -100,15 +100,15 @@ mod tests {
 
     #[track_caller]
     fn check(events: &[Event], expected: Option<Micros>) {
-        let mut calm = Calm::default();
+        let mut steady = Steady::default();
         for (at, event) in (0..).zip(events) {
-            calm.observe(&Fact { at, host: name("world"), event: event.clone() });
+            steady.observe(&Fact { at, host: name("world"), event: event.clone() });
         }
-        assert_eq!(calm.since("worker-1"), expected);
+        assert_eq!(steady.since("worker-1"), expected);
     }
 
     #[test]
-    fn a_worker_is_calm_since_the_last_thing_that_disturbed_it() {
+    fn a_worker_is_steady_since_the_last_thing_that_disturbed_it() {
         check(&[connected()], None);
         check(&[connected(), state("Ready")], Some(1));
         check(&[connected(), state("Ready"), state("Recovering")], None);
