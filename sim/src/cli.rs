@@ -3,6 +3,7 @@
 mod compare;
 mod costs;
 mod determinism;
+mod exit;
 mod gate;
 mod internal;
 mod limits;
@@ -13,6 +14,7 @@ mod outputs;
 mod repeatable;
 mod replay;
 mod run;
+mod run_args;
 mod schema;
 mod serve;
 mod shrink;
@@ -20,16 +22,15 @@ mod sweep;
 mod terminal;
 
 use std::{
-    convert::Infallible,
     ffi::{OsStr, OsString},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
-use sim_model::{plant::Plant, seed::Seed};
-use sim_report::RunVerdict;
+use exit::Exit;
+use run_args::RunArgs;
 
 /// Runs the worker in a deterministic world, and checks what it does there.
 ///
@@ -106,97 +107,6 @@ impl Cli {
     }
 }
 
-/// How to run a scenario.
-#[derive(Debug, Args)]
-pub(crate) struct RunArgs {
-    /// The scenario's file, or the name of one in scenarios/, such as smoke; several make a sweep.
-    #[arg(required = true, value_name = "SCENARIO", value_parser = scenario_file)]
-    scenario: Vec<PathBuf>,
-    /// The root seed, decimal or hexadecimal (0x…); otherwise the scenario's, otherwise a random one.
-    #[arg(long)]
-    seed: Option<Seed>,
-    /// Run twice in fresh processes and compare the traces byte by byte.
-    #[arg(long)]
-    check_determinism: bool,
-    /// Write every fact to this file, one line of JSON each.
-    #[arg(long, value_name = "FILE")]
-    trace: Option<PathBuf>,
-    #[command(flatten)]
-    outputs: outputs::Outputs,
-    /// Plant a bug, to see that it is caught (may be given several times).
-    #[arg(long, value_name = "BUG")]
-    plant: Vec<Plant>,
-    /// Run as a part of something larger: print the report as JSON, and keep files of it if it failed, or never.
-    #[arg(long, hide = true, value_enum)]
-    part: Option<Part>,
-    #[command(flatten)]
-    sweep: sweep::SweepArgs,
-}
-
-/// The file that is meant by `text`: a path, or the name of a scenario in `scenarios/`.
-fn scenario_file(text: &str) -> Result<PathBuf, Infallible> {
-    let path = PathBuf::from(text);
-    let known = Path::new("scenarios").join(text).with_extension("toml");
-    let is_name = path.components().count() == 1 && path.extension().is_none();
-    Ok(if is_name && !path.exists() && known.exists() { known } else { path })
-}
-
-/// What a run leaves that is a part of something larger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Part {
-    /// Its report, if it failed.
-    Keep,
-    /// Nothing.
-    Drop,
-}
-
-impl RunArgs {
-    /// The first scenario: the only one unless this is a sweep.
-    fn path(&self) -> &Path {
-        self.scenario.first().expect("required by clap")
-    }
-}
-
-/// What the exit code says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// All is well.
-    Passed = 0,
-    /// The simulator itself failed.
-    Internal = 1,
-    /// It was asked for something that makes no sense.
-    Usage = 2,
-    /// Something forbidden happened.
-    Safety = 10,
-    /// Something promised did not happen in time.
-    Liveness = 11,
-    /// Two runs of one seed differed.
-    Nondeterminism = 12,
-    /// A figure is worse than in the baseline, a goal was missed, or a run is another one.
-    Regression = 13,
-    /// A state that must be reached was reached by no run.
-    Unreached = 14,
-    /// Stopped by Ctrl-C.
-    Interrupted = 130,
-}
-
-impl From<RunVerdict> for Exit {
-    fn from(verdict: RunVerdict) -> Self {
-        match verdict {
-            RunVerdict::Passed => Self::Passed,
-            RunVerdict::Safety => Self::Safety,
-            RunVerdict::Liveness => Self::Liveness,
-            RunVerdict::Interrupted => Self::Interrupted,
-        }
-    }
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
-
 /// Does what the command line asks.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -227,6 +137,8 @@ pub fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use sim_model::{plant::Plant, seed::Seed};
+
     use super::*;
 
     fn read(arguments: &[&str]) -> Result<Command, clap::Error> {
@@ -247,11 +159,6 @@ mod tests {
         }
         assert!(matches!(read(&["--seed", "1", "a.toml"]), Ok(Command::Run(_))));
         assert!(matches!(read(&["list"]), Ok(Command::List { .. })));
-    }
-
-    #[test]
-    fn a_name_that_is_no_scenario_stays_a_path() {
-        assert_eq!(scenario_file("no-such-scenario"), Ok("no-such-scenario".into()));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod change;
 mod figure_set;
 mod figures;
 mod real_time;
+mod rule;
 mod rules;
 mod table;
 
@@ -17,7 +18,8 @@ pub use change::{Change, Meaning};
 pub use figure_set::{Figure, FigureSet};
 pub use figures::figures;
 pub use real_time::conditions;
-pub use rules::{Rule, Tolerance, Worse, tolerances};
+pub use rule::{Rule, Tolerance, Worse};
+pub use rules::tolerances;
 pub use table::table;
 pub(crate) use table::{HEAD, ROWS, row};
 

@@ -171,7 +171,7 @@ mod tests {
         2 | required_marks = ['abort', 'kill-in-mid-replay']
           |                            ^^^^^^^^^^^^^^^^^^^^ did you mean `kill-in-mid-reply`?
           |
-          = help: a report lists all marks; sim/src/marks.rs says when each counts
+          = help: a report lists all marks; sim/model/src/mark.rs says when each counts
         ");
         let scenario = "duration = '1min'\nrequired_marks = ['abort']";
         assert_eq!(Scenario::parse("some.toml", "some", scenario).unwrap().required_marks, ["abort"]);

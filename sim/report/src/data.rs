@@ -17,7 +17,7 @@ use crate::{
     verdict::RunVerdict,
 };
 
-/// The shape of the JSON report; raised whenever a reader would have to change (docs/reports.md says when that is).
+/// The shape of the JSON report; raised whenever a reader would have to change.
 pub const SCHEMA: u32 = 1;
 
 /// Everything known about a finished run.

@@ -8,7 +8,7 @@ mod files;
 mod format;
 mod html;
 mod json;
-mod junit;
+pub mod junit;
 mod load;
 mod load_figures;
 mod markdown;
@@ -31,7 +31,6 @@ pub use figures::{
 };
 pub use files::{file_name, write};
 pub use html::page;
-pub use junit::junit;
 pub use load_figures::{Goal, LoadFigures, Other, ProcessFigures, Reading, Step};
 pub use markdown::{escape, fenced, markdown, table};
 pub use observed::Observed;

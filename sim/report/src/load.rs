@@ -2,15 +2,12 @@
 
 use std::path::Path;
 
-use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus};
-
 use crate::load_figures::{Goal, LoadFigures, Other, ProcessFigures, Reading, Step};
 use crate::{
     data::Report,
     figures::times::Latency,
     format,
-    markdown::{escape, table},
-    text,
+    markdown::blocks::{escape, table},
 };
 
 /// The head of the table of [`steps`].
@@ -235,30 +232,6 @@ pub(super) fn markdown(page: &mut String, report: &Report) {
     }
 }
 
-/// A JUnit case for each goal: one that was missed fails, one that was not measured is skipped.
-pub(super) fn cases(report: &Report) -> Vec<TestCase> {
-    let goals = report.load.iter().flat_map(|load| &load.goals);
-    let case = |goal: &Goal| {
-        let Goal { what, goal, measured, met } = goal;
-        let said = format!("{goal}, measured {measured}");
-        let mut status = match met {
-            Some(true) => TestCaseStatus::success(),
-            Some(false) => TestCaseStatus::non_success(NonSuccessKind::Failure),
-            None => TestCaseStatus::skipped(),
-        };
-        if *met == Some(false) {
-            status.set_type("goal");
-        }
-        if *met != Some(true) {
-            status.set_message(said);
-        }
-        let mut case = TestCase::new(&**what, status);
-        case.set_classname(format!("{}.goals", report.scenario));
-        case
-    };
-    goals.map(case).collect()
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -306,13 +279,5 @@ pub(super) mod tests {
     fn goals_steps_and_figures_are_told_in_markdown() {
         let page = crate::markdown(&with_goals());
         insta::assert_snapshot!(&page[page.find("| goal |").unwrap()..]);
-    }
-
-    #[test]
-    fn a_missed_goal_is_a_failure_for_build_servers() {
-        let xml = crate::junit(&with_goals());
-        assert_eq!((xml.matches("<failure").count(), xml.matches("<skipped").count()), (1, 1), "{xml}");
-        assert!(xml.contains(r#"<testcase name="size" classname="some.goals">"#), "{xml}");
-        assert!(xml.contains(r#"<failure message="under 9, measured 7" type="goal"/>"#), "{xml}");
     }
 }

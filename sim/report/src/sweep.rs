@@ -5,4 +5,4 @@ mod render;
 pub mod report;
 pub mod seeds;
 
-pub use render::{annotations, failure, header, junit, markdown, page, summary, write};
+pub use render::{annotations, failure, header, junit, junit_of_run, markdown, page, summary, write};

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::{Exit, terminal};
+use crate::cli::{exit::Exit, terminal};
 use crate::costs;
 
 /// What to do with the figures; without a file they are printed.

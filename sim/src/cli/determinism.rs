@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::cli::{Exit, RunArgs, terminal};
+use crate::cli::{exit::Exit, run_args::RunArgs, terminal};
 use sim_model::{plant::Plant, scenario::Scenario, seed::Seed};
 
 /// Facts shown before the first that differs.

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::cli::{
-    Exit,
+    exit::Exit,
     outputs::{Outputs, Told},
     terminal,
 };

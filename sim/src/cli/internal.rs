@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{Exit, load};
+use super::{exit::Exit, load};
 
 /// Which part.
 #[derive(Debug, Subcommand)]

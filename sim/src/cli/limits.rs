@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::{
-    Exit,
+    exit::Exit,
     load::{Watched, WorkerArgs, again, command, given, publish, run, time},
     outputs::Outputs,
     terminal,

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 
-use crate::cli::{Exit, terminal};
+use crate::cli::{exit::Exit, terminal};
 use sim_model::{scenario::Scenario, units::Time};
 
 /// Characters of a line, at most.

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::cli::{
-    Exit,
+    exit::Exit,
     outputs::Outputs,
     run::{FORMS, state_line, watch_thread},
     terminal,

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
 
-use crate::cli::{Exit, outputs::Outputs, sweep, terminal};
+use crate::cli::{exit::Exit, outputs::Outputs, sweep, terminal};
 use crate::sweep::merge::merge as put_together;
 use sim_report::sweep::report::{SCHEMA, SweepReport};
 

@@ -17,7 +17,7 @@ pub(crate) struct Outputs {
     /// Where the report goes, as JSON and as a page for people.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub(super) report: PathBuf,
-    /// Write the verdict of each oracle as JUnit XML too (- for standard output, which then carries nothing else).
+    /// Write a case for each run as JUnit XML too (- for standard output, which then carries nothing else).
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Write a summary as Markdown too (- for standard output, which then carries nothing else).

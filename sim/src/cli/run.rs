@@ -10,8 +10,9 @@ use tokio::{
 };
 
 use crate::cli::{
-    Exit, Part, RunArgs,
+    exit::Exit,
     outputs::{Forms, Told},
+    run_args::{Part, RunArgs},
     terminal,
 };
 use crate::world::{self, progress::Progress};
@@ -24,7 +25,7 @@ const REDRAW: Duration = Duration::from_millis(100);
 pub(super) const FORMS: Forms<Report> = Forms {
     write: sim_report::write,
     told: Told {
-        junit: sim_report::junit,
+        junit: sim_report::sweep::junit_of_run,
         markdown: sim_report::markdown,
         annotations: sim_report::annotations,
     },

@@ -12,7 +12,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use worker::env::{Env as _, system::SystemEnv};
 
-use crate::cli::{Exit, terminal};
+use crate::cli::{exit::Exit, terminal};
 use sim_serve::{
     approver::Approver,
     chat::{Chat, Tally, Wish},

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{
-    Exit,
+    exit::Exit,
     repeatable::{self, Repeatable},
     terminal,
 };

@@ -5,7 +5,7 @@ use sim_report::{Latency, LoadFigures, ProcessFigures, Report, Step};
 
 use super::{
     figure_set::{FigureSet, insert, stages, thousandths, violations},
-    rules::{Rule, Tolerance, Worse},
+    rule::{Rule, Tolerance, Worse},
 };
 
 /// All of them begin with it.

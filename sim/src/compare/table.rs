@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use super::{
     change::{Change, Meaning},
     figure_set::Figure,
-    rules::Rule,
+    rule::Rule,
 };
 
 /// The most rows that are shown: whoever changed more than that reads the baseline's diff.

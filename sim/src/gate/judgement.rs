@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
-
 use crate::compare::{self, Change, HEAD, Meaning, ROWS, row};
 use crate::gate::runs::name;
-use sim_report::{Annotation, Report};
+use sim_report::{
+    Annotation, Report, RunVerdict,
+    junit::{Case, Outcome, document, suite},
+};
 
 /// How to make the baseline anew.
 pub const BLESS: &str = "cargo run -p sim -- gate --bless --reason TEXT";
@@ -118,22 +119,16 @@ pub fn failure(report: &Report) -> String {
 /// The judgement as JUnit XML: a case for each run.
 #[must_use]
 pub fn junit(judgement: &Judgement) -> String {
-    let mut suite = TestSuite::new("gate");
-    suite.add_test_cases(judgement.runs.keys().map(|run| {
-        let mut case = TestCase::new(run, status(judgement, run));
-        case.set_classname("gate");
-        case
-    }));
-    let mut document = quick_junit::Report::new("sim");
-    document.add_test_suite(suite);
-    document.to_string().expect("writing into memory, without times")
+    let case = |run: &String| Case { name: run.clone(), outcome: outcome(judgement, run) };
+    document([suite("gate", &[], judgement.runs.keys().map(case))])
 }
 
-fn status(judgement: &Judgement, run: &str) -> TestCaseStatus {
-    let failed = |kind: &str, message: String, told: String| {
-        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-        status.set_type(kind).set_message(message).set_description(told);
-        status
+fn outcome(judgement: &Judgement, run: &str) -> Outcome {
+    let failed = |kind: &str, message: String, told: String| Outcome::Failed {
+        kind: kind.into(),
+        message,
+        told,
+        crashed: false,
     };
     if let Some(report) = judgement.failed.iter().find(|report| name(&report.scenario, report.seed) == run) {
         return failed("failed", failure(report), format!("run it again: {}", report.replay));
@@ -142,7 +137,7 @@ fn status(judgement: &Judgement, run: &str) -> TestCaseStatus {
     let one = Judgement { changes, failed: Vec::new(), ..judgement.clone() };
     match one.verdict() {
         // The figures of a gate in which another run failed are not compared.
-        GateVerdict::Passed | GateVerdict::Failed(_) => TestCaseStatus::success(),
+        GateVerdict::Passed | GateVerdict::Failed(_) => Outcome::Passed,
         GateVerdict::Worse => failed("worse", one.sentence(), compare::table(&one.changes)),
         GateVerdict::Unaccepted => failed("unaccepted", one.sentence(), compare::table(&one.changes)),
     }

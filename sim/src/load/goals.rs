@@ -1,7 +1,7 @@
 //! What the worker is to reach on a machine with two processors, beside what was measured.
 
 use crate::load::{
-    CEILINGS,
+    order::CEILINGS,
     steps::{Rising, Target},
 };
 use sim_report::Report;

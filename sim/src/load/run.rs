@@ -1,6 +1,8 @@
 //! One run in real time, from its start to its report: work under restarts, healing, the end.
 
 mod burial;
+mod ended;
+mod machine;
 mod machines;
 mod verdict;
 
@@ -9,14 +11,13 @@ use std::time::Duration;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::load::run::machines::{Machine, install};
 use crate::load::{
-    LoadError, LoadOrder,
     fakes::{Fakes, World},
     guard::Guard,
     ledger::SharedLedger,
     meter::Meter,
     opencode::Place,
+    order::{LoadError, LoadOrder},
     probe::{Collects, SharedProbe},
     scale,
     steps::Target,
@@ -27,6 +28,8 @@ use crate::{
     recorder::{Clock, Recorder},
     world::progress::{Look, Progress},
 };
+use ended::Ended;
+use machine::{Machine, install};
 use sim_model::{
     conductor::{Action, Condition, Conductor},
     fault::FaultKind,
@@ -53,13 +56,6 @@ pub(super) fn run(order: &LoadOrder, progress: &Progress) -> Result<Report, Load
         let ended = run.live(progress).await?;
         run.report(ended)
     })
-}
-
-/// How a run came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    Complete,
-    Interrupted,
 }
 
 struct Run<'a> {
@@ -338,7 +334,7 @@ fn plans(load: &LoadOrder, end: Duration, recorder: &Recorder) -> Vec<WorkloadPl
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::CEILINGS;
+    use crate::load::order::CEILINGS;
     use sim_model::{
         seed::Seed,
         trace::{Fact, TurnState},

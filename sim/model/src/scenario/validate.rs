@@ -176,6 +176,6 @@ fn validate_mark(id: &Spanned<String>) -> Result<(), Complaint> {
         id,
         format!("there is no mark `{name}`"),
         nearest.map_or_else(|| "unknown".to_owned(), |nearest| format!("did you mean `{nearest}`?")),
-        "a report lists all marks; sim/src/marks.rs says when each counts",
+        "a report lists all marks; sim/model/src/mark.rs says when each counts",
     )
 }

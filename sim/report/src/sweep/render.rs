@@ -14,7 +14,7 @@ use std::{
 
 pub use annotation::annotations;
 pub use html::page;
-pub use junit::junit;
+pub use junit::{junit, junit_of_run};
 pub use markdown::markdown;
 pub use text::{failure, header, summary};
 

@@ -14,7 +14,7 @@ use crate::sweep::{
 };
 use sim_model::{plant::Plant, seed::Seed};
 
-/// The shape of the JSON report; raised whenever a reader would have to change (docs/reports.md says when that is).
+/// The shape of the JSON report; raised whenever a reader would have to change.
 pub const SCHEMA: u32 = 1;
 /// Runs named as the slowest.
 const SLOWEST: usize = 5;

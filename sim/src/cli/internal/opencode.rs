@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clap::Subcommand;
 
-use crate::cli::{Exit, terminal};
+use crate::cli::{exit::Exit, terminal};
 use sim_serve::opencode;
 
 /// As the real one.

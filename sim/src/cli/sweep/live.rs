@@ -10,7 +10,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::sweep::{Prepared, RunArgs, subject, terminal};
+use super::prepared::{Prepared, subject};
+use crate::cli::{run_args::RunArgs, terminal};
 use crate::sweep::{
     child::{Job, Outcome},
     plan::PlannedRun,
@@ -21,6 +22,8 @@ use sim_report::sweep::{
     report::{Ended, Machine, Slow},
 };
 
+/// Failed runs named at once; all are in the report.
+const NAMED: usize = 10;
 /// How often the state line is drawn.
 const REDRAW: Duration = Duration::from_millis(200);
 /// Failed runs of which a report is kept; of the others there is the line in the sweep's.
@@ -153,7 +156,7 @@ impl<'a> Sweeping<'a> {
 
     /// Says at once that a run failed.
     fn tell(&self, run: &Run) {
-        if self.quiet || self.failed > crate::cli::sweep::NAMED {
+        if self.quiet || self.failed > NAMED {
             return;
         }
         let line = sim_report::sweep::failure(run, terminal::is_error_styled());

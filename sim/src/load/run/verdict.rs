@@ -2,7 +2,7 @@
 
 use crate::engine::determinism::wall_clock;
 use crate::load::{
-    LoadError, LoadOrder,
+    order::{LoadError, LoadOrder},
     run::{Ended, Run},
 };
 use sim_report::{Engine, Report};

@@ -1,8 +1,10 @@
 //! A sweep as a page: one file, without scripts and without anything from elsewhere.
 
+mod failures;
 mod grid;
 mod spread;
 
+use failures::{TOLD, anchor};
 use maud::{Markup, html};
 
 use crate::sweep::render::text::{meaning, values};
@@ -15,8 +17,6 @@ use crate::{
     },
 };
 
-/// Failed runs told with their violation; the others are in the grid.
-const TOLD: usize = 50;
 /// Runs named as the largest.
 const LARGEST: usize = 5;
 
@@ -100,11 +100,6 @@ fn failure(run: &Run) -> Markup {
             pre tabindex="0" { code { (run.replay) } }
         }
     }
-}
-
-/// Where a failed run is told on the page.
-fn anchor(run: &Run) -> String {
-    format!("{}-{}", crate::files::file_name(&run.scenario), run.seed)
 }
 
 fn marks(report: &SweepReport) -> Markup {

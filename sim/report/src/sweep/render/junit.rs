@@ -1,70 +1,74 @@
-//! A sweep for build servers: one suite for each scenario, one case for each seed.
+//! Runs for build servers: one suite for each scenario, one case for each seed.
 
-use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
-
-use crate::sweep::render::text::failure;
-use crate::sweep::{
-    outcome::{Run, SweptVerdict},
-    report::{SweepReport, Swept},
+use crate::{
+    data::Report,
+    junit::{Case, Outcome, document, suite},
+    sweep::{
+        outcome::{Run, SweptVerdict},
+        render::text::failure,
+        report::SweepReport,
+    },
 };
 
 /// Runs that passed are cases up to so many; of a larger sweep only the failures are, since build servers choke on more.
 const CASES: usize = 10_000;
 
-/// The report as JUnit XML. Nothing in it depends on the machine, hence no times.
+/// A sweep as JUnit XML.
 #[must_use]
 pub fn junit(report: &SweepReport) -> String {
-    let mut document = quick_junit::Report::new("sim");
     let all = report.runs.len() <= CASES;
-    for scenario in &report.head.scenarios {
-        let mut suite = TestSuite::new(&*scenario.name);
-        suite.add_property(("digest", &*scenario.digest));
-        suite.add_property(("runs", &*report.runs_of(&scenario.name).count().to_string()));
+    document(report.head.scenarios.iter().map(|scenario| {
+        let runs = report.runs_of(&scenario.name).count().to_string();
         let shown = report.runs_of(&scenario.name).filter(|run| all || run.has_failed());
-        suite.add_test_cases(shown.map(case));
-        suite.add_test_cases(missing(report, scenario));
-        document.add_test_suite(suite);
-    }
-    document.to_string().expect("writing into memory, without times")
+        let cases = shown.map(case).chain(missing(report, &scenario.name));
+        suite(&scenario.name, &[("digest", &scenario.digest), ("runs", &runs)], cases)
+    }))
 }
 
-fn case(run: &Run) -> TestCase {
-    let mut case = TestCase::new(run.seed.to_string(), status(run));
-    case.set_classname(&*run.scenario);
-    case
+/// A single run as JUnit XML.
+#[must_use]
+pub fn junit_of_run(report: &Report) -> String {
+    let case = Run::of(report).as_ref().map_or_else(
+        || Case {
+            name: report.seed.to_string(),
+            outcome: Outcome::Skipped("the run was interrupted: nothing is proved"),
+        },
+        case,
+    );
+    document([suite(&report.scenario, &[("digest", &report.source.digest), ("runs", "1")], [case])])
 }
 
-fn status(run: &Run) -> TestCaseStatus {
-    let Some(first) = run.first.as_ref().filter(|_| run.has_failed()) else {
-        return TestCaseStatus::success();
+fn case(run: &Run) -> Case {
+    let outcome = match run.first.as_ref().filter(|_| run.has_failed()) {
+        None => Outcome::Passed,
+        Some(first) => Outcome::Failed {
+            kind: first.oracle.clone(),
+            message: first.message.clone(),
+            told: format!("{}\nrun it again: {}", failure(run, false), run.replay),
+            crashed: run.verdict == SweptVerdict::Crashed,
+        },
     };
-    let crashed = run.verdict == SweptVerdict::Crashed;
-    let kind = if crashed { NonSuccessKind::Error } else { NonSuccessKind::Failure };
-    let mut status = TestCaseStatus::non_success(kind);
-    status.set_type(&*first.oracle);
-    status.set_message(&*first.message);
-    status.set_description(format!("{}\nrun it again: {}", failure(run, false), run.replay));
-    status
+    Case { name: run.seed.to_string(), outcome }
 }
 
 /// A case for each state that had to be reached and was not.
-fn missing(report: &SweepReport, scenario: &Swept) -> Vec<TestCase> {
-    let missing = report.marks.iter().filter(|mark| mark.scenario == scenario.name && mark.is_missing());
-    let case = |mark: &crate::sweep::report::Coverage| {
-        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-        status.set_type("unreached");
-        status.set_message("no run reached it");
-        let mut case = TestCase::new(format!("reaches {}", mark.mark), status);
-        case.set_classname(&*scenario.name);
-        case
-    };
-    missing.map(case).collect()
+fn missing(report: &SweepReport, scenario: &str) -> impl Iterator<Item = Case> {
+    let missing = report.marks.iter().filter(move |mark| mark.scenario == scenario && mark.is_missing());
+    missing.map(|mark| Case {
+        name: format!("reaches {}", mark.mark),
+        outcome: Outcome::Failed {
+            kind: "unreached".into(),
+            message: "no run reached it".into(),
+            told: String::new(),
+            crashed: false,
+        },
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sweep::report::testing;
+    use crate::{sweep::report::testing, testing as one, verdict::RunVerdict};
 
     #[test]
     fn each_seed_is_a_case_and_a_failure_says_how_to_see_it_again() {
@@ -76,5 +80,13 @@ mod tests {
         let mut report = testing::sweep(2, &[]);
         report.marks[0].runs = 0;
         assert!(junit(&report).contains(r#"<testcase name="reaches reply-cut" classname="some">"#));
+    }
+
+    #[test]
+    fn a_single_run_is_one_case_and_an_interrupted_one_claims_nothing() {
+        let with = |verdict| junit_of_run(&Report { verdict, ..one::passed() });
+        assert!(with(RunVerdict::Passed).contains(r#"<testcase name="0x2a""#));
+        assert_eq!(with(RunVerdict::Interrupted).matches("<skipped").count(), 1);
+        assert!(junit_of_run(&one::failed()).contains("run it again: "));
     }
 }

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::sweep::render::html::{TOLD, anchor};
+use super::failures::{TOLD, anchor};
 use crate::sweep::{
     outcome::{Run, SweptVerdict},
     report::SweepReport,
