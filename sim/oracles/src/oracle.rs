@@ -28,7 +28,7 @@ pub struct Pending {
 /// Where an oracle reports.
 #[derive(Debug, Default)]
 pub struct Findings {
-    raised: Vec<Raised>,
+    pub(crate) raised: Vec<Raised>,
 }
 
 /// A violation before its story is known.

@@ -6,7 +6,7 @@ use clap::Args;
 use sim_report::Report;
 
 use crate::{
-    cli::{Exit, terminal},
+    cli::{exit::Exit, terminal},
     compare::{changes, conditions, figures, table},
 };
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::load::{
     remains::{Marked, marked},
-    run::{Run, machines::Death},
+    run::{Run, machine::Death},
 };
 use sim_model::trace::{Event, Micros, Name};
 use sim_oracles::Class;
@@ -86,7 +86,7 @@ impl Run<'_> {
     pub(super) async fn bury(&mut self) {
         let limit = Instant::now() + MOURNING;
         let is_left = |run: &Self| {
-            let is_left = |(index, machine): (usize, &crate::load::run::machines::Machine)| {
+            let is_left = |(index, machine): (usize, &crate::load::run::machine::Machine)| {
                 run.fakes.attached(index, Micros::MAX) > 0 || !marked(machine.root()).is_empty()
             };
             run.machines.iter().enumerate().any(is_left)

@@ -31,7 +31,7 @@ pub(super) struct Machine {
     pub(super) running: Option<Running>,
     /// Killed, but the kernel needs a moment.
     pub(super) dying: Vec<Worker>,
-    /// Ends that nobody has looked after yet ([`crate::load::run::burial`]).
+    /// Ends that nobody has looked after yet (the file `burial.rs`).
     pub(super) deaths: Vec<Death>,
     pub(super) starts: u64,
     installation: Installation,

@@ -3,7 +3,7 @@
 use crate::engine::determinism::wall_clock;
 use crate::load::{
     order::{LoadError, LoadOrder},
-    run::{Ended, Run},
+    run::{Run, ended::Ended},
 };
 use sim_report::{Engine, Report};
 use sim_report::{LoadFigures, Reading};
