@@ -1,4 +1,4 @@
-//! The documented limits (facts/convex.md §5): what is just allowed, and what is not.
+//! The limits of [`limits`](crate::limits): what is just allowed, and what is not.
 
 use super::{fixture::*, functions::check, functions::error, *};
 use crate::transaction::Transaction;
