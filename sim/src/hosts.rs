@@ -27,10 +27,9 @@ use crate::hosts::worker::{Boot, ProcessSpec, Program, WorkerHost};
 use crate::{
     error::RunError,
     faults::{
-        active::Active,
+        Active,
         hooks::{OnOpencode, disturbed},
     },
-    hosts::legacy,
     observe,
     recorder::Recorder,
 };

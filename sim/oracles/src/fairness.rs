@@ -17,8 +17,8 @@ use std::{
 };
 
 use crate::{
-    steady::Steady,
     oracle::{Findings, Oracle},
+    steady::Steady,
 };
 use sim_model::{
     scenario::Scenario,

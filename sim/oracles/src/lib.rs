@@ -11,7 +11,6 @@
 
 mod answered;
 mod bounded_reads;
-mod steady;
 mod chunks;
 mod cleanup;
 mod converges;
@@ -28,6 +27,7 @@ mod oracles;
 mod resident;
 mod stages;
 mod stale;
+mod steady;
 mod sync_cost;
 #[cfg(test)]
 mod testing;

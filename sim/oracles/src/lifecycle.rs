@@ -15,8 +15,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    steady::Steady,
     oracle::{Findings, Oracle},
+    steady::Steady,
 };
 use sim_model::{
     fault::FaultKind,

@@ -1,5 +1,7 @@
 //! What is reported of a broken property.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sim_model::{
@@ -15,6 +17,13 @@ pub enum Class {
     Safety,
     /// Something promised did not happen in time.
     Liveness,
+}
+
+impl fmt::Display for Class {
+    /// As in the report.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// A broken property.

@@ -3,7 +3,9 @@
 
 use std::fmt;
 
-use crate::{data::Report, format, text, verdict::RunVerdict};
+use sim_model::Label;
+
+use crate::{data::Report, format, verdict::RunVerdict};
 
 /// Annotations of one command, at most: GitHub shows no more than ten errors of a step.
 const MOST: usize = 10;
@@ -58,7 +60,7 @@ pub fn annotations(report: &Report) -> Vec<Annotation> {
         return Vec::new();
     }
     let broken = report.oracles.iter().filter(|(_, count)| *count > 0);
-    let annotation = |(oracle, count): &(&'static str, u64)| {
+    let annotation = |(oracle, count): &(Label, u64)| {
         let first = report.violations.iter().find(|violation| violation.oracle == *oracle);
         let what = first.map_or_else(String::new, |first| {
             format!("at {}: {}\n", format::seconds(first.at), crate::story::tell(first).message)

@@ -11,7 +11,7 @@ use sim_model::{
 use sim_oracles::Violation;
 
 use crate::{
-    figures::{self, times::Distribution},
+    figures::{self, Distribution},
     load_figures::LoadFigures,
     series::Timeline,
     verdict::RunVerdict,

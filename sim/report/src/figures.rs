@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use crate::figures::times::{Distribution, Latency};
-use crate::figures::times::{Latencies, Rate, Times};
+pub use times::{Distribution, Latency};
+use times::{Latencies, Rate, Times};
 
 use sim_model::{
     Label,
@@ -274,7 +274,7 @@ impl Figures {
             TurnState::Expired => "expired",
             TurnState::Pending | TurnState::Claimed => return,
         };
-        *self.turns.entry(outcome).or_default() += 1;
+        *self.turns.entry(outcome.into()).or_default() += 1;
         self.ended += 1;
         let Some(times) = self.open.remove(turn) else { return };
         if to == TurnState::Completed {
@@ -320,7 +320,7 @@ impl Figures {
     pub fn summary(&self) -> Summary {
         let mut turns = self.turns.clone();
         if !self.open.is_empty() {
-            turns.insert("open", self.open.len() as u64);
+            turns.insert("open".into(), self.open.len() as u64);
         }
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let per_turn = self.worker_calls as f64 / self.ended.max(1) as f64;

@@ -248,7 +248,7 @@ mod tests {
     fn a_run_in_which_nothing_happened_has_a_page() {
         let report = Report {
             timeline: crate::series::Timeline::default(),
-            distribution: crate::figures::times::Distribution::default(),
+            distribution: crate::figures::Distribution::default(),
             ..testing::passed()
         };
         assert!(page(&report).contains("Nothing of the kind happened."));

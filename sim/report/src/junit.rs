@@ -35,7 +35,7 @@ pub enum Outcome {
 #[must_use]
 pub fn suite(name: &str, properties: &[(&str, &str)], cases: impl IntoIterator<Item = Case>) -> TestSuite {
     let mut suite = TestSuite::new(name);
-    properties.iter().for_each(|property| drop(suite.add_property(*property)));
+    suite.add_properties(properties.iter().copied());
     suite.add_test_cases(cases.into_iter().map(|case| {
         let mut test = TestCase::new(case.name, status(case.outcome));
         test.set_classname(name);

@@ -25,10 +25,7 @@ mod verdict;
 
 pub use annotation::{Annotation, annotations, commands};
 pub use data::{Engine, Report, SCHEMA, TraceSummary};
-pub use figures::{
-    Figures, FunctionFigures,
-    times::{Distribution, Latency},
-};
+pub use figures::{Distribution, Figures, FunctionFigures, Latency};
 pub use files::{file_name, write};
 pub use html::page;
 pub use load_figures::{Goal, LoadFigures, Other, ProcessFigures, Reading, Step};

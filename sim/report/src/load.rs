@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::load_figures::{Goal, LoadFigures, Other, ProcessFigures, Reading, Step};
 use crate::{
     data::Report,
-    figures::times::Latency,
+    figures::Latency,
     format,
     markdown::blocks::{escape, table},
 };
@@ -162,8 +162,8 @@ impl Report {
         load.other = Some(Other {
             command: their_load.command.clone(),
             verdict: other.verdict,
-            violations: other.oracles.iter().copied().filter(|(_, count)| *count > 0).collect(),
-            first: other.violations.first().map(|first| (first.oracle, first.message.clone())),
+            violations: other.oracles.iter().filter(|(_, count)| *count > 0).cloned().collect(),
+            first: other.violations.first().map(|first| (first.oracle.clone(), first.message.clone())),
             report,
         });
     }
@@ -195,7 +195,7 @@ fn comparable(report: &Report) -> Vec<(String, String)> {
     let outcomes = ["completed", "failed", "expired", "open"];
     rows.extend(outcomes.map(|outcome| (format!("turns {outcome}"), turns(outcome))));
     rows.push(("calls per turn".to_owned(), format!("{:.1}", report.figures.worker_calls_per_turn)));
-    rows.extend(report.figures.latencies.iter().map(|one| (one.stage.to_owned(), latency(one, "turns"))));
+    rows.extend(report.figures.latencies.iter().map(|one| (one.stage.to_string(), latency(one, "turns"))));
     if let Some(load) = &report.load {
         rows.push(("not answered in full".to_owned(), load.given_up.to_string()));
         rows.push(("writes that never came".to_owned(), load.never_came.to_string()));

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use sim_model::Label;
 
-use crate::{figures::times::Latency, verdict::RunVerdict};
+use crate::{figures::Latency, verdict::RunVerdict};
 
 /// The load test's part of a report.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]

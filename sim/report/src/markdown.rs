@@ -60,7 +60,7 @@ fn violations(page: &mut String, report: &Report) {
 
 fn tell(page: &mut String, violation: &Violation) {
     let story = crate::story::tell(violation);
-    let (oracle, at, message) = (violation.oracle, seconds(violation.at), escape(&story.message));
+    let (oracle, at, message) = (&violation.oracle, seconds(violation.at), escape(&story.message));
     let _ = writeln!(page, "- **{oracle}** at {at}: {message}\n");
     if !story.lines.is_empty() {
         let told = story.columns("");
@@ -80,7 +80,7 @@ fn figures(page: &mut String, report: &Report) {
 fn latencies(page: &mut String, report: &Report) {
     let rows = report.figures.latencies.iter().map(|latency| {
         let [p50, p90, p99, max] = [latency.p50, latency.p90, latency.p99, latency.max].map(millis);
-        [latency.stage.to_owned(), latency.count.to_string(), p50, p90, p99, max]
+        [latency.stage.to_string(), latency.count.to_string(), p50, p90, p99, max]
     });
     table(page, [crate::load::latency_head(report), "count", "p50", "p90", "p99", "max"], rows);
 }

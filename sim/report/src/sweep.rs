@@ -4,5 +4,7 @@ pub mod outcome;
 mod render;
 pub mod report;
 pub mod seeds;
+#[doc(hidden)]
+pub mod testing;
 
 pub use render::{annotations, failure, header, junit, junit_of_run, markdown, page, summary, write};

@@ -3,7 +3,7 @@
 use crate::load_figures::{LoadFigures, ProcessFigures, Reading, Step};
 use crate::{
     data::{Engine, Report, SCHEMA, TraceSummary},
-    figures::{Figures, times::Latency},
+    figures::{Figures, Latency},
     series::Series,
     verdict::RunVerdict,
 };
@@ -77,7 +77,8 @@ fn life() -> Vec<(Micros, &'static str, Event)> {
 }
 
 /// A report without violations.
-pub(crate) fn passed() -> Report {
+#[must_use]
+pub fn passed() -> Report {
     let (mut figures, mut series) = (Figures::default(), Series::default());
     for (at, host, event) in life() {
         let fact = Fact { at, host: name(host), event };
@@ -91,11 +92,11 @@ pub(crate) fn passed() -> Report {
         source: Source::new("some.toml", "duration = '4s'"),
         seed: Seed(42),
         plants: Vec::new(),
-        options: vec![("duration", "4s".into()), ("workers", "1 (Worker)".into())],
+        options: vec![("duration".into(), "4s".into()), ("workers".into(), "1 (Worker)".into())],
         verdict: RunVerdict::Passed,
-        oracles: vec![("memory", 0), ("throttle", 0)],
-        marks: [("kill-in-mid-reply", 1), ("model-error", 0)].into(),
-        required_marks: vec!["kill-in-mid-reply"],
+        oracles: vec![("memory".into(), 0), ("throttle".into(), 0)],
+        marks: [("kill-in-mid-reply".into(), 1), ("model-error".into(), 0)].into(),
+        required_marks: vec!["kill-in-mid-reply".into()],
         violations: Vec::new(),
         figures: figures.summary(),
         distribution: figures.distribution(),
@@ -109,11 +110,12 @@ pub(crate) fn passed() -> Report {
 }
 
 /// A report with violations whose texts try to break out of what they are put into.
-pub(crate) fn failed() -> Report {
+#[must_use]
+pub fn failed() -> Report {
     let event = Event::Aborted { opencode_session: name("<script>alert('x')</script>") };
     let fact = Fact { at: SECOND, host: name("opencode-1"), event };
     let told = Violation {
-        oracle: "throttle",
+        oracle: "throttle".into(),
         class: Class::Safety,
         at: SECOND * 3 / 2,
         message: "6 creations & <b>more</b> ]]> than | 5".into(),
@@ -123,7 +125,7 @@ pub(crate) fn failed() -> Report {
     Report {
         plants: vec![Plant::ThrottleOff],
         verdict: RunVerdict::Safety,
-        oracles: vec![("memory", 0), ("throttle", 17)],
+        oracles: vec![("memory".into(), 0), ("throttle".into(), 17)],
         violations: vec![told, other],
         replay: "cargo run -p sim -- some.toml --seed 0x2a --plant throttle-off".into(),
         ..passed()
@@ -131,13 +133,22 @@ pub(crate) fn failed() -> Report {
 }
 
 /// A report of a run in real time.
-pub(crate) fn in_real_time(load: LoadFigures) -> Report {
+#[must_use]
+pub fn in_real_time(load: LoadFigures) -> Report {
     Report { load: Some(load), ..passed() }
 }
 
 /// A run in real time with a step of a rising load.
-pub(crate) fn load_figures() -> LoadFigures {
-    let latency = |stage, p99| Latency { stage, count: 7, p50: 0.4, p90: 1.0, p99, max: 120.4 };
+#[must_use]
+pub fn load_figures() -> LoadFigures {
+    let latency = |stage: &'static str, p99| Latency {
+        stage: stage.into(),
+        count: 7,
+        p50: 0.4,
+        p90: 1.0,
+        p99,
+        max: 120.4,
+    };
     let worker = ProcessFigures {
         name: "worker-1".into(),
         ready_ms: vec![71.2, 80.9],
@@ -185,7 +196,7 @@ pub(crate) fn load_figures() -> LoadFigures {
         knee: "none up to 10 turns".into(),
         rate_knee: String::new(),
         goals: Vec::new(),
-        unseen: vec!["the heap"],
+        unseen: vec!["the heap".into()],
         against: Vec::new(),
         other: None,
     }

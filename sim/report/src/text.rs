@@ -12,7 +12,7 @@ use crate::{
     load_figures::LoadFigures,
     verdict::RunVerdict,
 };
-use sim_model::{mark::unreached, plant::Plant, seed::Seed};
+use sim_model::{Label, mark::unreached, plant::Plant, seed::Seed};
 use sim_oracles::Violation;
 
 /// What is printed before a run: everything that decides it.
@@ -22,7 +22,7 @@ pub fn header(
     description: &str,
     seed: Seed,
     plants: &[Plant],
-    options: &[(&str, String)],
+    options: &[(Label, String)],
 ) -> String {
     let mut text = format!("scenario     {name}\n");
     if !description.is_empty() {
@@ -101,14 +101,14 @@ fn marks(report: &Report) -> String {
 }
 
 fn turns(figures: &Summary) -> Table {
-    let rows = figures.turns.iter().map(|(outcome, count)| [(*outcome).to_owned(), count.to_string()]);
+    let rows = figures.turns.iter().map(|(outcome, count)| [outcome.to_string(), count.to_string()]);
     table(["turns", "count"], rows)
 }
 
 fn latencies(report: &Report) -> Table {
     let rows = report.figures.latencies.iter().map(|latency| {
         let [p50, p90, p99, max] = [latency.p50, latency.p90, latency.p99, latency.max].map(millis);
-        [latency.stage.to_owned(), latency.count.to_string(), p50, p90, p99, max]
+        [latency.stage.to_string(), latency.count.to_string(), p50, p90, p99, max]
     });
     table([load::latency_head(report), "count", "p50", "p90", "p99", "max"], rows)
 }
@@ -218,8 +218,10 @@ mod tests {
 
     #[test]
     fn a_run_says_first_what_it_will_be() {
-        let options =
-            [("duration", "40s".to_owned()), ("restarts", "kill worker-1 at 10s for 2s".to_owned())];
+        let options = [
+            ("duration".into(), "40s".to_owned()),
+            ("restarts".into(), "kill worker-1 at 10s for 2s".to_owned()),
+        ];
         insta::assert_snapshot!(header("smoke", "everything once", Seed(42), &[Plant::ClaimOff], &options));
     }
 

@@ -21,7 +21,8 @@ pub mod screen;
 
 /// Unix time in nanoseconds, by the real clock.
 #[expect(clippy::disallowed_methods, reason = "this is where the wall clock enters what is served")]
-pub(crate) fn unix_nanos() -> u64 {
+#[must_use]
+pub fn unix_nanos() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -108,7 +108,7 @@ pub async fn serve(
 }
 
 /// Answers connections until the listener fails.
-pub(crate) async fn answer(server: &Server, listener: &TcpListener) -> io::Result<()> {
+pub async fn answer(server: &Server, listener: &TcpListener) -> io::Result<()> {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -13,12 +13,7 @@ use crate::cli::{
 use crate::{
     compare::{self, FigureSet},
     engine::determinism::wall_clock,
-    gate::{
-        self,
-        baseline::Baseline,
-        judgement::{BLESS, Judgement},
-        runs::{CollectError, RunFailure, collect, name, run_all},
-    },
+    gate::{self, BLESS, Baseline, CollectError, GateVerdict, Judgement, RunFailure, collect, name, run_all},
 };
 use sim_model::{order::Order, plant::Plant};
 use sim_report::{Report, RunVerdict};
@@ -178,10 +173,10 @@ fn bless(
     Ok(Exit::Passed)
 }
 
-fn exit(verdict: gate::Verdict) -> Exit {
+fn exit(verdict: GateVerdict) -> Exit {
     match verdict {
-        gate::Verdict::Passed => Exit::Passed,
-        gate::Verdict::Unaccepted | gate::Verdict::Worse => Exit::Regression,
-        gate::Verdict::Failed(verdict) => verdict.into(),
+        GateVerdict::Passed => Exit::Passed,
+        GateVerdict::Unaccepted | GateVerdict::Worse => Exit::Regression,
+        GateVerdict::Failed(verdict) => verdict.into(),
     }
 }

@@ -182,7 +182,7 @@ fn absorb(report: &mut Report, other: &Report) {
     for (oracle, count) in &other.oracles {
         match report.oracles.iter_mut().find(|(known, _)| known == oracle) {
             Some((_, sum)) => *sum += count,
-            None => report.oracles.push((oracle, *count)),
+            None => report.oracles.push((oracle.clone(), *count)),
         }
     }
 }

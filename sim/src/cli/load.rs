@@ -233,9 +233,9 @@ fn header(load: &LoadOrder) -> String {
     let Order { scenario, seed, plants, .. } = &load.order;
     let mut options = sim_report::options(scenario, *seed);
     let limit = load.limit.map_or(String::new(), |limit| format!(", people for at most {}", Time(limit)));
-    options.push(("real time", format!("{} times as fast{limit}", load.time_scale)));
+    options.push(("real time".into(), format!("{} times as fast{limit}", load.time_scale)));
     let words: Vec<_> = load.command.iter().map(|word| word.to_string_lossy()).collect();
-    options.push(("worker", format!("{} ({})", words.join(" "), load.profile)));
+    options.push(("worker".into(), format!("{} ({})", words.join(" "), load.profile)));
     sim_report::header(&scenario.name, &scenario.description, *seed, plants, &options)
 }
 

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 
 use crate::cli::{exit::Exit, terminal};
-use crate::gate::baseline::Baseline;
+use crate::gate::Baseline;
 use sim_model::scenario;
 use sim_report::{Report, sweep::report::SweepReport};
 

@@ -22,6 +22,7 @@ use crate::{
     sweep::child::{Job, Outcome},
 };
 use sim_model::{order::replay, plant::Plant, seed::Seed};
+use sim_report::Report;
 
 /// What to make small.
 #[derive(Debug, Args)]
@@ -107,7 +108,7 @@ enum Tried {
 impl Shrinking {
     fn new(failed_run: Repeatable) -> anyhow::Result<Self> {
         let scratch = tempfile::tempdir().context("cannot make a directory for what is tried")?;
-        Ok(Self { failed_run: kept, scratch, stop: CancellationToken::new(), runs: 0 })
+        Ok(Self { failed_run, scratch, stop: CancellationToken::new(), runs: 0 })
     }
 
     async fn shrink(mut self, args: &ShrinkArgs) -> anyhow::Result<Exit> {

@@ -2,9 +2,9 @@
 
 use std::{rc::Rc, time::Duration};
 
-use crate::faults::active::Active;
-use fake_convex::{self, Point, Refusal};
-use fake_opencode::{self, Outcome, Reply, Script, ToolCall};
+use super::active::Active;
+use fake_convex::{Point, Refusal};
+use fake_opencode::{Outcome, Reply, Script, ToolCall};
 use sim_model::fault::FaultKind;
 
 /// The statuses of a burst of errors, in turn.
@@ -41,7 +41,7 @@ impl OnOpencode {
     }
 }
 
-impl opencode::Faults for OnOpencode {
+impl fake_opencode::Faults for OnOpencode {
     fn startup_delay(&self) -> Duration {
         self.delay(FaultKind::OpencodeSlowStart)
     }
@@ -111,7 +111,7 @@ impl OnConvex {
     }
 }
 
-impl convex::Faults for OnConvex {
+impl fake_convex::Faults for OnConvex {
     fn breaks(&self, caller: &str, _path: &str, point: Point) -> bool {
         let kind = match point {
             Point::BeforeRun => FaultKind::MutationLost,

@@ -8,9 +8,9 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     engine::determinism::{EPOCH, elapsed},
     error::RunError,
-    faults::{active::Active, hooks::OnConvex},
+    faults::{Active, hooks::OnConvex},
     hosts::legacy,
-    observe::backend::BackendFacts,
+    observe::BackendFacts,
     recorder::Recorder,
 };
 use fake_convex::{Clock, Convex, Observer, Options, SyncOptions, auth::Identity, sources};

@@ -31,7 +31,7 @@ use crate::hosts::worker::Boot;
 use sim_model::trace::Exit;
 
 /// The predecessor's functions, loaded beside the real ones.
-pub const SOURCE: (&str, &str) = ("legacy.ts", include_str!("legacy/legacy.ts"));
+pub const SOURCE: (&str, &str) = ("legacy.ts", include_str!("legacy.ts"));
 
 /// Time between two synchronisations.
 const SYNC: Duration = Duration::from_secs(30);

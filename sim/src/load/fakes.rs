@@ -24,7 +24,7 @@ use crate::load::{
 };
 use crate::{
     error::RunError,
-    faults::active::Active,
+    faults::Active,
     hosts::{
         backend::{Backend, BackendSetup},
         users::{Answers, Choices, People},

@@ -126,7 +126,7 @@ fn machine(parts: &[(String, SweepReport)]) -> Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sim_report::sweep::{report::testing, seeds::Shard};
+    use sim_report::sweep::{seeds::Shard, testing};
 
     /// The sweep of ten seeds in three shards.
     fn shards() -> Vec<(String, SweepReport)> {

@@ -6,7 +6,7 @@ use turmoil::Sim;
 
 use crate::{engine::network, recorder::Recorder};
 use crate::{
-    faults::active::Active,
+    faults::Active,
     hosts::{Hosts, backend, worker::WorkerHost},
 };
 use sim_model::order::Order;

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 use crate::{
-    faults::active::Active,
+    faults::Active,
     hosts::{self, Hosts},
 };
 use sim_model::order::Order;

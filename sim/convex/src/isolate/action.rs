@@ -2,7 +2,7 @@
 //! promises, which are settled from here, one in a step.
 
 use convex::Value;
-use rquickjs::{Ctx, Function, Persistent, Promise};
+use rquickjs::{Ctx, Persistent, Promise};
 
 use super::{
     Driven, Isolate,

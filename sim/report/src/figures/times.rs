@@ -139,6 +139,8 @@ fn edge(micros: u64) -> f64 {
 }
 
 impl Latency {
+    /// The distribution that `histogram` (in µs) holds.
+    #[must_use]
     pub fn of(stage: impl Into<Label>, histogram: &Histogram<u64>) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 µs")]
         let millis = |micros: u64| micros as f64 / 1000.0;

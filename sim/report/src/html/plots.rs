@@ -9,10 +9,9 @@ use crate::html::{
 };
 use crate::{
     data::Report,
-    figures::times::Distribution,
+    figures::Distribution,
     format,
     series::{Measure, Timeline},
-    text,
 };
 use sim_model::trace::Micros;
 

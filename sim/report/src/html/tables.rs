@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use crate::format;
-use crate::{data::Report, load_figures::LoadFigures, text};
+use crate::{data::Report, load_figures::LoadFigures};
 use sim_model::mark::MARKS;
 
 /// A table in a box that scrolls by itself on narrow screens. The first column names the row.
@@ -65,7 +65,7 @@ pub(super) fn marks(report: &Report) -> Markup {
         .iter()
         .map(|mark| {
             let count = report.marks.get(mark.id).copied().unwrap_or_default();
-            let required = if report.required_marks.contains(&mark.id) { "yes" } else { "" };
+            let required = if report.required_marks.iter().any(|id| id == mark.id) { "yes" } else { "" };
             [mark.id.to_owned(), count.to_string(), required.to_owned(), mark.about.to_owned()]
         })
         .collect();
@@ -75,7 +75,7 @@ pub(super) fn marks(report: &Report) -> Markup {
 /// How turns ended.
 pub(super) fn turns(report: &Report) -> Markup {
     let turns = report.figures.turns.iter();
-    let rows: Vec<_> = turns.map(|(outcome, count)| [(*outcome).to_owned(), count.to_string()]).collect();
+    let rows: Vec<_> = turns.map(|(outcome, count)| [outcome.to_string(), count.to_string()]).collect();
     table("Turns", ["turns", "count"], &rows)
 }
 
@@ -83,7 +83,7 @@ pub(super) fn turns(report: &Report) -> Markup {
 pub(super) fn latencies(report: &Report) -> Markup {
     let rows = report.figures.latencies.iter().map(|latency| {
         let [p50, p90, p99, max] = [latency.p50, latency.p90, latency.p99, latency.max].map(format::millis);
-        [latency.stage.to_owned(), latency.count.to_string(), p50, p90, p99, max]
+        [latency.stage.to_string(), latency.count.to_string(), p50, p90, p99, max]
     });
     table("Latencies", ["stage", "count", "p50", "p90", "p99", "max"], &rows.collect::<Vec<_>>())
 }

@@ -12,7 +12,6 @@ use crate::{
     data::Report,
     format,
     series::{Mark, Moment},
-    text,
 };
 use sim_model::{
     fault::FaultKind,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sim_model::{seed::Seed, trace::Micros};
 use sim_oracles::Violation;
 
-use crate::{data::Report, figures::times::Latency, verdict::RunVerdict};
+use crate::{data::Report, figures::Latency, verdict::RunVerdict};
 
 /// How a run of a sweep ended; the worse one last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]

@@ -126,7 +126,7 @@ fn swept(scenario: &Scenario, seeds: SeedRange) -> Swept {
         path: scenario.source.path.clone(),
         digest: scenario.source.digest.clone(),
         seeds,
-        required_marks: scenario.required_marks.iter().map(|mark| (*mark).to_owned()).collect(),
+        required_marks: scenario.required_marks.iter().map(ToString::to_string).collect(),
     }
 }
 

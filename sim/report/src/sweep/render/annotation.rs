@@ -46,7 +46,7 @@ mod tests {
     use super::*;
     use crate::{
         annotation::commands,
-        sweep::{report::testing, seeds::Shard},
+        sweep::{seeds::Shard, testing},
     };
 
     #[test]

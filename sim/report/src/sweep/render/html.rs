@@ -207,7 +207,7 @@ fn machine(report: &SweepReport) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sweep::report::{Machine, testing};
+    use crate::sweep::{report::Machine, testing};
 
     /// The page without style sheet and drawings.
     fn bones(report: &SweepReport) -> String {

@@ -74,7 +74,7 @@ fn failures(page: &mut String, report: &SweepReport) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sweep::report::testing;
+    use crate::sweep::testing;
 
     #[test]
     fn a_sweep_with_a_failure_tells_it_first() {

@@ -189,7 +189,7 @@ fn verdict(report: &SweepReport, style: &Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sweep::report::testing;
+    use crate::sweep::testing;
 
     #[test]
     fn a_sweep_says_what_it_will_run() {

@@ -57,7 +57,7 @@ fn cell(group: &[&Run], told: &[String]) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sweep::report::testing;
+    use crate::sweep::testing;
 
     #[test]
     fn many_seeds_share_a_box_and_the_worst_of_them_is_shown() {
