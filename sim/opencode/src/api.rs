@@ -6,9 +6,15 @@ use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::{Observation, VERSION, server::Inner, server::pause};
-use answer::{Answer, Body, Problem};
-use call::Call;
+use self::{
+    answer::{Answer, Body, Problem},
+    call::Call,
+};
+use super::{
+    observation::Observation,
+    state::{ServerState, pause},
+    wire::VERSION,
+};
 
 mod answer;
 mod auth;
@@ -20,7 +26,7 @@ mod routes;
 mod session;
 
 /// Answers one request.
-pub(super) async fn handle(server: Rc<Inner>, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn handle(server: Rc<ServerState>, request: Request<Incoming>) -> Response<Body> {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = routes::find(method.as_str(), &path);
@@ -41,7 +47,7 @@ pub(super) async fn handle(server: Rc<Inner>, request: Request<Incoming>) -> Res
     response
 }
 
-async fn respond(server: &Rc<Inner>, route: routes::Found, request: Request<Incoming>) -> Answer {
+async fn respond(server: &Rc<ServerState>, route: routes::Found, request: Request<Incoming>) -> Answer {
     let call = Call::read(route, request).await?;
     let is_prompt =
         call.template.ends_with("/prompt_async") || call.is("POST", "/session/{sessionID}/message");
@@ -51,7 +57,7 @@ async fn respond(server: &Rc<Inner>, route: routes::Found, request: Request<Inco
     dispatch(server, &call).await
 }
 
-async fn dispatch(server: &Rc<Inner>, call: &Call) -> Answer {
+async fn dispatch(server: &Rc<ServerState>, call: &Call) -> Answer {
     match (call.method.as_str(), call.template) {
         ("GET", "/global/health") => answer::json(&json!({ "healthy": true, "version": VERSION })),
         ("GET", "/doc") => answer::json(&json!({
@@ -83,7 +89,7 @@ async fn dispatch(server: &Rc<Inner>, call: &Call) -> Answer {
 }
 
 /// Both ways to answer a permission question; they differ in the name of the field.
-fn permission(server: &Inner, call: &Call, id: usize, field: &str) -> Answer {
+fn permission(server: &ServerState, call: &Call, id: usize, field: &str) -> Answer {
     let body = call.json().map_err(|_| Problem::BadRequest)?;
     let reply = body[field].as_str().filter(|reply| ["once", "always", "reject"].contains(reply));
     let reply = reply.ok_or(Problem::BadRequest)?;

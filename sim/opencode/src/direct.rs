@@ -1,7 +1,7 @@
 //! Somebody uses OpenCode on this machine without the worker: its web page or another client of the same server, or
 //! another OpenCode process on the same disk.
 
-use super::{OpenCode, sessions::NewSession, wire::Session};
+use super::{opencode::OpenCode, sessions::NewSession, wire::Session};
 
 /// How they do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! The event stream: each event is serialised once, and all subscribers share the bytes.
 
 use std::{
-    cell::{Cell, RefCell},
     pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Poll},
@@ -18,56 +17,13 @@ use tokio::{
 
 use super::{
     faults,
-    server::Inner,
+    observation::Observation,
+    state::ServerState,
     wire::{Info, Part, Session},
 };
 
 /// A heartbeat comes every 10 s (measured: 10.01, 20.01, …).
 const HEARTBEAT: Duration = Duration::from_secs(10);
-
-/// A reader that is so many events behind is cut off. The real bound is not known; 20,000 were measured to be kept.
-const QUEUE: usize = 65_536;
-
-/// Who listens to one server.
-#[derive(Default)]
-pub(super) struct Bus {
-    subscribers: RefCell<Vec<(u64, mpsc::Sender<Bytes>)>>,
-    next: Cell<u64>,
-}
-
-impl Bus {
-    fn subscribe(&self) -> (u64, mpsc::Receiver<Bytes>) {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        let key = self.next.replace(self.next.get() + 1);
-        self.subscribers.borrow_mut().push((key, sender));
-        (key, receiver)
-    }
-
-    /// How many listen.
-    pub(super) fn len(&self) -> usize {
-        self.subscribers.borrow().len()
-    }
-
-    /// Sends to all; forgets those that are gone or too far behind. Returns whether one was too far behind.
-    fn send(&self, bytes: &Bytes) -> bool {
-        let mut cut_off = false;
-        self.subscribers.borrow_mut().retain(|(_, sender)| {
-            let sent = sender.try_send(bytes.clone());
-            cut_off |= matches!(sent, Err(mpsc::error::TrySendError::Full(_)));
-            sent.is_ok()
-        });
-        cut_off
-    }
-
-    /// Ends all streams.
-    pub(super) fn cut(&self) {
-        self.subscribers.borrow_mut().clear();
-    }
-
-    fn unsubscribe(&self, key: u64) {
-        self.subscribers.borrow_mut().retain(|(known, _)| *known != key);
-    }
-}
 
 /// The properties of `message.part.delta`, the only event that is sent in large numbers.
 #[derive(Serialize)]
@@ -98,7 +54,7 @@ struct WithPart<'a> {
 }
 
 /// Everything that the server publishes.
-impl Inner {
+impl ServerState {
     /// Publishes one event. The id is drawn also when nobody listens, so that a listener changes nothing.
     pub(super) fn emit(&self, kind: &str, properties: &impl Serialize) {
         let id = self.event_id();
@@ -107,7 +63,7 @@ impl Inner {
         }
         if self.bus.send(&frame(&id, kind, properties)) {
             let what = "a reader that is 65,536 events behind; it was cut off";
-            self.machine.observe(&super::Observation::Refused { method: "GET", route: "/event", what });
+            self.machine.observe(&Observation::Refused { method: "GET", route: "/event", what });
         }
     }
 
@@ -154,7 +110,7 @@ impl Inner {
         let greeting = Some(frame(&self.event_id(), "server.connected", &json!({})));
         let subscription = own_directory.then(|| self.bus.subscribe());
         self.streams.set(self.streams.get() + 1);
-        self.machine.observe(&super::Observation::EventStreamOpened { open: self.streams.get() });
+        self.machine.observe(&Observation::EventStreamOpened { open: self.streams.get() });
         EventStream { server: Rc::downgrade(self), greeting, subscription, heartbeat, thaw: None }
     }
 }
@@ -173,7 +129,7 @@ fn frame(id: &str, kind: &str, properties: &impl Serialize) -> Bytes {
 
 /// The body of one `GET /event`.
 pub(super) struct EventStream {
-    server: Weak<Inner>,
+    server: Weak<ServerState>,
     greeting: Option<Bytes>,
     subscription: Option<(u64, mpsc::Receiver<Bytes>)>,
     heartbeat: Interval,
@@ -202,7 +158,7 @@ impl EventStream {
     }
 
     /// Whether the process stands still; then the stream is polled again a little later.
-    fn stands_still(&mut self, server: &Inner, context: &mut Context<'_>) -> bool {
+    fn stands_still(&mut self, server: &ServerState, context: &mut Context<'_>) -> bool {
         while server.faults().hangs() {
             let thaw = self.thaw.get_or_insert_with(|| Box::pin(faults::thaw()));
             if thaw.as_mut().poll(context).is_pending() {
@@ -222,6 +178,6 @@ impl Drop for EventStream {
             server.bus.unsubscribe(*key);
         }
         server.streams.set(server.streams.get() - 1);
-        server.machine.observe(&super::Observation::EventStreamClosed { open: server.streams.get() });
+        server.machine.observe(&Observation::EventStreamClosed { open: server.streams.get() });
     }
 }

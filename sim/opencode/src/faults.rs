@@ -1,8 +1,6 @@
 //! What goes wrong in the fake, at named points. Whoever runs it decides; the fake asks and obeys.
 
-use std::{rc::Rc, time::Duration};
-
-use super::server::Inner;
+use std::time::Duration;
 
 /// How often a server that hangs asks whether it still does.
 const THAW: Duration = Duration::from_millis(50);
@@ -55,19 +53,6 @@ pub trait Faults {
 pub struct NoFaults;
 
 impl Faults for NoFaults {}
-
-impl Inner {
-    pub(super) fn faults(&self) -> &Rc<dyn Faults> {
-        &self.machine.options.faults
-    }
-
-    /// Waits while the process stands still.
-    pub(super) async fn while_it_hangs(&self) {
-        while self.faults().hangs() {
-            tokio::time::sleep(THAW).await;
-        }
-    }
-}
 
 /// The pause until the next question whether the process still stands still.
 pub(super) fn thaw() -> tokio::time::Sleep {

@@ -2,42 +2,17 @@
 
 use std::rc::Rc;
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::server::Inner;
-
-/// A question that waits for its answer.
-pub(super) struct Pending {
-    request: Request,
-    answer: oneshot::Sender<bool>,
-}
-
-/// The shape of `PermissionRequest` in the API description.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Request {
-    id: String,
-    #[serde(rename = "sessionID")]
-    session_id: String,
-    permission: &'static str,
-    patterns: Vec<String>,
-    metadata: Value,
-    always: Vec<String>,
-    tool: ToolRef,
-}
-
-#[derive(Debug, Clone, Serialize)]
-struct ToolRef {
-    #[serde(rename = "messageID")]
-    message_id: String,
-    #[serde(rename = "callID")]
-    call_id: String,
-}
+use super::{
+    state::{PendingPermission, ServerState},
+    wire::{PermissionRequest, ToolRef},
+};
 
 /// Forgets the question when the run that asked is aborted or dies.
 struct Asked {
-    server: Rc<Inner>,
+    server: Rc<ServerState>,
     id: String,
 }
 
@@ -47,7 +22,7 @@ impl Drop for Asked {
     }
 }
 
-impl Inner {
+impl ServerState {
     /// Asks whether a command may run, and waits as long as it takes. `always` is taken as `once`.
     pub(super) async fn ask(
         self: &Rc<Self>,
@@ -57,7 +32,7 @@ impl Inner {
         command: &str,
     ) -> bool {
         let id = self.machine.store.borrow_mut().ids.ascending("per", self.machine.now());
-        let request = Request {
+        let request = PermissionRequest {
             id: id.clone(),
             session_id: session.into(),
             permission: "bash",
@@ -67,13 +42,15 @@ impl Inner {
             tool: ToolRef { message_id: message.into(), call_id: call.into() },
         };
         let (answer, answered) = oneshot::channel();
-        self.permissions.borrow_mut().insert(id.clone(), Pending { request: request.clone(), answer });
+        self.permissions
+            .borrow_mut()
+            .insert(id.clone(), PendingPermission { request: request.clone(), answer });
         let _asked = Asked { server: self.clone(), id };
         self.emit("permission.asked", &request);
         answered.await.unwrap_or(false)
     }
 
-    pub(super) fn pending_permissions(&self) -> Vec<Request> {
+    pub(super) fn pending_permissions(&self) -> Vec<PermissionRequest> {
         self.permissions.borrow().values().map(|pending| pending.request.clone()).collect()
     }
 

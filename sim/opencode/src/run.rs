@@ -5,16 +5,17 @@
 
 use std::rc::Rc;
 
-use serde_json::{Value, json};
-use tokio::sync::{Notify, oneshot};
+use serde_json::json;
+use tokio::sync::Notify;
 
 pub(super) use prompt::{Ask, PromptError};
 
+use self::step::{ReplyPlan, Step, StepEnd};
 use super::{
-    Model, Observation, Prompt, ReplyOutcome,
-    run::step::{Plan, Step, StepEnd},
-    server::Inner,
-    wire::{Info, Message, Session, Summary, UserInfo, UserSummary},
+    observation::{Observation, ReplyOutcome},
+    script::Prompt,
+    state::{Run, RunEnd, ServerState, Waiter, pause},
+    wire::{Info, Message, Model, Session, Summary, UserInfo, UserSummary, unknown_error},
 };
 
 mod compaction;
@@ -23,37 +24,7 @@ mod retry;
 mod step;
 mod tool;
 
-/// Who waits for the end of a run.
-pub(super) enum Waiter {
-    /// `POST /message`.
-    Caller(oneshot::Sender<RunEnd>),
-    /// `POST /prompt_async`: its failures are published a second time.
-    Nobody,
-}
-
-/// The last assistant message, or nothing when there is none: the model is unknown, or the session is gone.
-pub(super) type RunEnd = Option<Message>;
-
-/// A busy session.
-pub(super) struct Run {
-    abort: Rc<Notify>,
-    waiters: Vec<Waiter>,
-    /// Whether a prompt came since the run began or was aborted.
-    fresh: bool,
-    /// Already reported idle, while the last part is still to come.
-    settling: bool,
-    /// What `GET /session/status` shows.
-    pub(super) status: Value,
-}
-
-impl Run {
-    /// Whether `GET /session/status` shows the session.
-    pub(super) fn is_busy(&self) -> bool {
-        !self.settling
-    }
-}
-
-impl Inner {
+impl ServerState {
     /// Stores a prompt and sees that it is answered. Returns the user message.
     pub(super) fn prompt(
         self: &Rc<Self>,
@@ -112,7 +83,7 @@ impl Inner {
     }
 
     /// What the model answers to this message.
-    fn plan(&self, user: &UserInfo) -> Plan {
+    fn plan(&self, user: &UserInfo) -> ReplyPlan {
         let text = self.machine.store.borrow().message(&user.session_id, &user.id).map(Message::text);
         let prompt = Prompt {
             session: &user.session_id,
@@ -120,7 +91,7 @@ impl Inner {
             text: text.as_deref().unwrap_or_default(),
             model: &user.model,
         };
-        Plan::new(user.clone(), (self.machine.options.script)(&prompt))
+        ReplyPlan::new(user.clone(), (self.machine.options.script)(&prompt))
     }
 
     fn knows(&self, model: &Model) -> bool {
@@ -162,7 +133,7 @@ impl Inner {
         self.summarise_session(session);
         let (server, session) = (self.clone(), session.to_owned());
         self.spawn(async move {
-            super::server::pause(server.latencies().summary).await;
+            pause(server.latencies().summary).await;
             server.summarise_message(&session, last_user);
         });
     }
@@ -203,8 +174,8 @@ impl Inner {
 }
 
 /// Answers what there is to answer in one session, then ends.
-async fn drive(server: Rc<Inner>, session: String, abort: Rc<Notify>) {
-    let mut plan: Option<Plan> = None;
+async fn drive(server: Rc<ServerState>, session: String, abort: Rc<Notify>) {
+    let mut plan: Option<ReplyPlan> = None;
     loop {
         server.emit_status(&session, "busy");
         let Some(user) = server.unanswered(&session) else { break };
@@ -212,7 +183,7 @@ async fn drive(server: Rc<Inner>, session: String, abort: Rc<Notify>) {
             return server.reject(&session, &user);
         }
         // What a step sums up is the message that the step before answered (measured on merged prompts).
-        let before = plan.as_ref().map_or(&user, Plan::user).clone();
+        let before = plan.as_ref().map_or(&user, ReplyPlan::user).clone();
         let current = match plan.take() {
             Some(plan) if plan.answers(&user) => plan,
             _ => server.plan(&user),
@@ -247,7 +218,7 @@ async fn drive(server: Rc<Inner>, session: String, abort: Rc<Notify>) {
 }
 
 /// An abort or a model error: error and idle first, then the last part and the end of the message, then idle again.
-async fn settle(server: &Rc<Inner>, session: &str, mut step: Step<'_>, end: StepEnd) {
+async fn settle(server: &Rc<ServerState>, session: &str, mut step: Step<'_>, end: StepEnd) {
     if step.is_put_off {
         // Then there is nothing to settle, and no error (measured).
         step.cut_off();
@@ -259,13 +230,13 @@ async fn settle(server: &Rc<Inner>, session: &str, mut step: Step<'_>, end: Step
     server.emit_error(session, &end.error());
     let waiters = server.begin_settling(session);
     server.emit_idle(session);
-    super::server::pause(server.latencies().settle).await;
+    pause(server.latencies().settle).await;
     step.fail(end);
     server.emit_idle(session);
     server.answer(session, waiters);
 }
 
-impl Inner {
+impl ServerState {
     fn begin_settling(&self, session: &str) -> Vec<Waiter> {
         let mut runs = self.runs.borrow_mut();
         let run = runs.get_mut(session).expect("a run stays registered until it removes itself");
@@ -291,8 +262,4 @@ impl Inner {
         self.emit_idle(session);
         self.answer(session, waiters.unwrap_or_default());
     }
-}
-
-pub(super) fn unknown_error(message: &str) -> Value {
-    json!({ "name": "UnknownError", "data": { "message": message } })
 }

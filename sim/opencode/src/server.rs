@@ -1,49 +1,31 @@
-//! One server process: its connections, its runs, its end.
+//! One server process: its start, its connections, its end.
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
     convert::Infallible,
     fmt,
     rc::{Rc, Weak},
-    time::Duration,
 };
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    task::JoinHandle,
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Latencies, Machine, Observation, api, events::Bus, permissions::Pending, run::Run};
+use super::{
+    api,
+    bus::Bus,
+    observation::Observation,
+    state::{Machine, ServerState},
+};
 
 /// A running server. Dropping it is a crash: connections break off, replies in flight are lost, the disk stays.
 /// (The real one ends the same way on SIGTERM.)
 pub struct Server {
-    inner: Rc<Inner>,
-}
-
-/// What requests, runs and streams of one process share.
-pub(super) struct Inner {
-    pub(super) machine: Rc<Machine>,
-    generation: u64,
-    pub(super) password: Option<String>,
-    ready_at: Instant,
-    pub(super) bus: Bus,
-    /// Open event streams, also those of other directories.
-    pub(super) streams: Cell<usize>,
-    /// Busy sessions.
-    pub(super) runs: RefCell<BTreeMap<String, Run>>,
-    /// Permission questions that nobody has answered yet; at most one per run.
-    pub(super) permissions: RefCell<BTreeMap<String, Pending>>,
-    /// Whether a prompt has been answered: the first one costs more.
-    pub(super) warm: Cell<bool>,
-    pub(super) creating: Cell<usize>,
-    create_free_at: Cell<Instant>,
-    stopped: CancellationToken,
+    inner: Rc<ServerState>,
 }
 
 impl fmt::Debug for Server {
@@ -56,7 +38,7 @@ impl Server {
     pub(super) fn new(machine: Rc<Machine>, generation: u64, password: Option<String>) -> Self {
         let ready_at =
             Instant::now() + machine.options.latencies.startup + machine.options.faults.startup_delay();
-        let inner = Inner {
+        let inner = ServerState {
             machine,
             generation,
             password,
@@ -73,7 +55,7 @@ impl Server {
         Self { inner: Rc::new(inner) }
     }
 
-    pub(super) fn downgrade(&self) -> Weak<Inner> {
+    pub(super) fn downgrade(&self) -> Weak<ServerState> {
         Rc::downgrade(&self.inner)
     }
 
@@ -119,39 +101,5 @@ impl Drop for Server {
         let lost_replies = self.inner.runs.borrow().len();
         let generation = self.inner.generation;
         self.inner.machine.observe(&Observation::ServerStopped { generation, lost_replies });
-    }
-}
-
-impl Inner {
-    pub(super) fn latencies(&self) -> &Latencies {
-        &self.machine.options.latencies
-    }
-
-    /// Starts work that outlives the request that asked for it, and dies with the server.
-    pub(super) fn spawn(self: &Rc<Self>, work: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
-        let stopped = self.stopped.clone();
-        tokio::task::spawn_local(async move {
-            tokio::select! {
-                biased;
-                () = stopped.cancelled() => {}
-                () = work => {}
-            }
-        })
-    }
-
-    /// Waits for the turn of one creation: they are served one after the other.
-    pub(super) async fn create_turn(&self) {
-        let free_at = self.create_free_at.get().max(Instant::now()) + self.latencies().create;
-        self.create_free_at.set(free_at);
-        if free_at > Instant::now() {
-            tokio::time::sleep_until(free_at).await;
-        }
-    }
-}
-
-/// Sleeps, unless the time is nothing.
-pub(super) async fn pause(time: Duration) {
-    if !time.is_zero() {
-        tokio::time::sleep(time).await;
     }
 }

@@ -1,7 +1,7 @@
 //! The JSON shapes of sessions, messages and parts, as recorded from 1.18.33.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The version that the fake reports, and whose behaviour it has.
 pub const VERSION: &str = "1.18.33";
@@ -251,4 +251,30 @@ impl PartBody {
             _ => None,
         }
     }
+}
+
+/// The shape of `PermissionRequest` in the API description.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct PermissionRequest {
+    pub(super) id: String,
+    #[serde(rename = "sessionID")]
+    pub(super) session_id: String,
+    pub(super) permission: &'static str,
+    pub(super) patterns: Vec<String>,
+    pub(super) metadata: Value,
+    pub(super) always: Vec<String>,
+    pub(super) tool: ToolRef,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct ToolRef {
+    #[serde(rename = "messageID")]
+    pub(super) message_id: String,
+    #[serde(rename = "callID")]
+    pub(super) call_id: String,
+}
+
+/// The error whose cause the server does not name.
+pub(super) fn unknown_error(message: &str) -> Value {
+    json!({ "name": "UnknownError", "data": { "message": message } })
 }

@@ -12,7 +12,7 @@ use http_body::{Frame, SizeHint};
 use serde::Serialize;
 use serde_json::json;
 
-use super::super::{Observation, events::EventStream, server::Inner};
+use crate::{events::EventStream, observation::Observation, state::ServerState};
 
 /// An answer, or what is wrong with the request.
 pub(super) type Answer = Result<Response<Body>, Problem>;
@@ -121,7 +121,7 @@ pub(super) enum Problem {
     Unexpected,
     /// Not JSON.
     ContentType(String),
-    /// Something goes wrong with this status (see [`Faults`](super::super::Faults)).
+    /// Something goes wrong with this status (see [`Faults`](crate::Faults)).
     Refused(u16),
     /// The fake cannot do this.
     NotModelled(&'static str),
@@ -134,7 +134,7 @@ impl Problem {
     }
 
     /// The answer; what is not modelled is also reported.
-    pub(super) fn into_answer(self, server: &Inner, method: &str, route: &str) -> Response<Body> {
+    pub(super) fn into_answer(self, server: &ServerState, method: &str, route: &str) -> Response<Body> {
         match self {
             Self::Unauthorized { json } => unauthorized(json),
             Self::BadRequest => json_with(StatusCode::BAD_REQUEST, &json!({ "_tag": "BadRequest" })),

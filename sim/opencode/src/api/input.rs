@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{super::run::Ask, super::sessions::NewSession, super::wire::Model, answer::Problem};
+use super::answer::Problem;
+use crate::{run::Ask, sessions::NewSession, wire::Model};
 
 /// The body of `POST /session`; every field is optional, unknown ones are ignored (measured).
 pub(super) fn new_session(body: &Value) -> Result<NewSession, Problem> {

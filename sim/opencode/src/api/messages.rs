@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::{
-    super::{
-        run::{Ask, PromptError, Waiter},
-        server::{Inner, pause},
-        wire::Message,
-    },
     answer::{self, Answer, Problem},
     call::Call,
     input,
+};
+use crate::{
+    run::{Ask, PromptError},
+    state::{ServerState, Waiter, pause},
+    wire::Message,
 };
 
 /// Where the next (older) page begins: it holds what is older than this message.
@@ -40,7 +40,7 @@ impl Cursor {
 }
 
 /// The newest `limit` messages, oldest first; all with a limit of 0 or none.
-pub(super) fn list(server: &Inner, call: &Call) -> Answer {
+pub(super) fn list(server: &ServerState, call: &Call) -> Answer {
     let id = call.session()?;
     let limit = limit(call)?;
     let before = match call.query.get("before") {
@@ -85,7 +85,7 @@ fn link(call: &Call, headers: &mut http::HeaderMap, limit: usize, cursor: &str) 
     }
 }
 
-pub(super) fn get(server: &Inner, call: &Call) -> Answer {
+pub(super) fn get(server: &ServerState, call: &Call) -> Answer {
     let session = call.session()?;
     let store = server.machine.store.borrow();
     Problem::unless_known(session, store.get(session))?;
@@ -94,7 +94,7 @@ pub(super) fn get(server: &Inner, call: &Call) -> Answer {
 }
 
 /// Answers at the end of the run, with its last assistant message.
-pub(super) async fn prompt(server: &Rc<Inner>, call: &Call) -> Answer {
+pub(super) async fn prompt(server: &Rc<ServerState>, call: &Call) -> Answer {
     let (session, ask) = read(call)?;
     let (sender, ended) = oneshot::channel();
     let stored = server.prompt(session, &ask, Waiter::Caller(sender));
@@ -107,7 +107,7 @@ pub(super) async fn prompt(server: &Rc<Inner>, call: &Call) -> Answer {
 }
 
 /// Answers 204 whatever comes of it, unless the session is missing or the body wrong.
-pub(super) async fn prompt_async(server: &Rc<Inner>, call: &Call) -> Answer {
+pub(super) async fn prompt_async(server: &Rc<ServerState>, call: &Call) -> Answer {
     let (session, ask) = read(call)?;
     if server.faults().loses_prompt() {
         Problem::unless_known(session, server.machine.store.borrow().get(session))?;

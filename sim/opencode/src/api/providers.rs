@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{
-    super::{Observation, PROVIDER_KEY, server::Inner},
-    answer::{self, Answer},
-};
+use super::answer::{self, Answer};
+use crate::{observation::Observation, options::PROVIDER_KEY, state::ServerState};
 
-pub(super) fn list(server: &Inner) -> Answer {
+pub(super) fn list(server: &ServerState) -> Answer {
     server.machine.observe(&Observation::ModelsListed);
     let mut models: BTreeMap<&str, BTreeMap<&str, Value>> = BTreeMap::new();
     for name in &server.machine.options.models {

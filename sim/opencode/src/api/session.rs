@@ -7,18 +7,18 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    super::{
-        Observation,
-        server::Inner,
-        sessions::Filter,
-        wire::{PROJECT_ID, Session},
-    },
     answer::{self, Answer, Problem},
     call::Call,
     input,
 };
+use crate::{
+    observation::Observation,
+    sessions::Filter,
+    state::{ServerState, pause},
+    wire::{PROJECT_ID, Session},
+};
 
-pub(super) fn list(server: &Inner, call: &Call) -> Answer {
+pub(super) fn list(server: &ServerState, call: &Call) -> Answer {
     if let Some(scope) = call.query.get("scope").filter(|scope| *scope != "project") {
         let message = format!("Expected \"project\", got \"{scope}\"\n  at [\"scope\"]");
         return Err(Problem::Invalid { message, kind: "Query" });
@@ -36,7 +36,7 @@ pub(super) fn list(server: &Inner, call: &Call) -> Answer {
 
 /// The list that has pages. The header names the cursor of the next one if this one is full (measured for full pages
 /// only).
-pub(super) fn list_pages(server: &Inner, call: &Call) -> Answer {
+pub(super) fn list_pages(server: &ServerState, call: &Call) -> Answer {
     if !call.is_for(server.directory()) {
         return answer::json(&json!([]));
     }
@@ -79,7 +79,7 @@ fn filter(call: &Call) -> Filter {
 }
 
 /// Creates a session; it comes into being even if the caller goes away meanwhile.
-pub(super) async fn create(server: &Rc<Inner>, call: &Call) -> Answer {
+pub(super) async fn create(server: &Rc<ServerState>, call: &Call) -> Answer {
     call.require_json()?;
     if !call.is_for(server.directory()) {
         return Err(Problem::NotModelled("a session in another directory"));
@@ -91,7 +91,7 @@ pub(super) async fn create(server: &Rc<Inner>, call: &Call) -> Answer {
     let owner = server.clone();
     server.spawn(async move {
         owner.create_turn().await;
-        super::super::server::pause(owner.faults().creation_delay()).await;
+        pause(owner.faults().creation_delay()).await;
         let session = owner.machine.store.borrow_mut().create(new, owner.machine.now());
         owner.machine.observe_session(&session);
         owner.emit_session("session.created", &session);
@@ -105,12 +105,12 @@ pub(super) async fn create(server: &Rc<Inner>, call: &Call) -> Answer {
 
 /// Counts creations under way, also when the server dies in the middle of one.
 struct Creating {
-    server: Rc<Inner>,
+    server: Rc<ServerState>,
     ended: bool,
 }
 
 impl Creating {
-    fn begin(server: &Rc<Inner>) -> Self {
+    fn begin(server: &Rc<ServerState>) -> Self {
         server.creating.set(server.creating.get() + 1);
         server.machine.observe(&Observation::CreateStarted { in_flight: server.creating.get() });
         Self { server: server.clone(), ended: false }
@@ -136,21 +136,21 @@ impl Drop for Creating {
 }
 
 /// Sessions that are not idle.
-pub(super) fn status(server: &Inner) -> Answer {
+pub(super) fn status(server: &ServerState) -> Answer {
     let runs = server.runs.borrow();
     let busy = runs.iter().filter(|(_, run)| run.is_busy());
     let status: BTreeMap<_, _> = busy.map(|(id, run)| (id, &run.status)).collect();
     answer::json(&status)
 }
 
-pub(super) fn get(server: &Inner, call: &Call) -> Answer {
+pub(super) fn get(server: &ServerState, call: &Call) -> Answer {
     let id = call.session()?;
     let store = server.machine.store.borrow();
     answer::json(Problem::unless_known(id, store.get(id))?)
 }
 
 /// Renames or archives. Neither counts as an update (measured): `time.updated` stays.
-pub(super) fn patch(server: &Inner, call: &Call) -> Answer {
+pub(super) fn patch(server: &ServerState, call: &Call) -> Answer {
     let id = call.session()?;
     call.require_json()?;
     let body: Value = call.json().map_err(|_| Problem::BadRequest)?;
@@ -167,7 +167,7 @@ pub(super) fn patch(server: &Inner, call: &Call) -> Answer {
 }
 
 /// Deletes a session at once. Its run is not stopped (measured): it stays busy until it ends by itself.
-pub(super) fn delete(server: &Inner, call: &Call) -> Answer {
+pub(super) fn delete(server: &ServerState, call: &Call) -> Answer {
     let id = call.session()?;
     let deleted = server.machine.store.borrow_mut().delete(id);
     let deleted = Problem::unless_known(id, deleted)?;
@@ -176,7 +176,7 @@ pub(super) fn delete(server: &Inner, call: &Call) -> Answer {
     answer::json(&true)
 }
 
-pub(super) fn children(server: &Inner, call: &Call) -> Answer {
+pub(super) fn children(server: &ServerState, call: &Call) -> Answer {
     let id = call.session()?;
     let store = server.machine.store.borrow();
     Problem::unless_known(id, store.get(id))?;
@@ -184,12 +184,12 @@ pub(super) fn children(server: &Inner, call: &Call) -> Answer {
 }
 
 /// Always true, also for sessions that are idle or do not exist (measured).
-pub(super) fn abort(server: &Inner, call: &Call) -> Answer {
+pub(super) fn abort(server: &ServerState, call: &Call) -> Answer {
     server.abort(call.session()?);
     answer::json(&true)
 }
 
-impl Inner {
+impl ServerState {
     pub(super) fn directory(&self) -> &str {
         &self.machine.options.directory
     }

@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{
-    super::{
-        script::Compaction,
-        server::pause,
-        sessions,
-        wire::{Info, PartBody, SNAPSHOT, Span, Tokens, UserInfo},
-    },
-    step::{Step, assistant},
+use super::step::{Step, assistant};
+use crate::{
+    script::Compaction,
+    sessions,
+    state::pause,
+    wire::{Info, Message, PartBody, SNAPSHOT, Span, Tokens, UserInfo},
 };
 
 /// How long the model takes to sum up.
@@ -70,7 +68,7 @@ impl Step<'_> {
     fn prompt_text(&self) -> String {
         let store = self.server.machine.store.borrow();
         let prompt = store.message(self.session, &self.plan.user.id);
-        prompt.map(super::Message::text).unwrap_or_default()
+        prompt.map(Message::text).unwrap_or_default()
     }
 
     async fn sum_up(&mut self, request: &UserInfo) {

@@ -1,13 +1,9 @@
 //! A prompt becomes a user message, and the session keeps its model and agent.
 
-use super::{
-    super::{
-        Model,
-        server::Inner,
-        sessions,
-        wire::{Info, Message, PartBody, SessionModel, UserInfo},
-    },
-    unknown_error,
+use crate::{
+    sessions,
+    state::ServerState,
+    wire::{Info, Message, Model, PartBody, SessionModel, UserInfo, unknown_error},
 };
 
 /// The agents of a plain installation.
@@ -15,17 +11,17 @@ const AGENTS: [&str; 4] = ["build", "explore", "general", "plan"];
 
 /// A prompt, validated.
 #[derive(Debug)]
-pub(in super::super) struct Ask {
-    pub(in super::super) texts: Vec<String>,
-    pub(in super::super) model: Option<Model>,
-    pub(in super::super) agent: Option<String>,
-    pub(in super::super) message_id: Option<String>,
-    pub(in super::super) no_reply: bool,
+pub(crate) struct Ask {
+    pub(crate) texts: Vec<String>,
+    pub(crate) model: Option<Model>,
+    pub(crate) agent: Option<String>,
+    pub(crate) message_id: Option<String>,
+    pub(crate) no_reply: bool,
 }
 
 /// Why a prompt was not stored.
 #[derive(Debug, thiserror::Error)]
-pub(in super::super) enum PromptError {
+pub(crate) enum PromptError {
     #[error("Session not found")]
     NoSession,
     #[error("Agent not found: \"{0}\". Available agents: build, explore, general, plan")]
@@ -34,7 +30,7 @@ pub(in super::super) enum PromptError {
     MessageTaken,
 }
 
-impl Inner {
+impl ServerState {
     /// Stores a prompt and publishes it.
     pub(super) fn store_prompt(&self, session: &str, ask: &Ask) -> Result<Message, PromptError> {
         let info = Info::User(self.user_message(session, ask)?);

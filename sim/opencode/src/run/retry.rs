@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{
-    super::{script::PutOff, server::pause},
-    step::Step,
-};
+use super::step::Step;
+use crate::{script::PutOff, state::pause};
 
 /// The first pause; each one doubles up to the longest. The real ones are jittered.
 const FIRST: Duration = Duration::from_secs(2);

@@ -7,17 +7,17 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
-use super::super::{
-    Compaction, Observation, Outcome, Reply, ReplyOutcome,
+use crate::{
     events::Delta,
-    script::Content,
-    server::{Inner, pause},
+    observation::{Observation, ReplyOutcome},
+    script::{Compaction, Content, Outcome, Reply},
     sessions::{self, DEFAULT_TITLE},
-    wire::{AssistantInfo, Info, Part, PartBody, Paths, SNAPSHOT, Span, Tokens, UserInfo},
+    state::{ServerState, pause},
+    wire::{AssistantInfo, Info, Message, Part, PartBody, Paths, SNAPSHOT, Session, Span, Tokens, UserInfo},
 };
 
 /// The reply to one user message, and how far it has come.
-pub(super) struct Plan {
+pub(super) struct ReplyPlan {
     /// What is being answered: the prompt, or what the server put there after a summary.
     pub(super) user: UserInfo,
     /// The prompt's id.
@@ -28,7 +28,7 @@ pub(super) struct Plan {
     text: String,
 }
 
-impl Plan {
+impl ReplyPlan {
     pub(super) fn new(user: UserInfo, reply: Reply) -> Self {
         Self { prompt: user.id.clone(), user, reply, tools_done: 0, text: String::new() }
     }
@@ -91,9 +91,9 @@ impl StepEnd {
 
 /// An assistant message that is being written.
 pub(super) struct Step<'a> {
-    pub(super) server: &'a Rc<Inner>,
+    pub(super) server: &'a Rc<ServerState>,
     pub(super) session: &'a str,
-    pub(super) plan: &'a mut Plan,
+    pub(super) plan: &'a mut ReplyPlan,
     pub(super) info: Box<AssistantInfo>,
     /// The part in progress, with all that it holds by now; the disk has it as it began.
     pub(super) open: Option<Part>,
@@ -104,9 +104,9 @@ pub(super) struct Step<'a> {
 impl<'a> Step<'a> {
     /// Adds the message and publishes what comes before the model is asked; `before` is the message to sum up.
     pub(super) fn begin(
-        server: &'a Rc<Inner>,
+        server: &'a Rc<ServerState>,
         session: &'a str,
-        plan: &'a mut Plan,
+        plan: &'a mut ReplyPlan,
         before: UserInfo,
     ) -> Self {
         let now = server.machine.now();
@@ -279,7 +279,12 @@ impl<'a> Step<'a> {
     }
 }
 
-pub(super) fn assistant(server: &Inner, session: &str, user: &UserInfo, now: u64) -> Box<AssistantInfo> {
+pub(super) fn assistant(
+    server: &ServerState,
+    session: &str,
+    user: &UserInfo,
+    now: u64,
+) -> Box<AssistantInfo> {
     let mut store = server.machine.store.borrow_mut();
     let directory = store.directory().to_owned();
     Box::new(AssistantInfo {
@@ -300,7 +305,7 @@ pub(super) fn assistant(server: &Inner, session: &str, user: &UserInfo, now: u64
     })
 }
 
-impl Inner {
+impl ServerState {
     /// A session with the default title gets one at its first prompt. Its time of update stays as it is.
     fn title(&self, session: &str) {
         let titled = {
@@ -327,10 +332,7 @@ impl Inner {
     }
 }
 
-fn title_for(
-    session: Option<&super::super::wire::Session>,
-    messages: Option<&[super::super::wire::Message]>,
-) -> Option<String> {
+fn title_for(session: Option<&Session>, messages: Option<&[Message]>) -> Option<String> {
     let (session, messages) = (session?, messages?);
     let mut prompts = messages.iter().filter(|message| matches!(message.info, Info::User(_)));
     let first = prompts.next()?;

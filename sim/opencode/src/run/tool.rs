@@ -2,14 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    super::{
-        ReplyOutcome, ToolCall,
-        server::pause,
-        sessions::NewSession,
-        wire::{Part, PartBody, Tokens},
-    },
-    step::{Step, StepEnd},
+use super::step::{Step, StepEnd};
+use crate::{
+    observation::ReplyOutcome,
+    script::ToolCall,
+    sessions::NewSession,
+    state::pause,
+    wire::{Part, PartBody, Tokens},
 };
 
 impl Step<'_> {
