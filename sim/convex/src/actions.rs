@@ -7,24 +7,18 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Convex, Kind,
-    executor::{Call, Failure, MutationError},
+    call::{ActionRun, Call},
+    deployment::Convex,
+    error::{Failure, FunctionError, MutationError},
     isolate::{
-        Execution, FunctionError, LoadedFunction,
-        action::{Asked, Settle, Step},
+        Execution, LoadedFunction,
+        action::Step,
+        host::{Asked, Settle},
     },
+    kind::Kind,
     limits,
     transaction::Usage,
 };
-
-/// An action that is over.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ActionRun {
-    /// Its answer.
-    pub result: Result<Value, Failure>,
-    /// What it logged.
-    pub logs: Vec<String>,
-}
 
 type Nested<'a> = Pin<Box<dyn Future<Output = (Settle, Result<Value, Failure>)> + 'a>>;
 

@@ -1,6 +1,6 @@
 //! Runs functions: queries at the newest timestamp, mutations as optimistic transactions with retries.
 
-use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use convex::Value;
 use convex_sync_types::UdfPath;
@@ -9,103 +9,25 @@ use rand_chacha::ChaCha8Rng;
 use uuid::Uuid;
 
 use super::{
-    Convex, Identity, Kind, Observation, Outcome,
-    isolate::{Execution, FunctionError, LoadedFunction},
+    auth::Identity,
+    call::{Call, Committed, QueryRun},
+    deployment::Convex,
+    error::{Failure, FunctionError, MutationError},
+    isolate::{Execution, LoadedFunction},
+    kind::Kind,
     limits,
+    observation::{Observation, Outcome},
     size::size,
-    store::{Read, Store, Write},
+    store::{Store, Write},
     transaction::{Transaction, Usage},
 };
 
-/// Records of answered requests are kept this long (facts/convex.md §2).
-const REQUESTS_KEPT: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Waits between the attempts of a mutation: 100 ms, doubled up to 2 s, times a random part of one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 
-/// What is to be run, and for whom.
-#[derive(Debug, Clone)]
-pub struct Call {
-    /// `module:function`, canonical or not.
-    pub path: String,
-    /// One object.
-    pub args: Value,
-    /// Who calls.
-    pub identity: Option<Identity>,
-    /// The peer's name.
-    pub caller: Rc<str>,
-    /// Whether only public functions may be run.
-    pub public: bool,
-}
-
-/// Why a function gave no result, as clients see it.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{message}")]
-pub struct Failure {
-    /// The message, with request id and stack as in a development deployment.
-    pub message: String,
-    /// What a `ConvexError` carries.
-    pub data: Option<Value>,
-}
-
-/// A query's answer and what it depends on.
-#[derive(Debug)]
-pub struct QueryRun {
-    /// The snapshot that it read.
-    pub ts: u64,
-    /// The answer.
-    pub result: Result<Value, Failure>,
-    /// What it logged.
-    pub logs: Vec<String>,
-    /// Where its page ended.
-    pub journal: Option<String>,
-    /// What it read.
-    pub reads: Vec<Read>,
-}
-
-/// A mutation that is over.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Committed {
-    /// Its result.
-    pub value: Value,
-    /// When it was committed.
-    pub ts: u64,
-    /// What it logged.
-    pub logs: Vec<String>,
-}
-
-/// Why a mutation had no effect.
-#[derive(Debug, Clone, PartialEq)]
-pub enum MutationError {
-    /// The function failed.
-    Failed(Failure, Vec<String>),
-    /// It conflicted with other writes at every attempt.
-    Conflict,
-}
-
 /// What is written together with a mutation's own writes.
 pub type Finish<'a> = &'a dyn Fn(&mut Transaction, &Store, f64) -> Result<(), String>;
-
-/// Answered requests by session and request, oldest first in `order`.
-#[derive(Debug, Default)]
-pub(super) struct Requests {
-    answered: std::collections::BTreeMap<(Uuid, u32), Committed>,
-    order: VecDeque<(u64, (Uuid, u32))>,
-}
-
-impl Requests {
-    fn record(&mut self, key: (Uuid, u32), answer: Committed) {
-        while let Some((ts, old)) = self.order.front().copied() {
-            if Duration::from_nanos(answer.ts.saturating_sub(ts)) < REQUESTS_KEPT {
-                break;
-            }
-            self.order.pop_front();
-            self.answered.remove(&old);
-        }
-        self.order.push_back((answer.ts, key));
-        self.answered.insert(key, answer);
-    }
-}
 
 /// Keeps the log of commits for a transaction while it is open.
 struct Open {
@@ -168,7 +90,7 @@ impl Convex {
     }
 
     fn answered(&self, call: &Call, session: Option<(Uuid, u32)>) -> Option<Committed> {
-        let answer = self.0.requests.borrow().answered.get(&session?).cloned()?;
+        let answer = self.0.requests.borrow().answer(&session?).cloned()?;
         let path = canonical(&call.path);
         (self.0.options.observer)(&Observation::Executed {
             caller: &call.caller,
@@ -231,7 +153,7 @@ impl Convex {
         if self.0.store.borrow().conflicts(transaction.begin_ts, &transaction.reads) {
             return None;
         }
-        if session.is_some_and(|key| self.0.requests.borrow().answered.contains_key(&key)) {
+        if session.is_some_and(|key| self.0.requests.borrow().answer(&key).is_some()) {
             return None;
         }
         Some(self.apply(&transaction.writes()))

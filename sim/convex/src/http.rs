@@ -1,4 +1,5 @@
-//! The HTTP API (facts/convex.md §4) and the way into the sync protocol.
+//! The HTTP API (<https://docs.convex.dev/http-api/>; convex-backend, `crates/local_backend/src/public_api.rs`) and the way
+//! into the sync protocol.
 
 use std::{cell::RefCell, convert::Infallible, rc::Rc};
 
@@ -20,8 +21,11 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    Convex, Identity, Kind, auth,
-    executor::{Call, Failure, MutationError},
+    auth::{self, Identity},
+    call::Call,
+    deployment::Convex,
+    error::{Failure, MutationError},
+    kind::Kind,
     limits,
     socket::{self, Client},
 };

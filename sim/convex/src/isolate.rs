@@ -6,120 +6,32 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
     rc::Rc,
 };
 
 use convex::Value;
 use rquickjs::{
-    CatchResultExt, CaughtError, Context, Ctx, Function, Object, Persistent, Promise, Runtime,
-    Value as JsValue, promise::PromiseState,
+    CatchResultExt, CaughtError, Context, Ctx, Function, Persistent, Promise, Runtime, Value as JsValue,
+    promise::PromiseState,
 };
 
-pub use self::host::Execution;
+pub(crate) use self::function::LoadedFunction;
+pub use self::{function::CronDeclaration, host::Execution};
 use self::{
+    function::Registry,
     host::Host,
-    marshal::{from_js, from_js_or_undefined, to_js},
+    marshal::{from_js_or_undefined, to_js},
+    thrown::{convex_error_data, describe},
 };
-use super::{
-    Kind, limits,
-    size::size,
-    sources::{Modules, USER_PREFIX},
-    store::Store,
-    validator::Validator,
-};
+use super::{error::FunctionError, limits, sources::Modules, store::Store};
 
 pub(super) mod action;
 mod bindings;
-mod host;
+mod function;
+pub(super) mod host;
 mod load;
 mod marshal;
-
-/// Why a function failed, as its developer would read it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FunctionError {
-    /// The message with the stack, without request id.
-    pub message: String,
-    /// What a `ConvexError` carries.
-    pub data: Option<Value>,
-}
-
-impl FunctionError {
-    fn plain(message: impl Into<String>) -> Self {
-        Self { message: message.into(), data: None }
-    }
-}
-
-/// A loaded function.
-pub(super) struct LoadedFunction {
-    pub(super) kind: Kind,
-    pub(super) public: bool,
-    args: Option<Validator>,
-    returns: Option<Validator>,
-    definition: Persistent<Function<'static>>,
-}
-
-impl LoadedFunction {
-    fn check_args(&self, args: &Value) -> Result<(), FunctionError> {
-        let size = size(args);
-        if size > limits::ARGUMENTS_BYTES {
-            return Err(FunctionError::plain(format!(
-                "Arguments are too large (actual: {size} bytes, limit: {} bytes)",
-                limits::ARGUMENTS_BYTES
-            )));
-        }
-        let checked = self.args.as_ref().map_or(Ok(()), |validator| validator.check(args));
-        checked.map_err(|why| FunctionError::plain(format!("ArgumentValidationError: {why}\n")))
-    }
-
-    fn check_result(&self, result: &Value) -> Result<(), FunctionError> {
-        let size = size(result);
-        if size > limits::RESULT_BYTES {
-            return Err(FunctionError::plain(format!(
-                "Function return value is too large (actual: {size} bytes, limit: {} bytes)",
-                limits::RESULT_BYTES
-            )));
-        }
-        let checked = self.returns.as_ref().map_or(Ok(()), |validator| validator.check(result));
-        checked.map_err(|why| FunctionError::plain(format!("ReturnsValidationError: {why}\n")))
-    }
-}
-
-/// The loaded functions, by `module:name`.
-#[derive(Default)]
-pub(super) struct Registry(RefCell<BTreeMap<String, Rc<LoadedFunction>>>);
-
-impl Registry {
-    /// Finds a function by its path without `.js`.
-    pub(super) fn find(&self, path: &str) -> Option<Rc<LoadedFunction>> {
-        self.0.borrow().get(path).cloned()
-    }
-
-    fn nested(&self, kind: &str, path: &str) -> Result<Rc<LoadedFunction>, String> {
-        let function = self.find(path).ok_or_else(|| format!("Could not find function for '{path}'."))?;
-        if function.kind.as_str() == kind {
-            Ok(function)
-        } else {
-            Err(format!(
-                "Trying to execute {path} as {kind}, but it is defined as {}.",
-                function.kind.as_str()
-            ))
-        }
-    }
-}
-
-/// A cron job as declared.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CronDeclaration {
-    /// Its name.
-    pub name: String,
-    /// `{type, …}`, as `crons.ts` gave it.
-    pub schedule: Value,
-    /// The function that it runs.
-    pub path: String,
-    /// With which arguments.
-    pub args: Value,
-}
+mod thrown;
 
 /// A loaded deployment.
 pub struct Isolate {
@@ -292,26 +204,4 @@ impl Isolate {
             let _ = self.runtime.execute_pending_job();
         }
     }
-}
-
-fn convex_error_data(error: &Object<'_>) -> Option<Value> {
-    if error.get::<_, String>("name").ok()? != "ConvexError" || !error.contains_key("data").ok()? {
-        return None;
-    }
-    from_js(&error.get("data").ok()?).ok()
-}
-
-/// Name, message and the user's part of the stack.
-fn describe(caught: &CaughtError<'_>) -> String {
-    let CaughtError::Exception(exception) = caught else { return format!("{caught:?}") };
-    let name = exception.as_object().get::<_, String>("name").unwrap_or_else(|_| "Error".into());
-    let message = exception.message().unwrap_or_default();
-    let stack = exception.stack().unwrap_or_default();
-    let frames = stack.lines().filter(|line| line.contains(USER_PREFIX)).map(|line| {
-        match line.split_once(USER_PREFIX) {
-            Some((before, module)) => format!("{before}{USER_PREFIX}{}", module.replacen(':', ".ts:", 1)),
-            None => line.to_owned(),
-        }
-    });
-    frames.fold(format!("{name}: {message}"), |text, frame| format!("{text}\n    {}", frame.trim()))
 }

@@ -1,4 +1,5 @@
-//! The documented limits of a Convex deployment (facts/convex.md §5; the numbers of convex-backend's `knobs.rs`).
+//! The limits of a Convex deployment, as <https://docs.convex.dev/production/state/limits> lists them; what is not there is
+//! from `crates/common/src/knobs.rs` in <https://github.com/get-convex/convex-backend>.
 
 use std::time::Duration;
 

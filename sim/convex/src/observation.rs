@@ -3,7 +3,7 @@
 use convex::Value;
 use uuid::Uuid;
 
-use super::{Kind, store::Write, transaction::Usage};
+use super::{kind::Kind, store::Write, transaction::Usage};
 
 /// How an execution ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

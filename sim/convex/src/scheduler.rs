@@ -6,8 +6,9 @@ use convex::Value;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use super::{
-    Convex,
-    executor::{Call, MutationError},
+    call::Call,
+    deployment::Convex,
+    error::MutationError,
     id::Id,
     jobs::{Millis, due},
     limits,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use convex::Value;
 
-use super::{Convex, id::Id, store::Write, transaction::Transaction};
+use super::{deployment::Convex, id::Id, store::Write, transaction::Transaction};
 
 /// Inserts documents as if they had been there before the run: no function, no observation.
 #[derive(Debug)]
@@ -14,12 +14,12 @@ pub struct Seeder<'a> {
 }
 
 impl<'a> Seeder<'a> {
-    pub(super) fn new(convex: &'a Convex) -> Self {
+    fn new(convex: &'a Convex) -> Self {
         Self { convex, writes: Vec::new() }
     }
 
     /// Commits everything at one timestamp, so that much population does not move the commit clock.
-    pub(super) fn finish(self) {
+    fn finish(self) {
         let deployment = &self.convex.0;
         let touched = deployment.store.borrow_mut().commit(&self.writes, (deployment.options.clock)());
         deployment.subscriptions.borrow_mut().invalidate(&touched);
@@ -41,5 +41,15 @@ impl<'a> Seeder<'a> {
         transaction.insert_at(&deployment.store.borrow(), id, creation_time, fields)?;
         self.writes.extend(transaction.writes());
         Ok(id.to_string())
+    }
+}
+
+impl Convex {
+    /// Inserts documents without a function: the population from before a run. Each is validated against the schema.
+    pub fn seed<R>(&self, f: impl FnOnce(&mut Seeder<'_>) -> R) -> R {
+        let mut seeder = Seeder::new(self);
+        let result = f(&mut seeder);
+        seeder.finish();
+        result
     }
 }

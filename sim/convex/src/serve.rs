@@ -7,7 +7,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{Convex, limits};
+use super::{deployment::Convex, http, limits};
 
 /// Where connections come from.
 pub trait Listener {
@@ -48,6 +48,14 @@ impl Drop for Counted {
 }
 
 impl Convex {
+    /// Serves one connection, HTTP and WebSocket, until it ends. `peer` is its name in observations.
+    pub async fn serve_connection<S>(&self, stream: S, peer: &str)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        http::serve(self.clone(), stream, peer.into()).await;
+    }
+
     /// Accepts connections until the listener fails, each in a task of the current `LocalSet`, at most
     /// [`limits::CONNECTIONS`] at a time: what is above is dropped.
     pub async fn serve<L: Listener>(&self, mut listener: L) -> io::Result<()> {

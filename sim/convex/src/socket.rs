@@ -34,8 +34,12 @@ use tokio_tungstenite::{
 
 use self::outbox::Outbox;
 use super::{
-    ActionRun, Break, Convex, Faults, Identity, Observation, Point, Refusal,
-    executor::{Call, Committed, MutationError},
+    auth::Identity,
+    call::{ActionRun, Call, Committed},
+    deployment::{Break, Convex},
+    error::MutationError,
+    faults::{Faults, Point, Refusal},
+    observation::Observation,
     subscriptions::{Subscription, take_invalid},
     sync_protocol::{Action, Connection, Event, Invocation, Mutation, Present, QueryRequest, QueryResult},
 };

@@ -1,5 +1,6 @@
-//! The sync protocol of one connection: events in, actions out (facts/convex.md §1; convex-backend
-//! `crates/sync/src/{worker,state}.rs`). Holds no clock, no socket and no store.
+//! The sync protocol of one connection: events in, actions out. Holds no clock, no socket and no store. It follows
+//! `crates/sync/src/{worker,state}.rs` of <https://github.com/get-convex/convex-backend>, and what its clients were recorded
+//! to say (`sim/conformance/recordings`).
 //!
 //! Every update ends in a Transition, even an empty one; all queries of a Transition were run at its end timestamp; a
 //! query whose result did not change is left out. Mutations run one at a time, in order of arrival; actions beside them
@@ -18,13 +19,14 @@ use rand_chacha::ChaCha8Rng;
 use uuid::Uuid;
 
 use super::{
-    actions::ActionRun,
     auth::{self, Identity},
-    executor::{Committed, Failure, MutationError},
+    call::{ActionRun, Committed},
+    error::{Failure, MutationError},
     limits,
 };
 
 mod events;
+mod live_query;
 mod query_set;
 
 #[cfg(test)]
@@ -33,7 +35,7 @@ mod tests;
 pub use self::events::{
     Action, Event, Invocation, Mutation, Present, QueryRequest, QueryResult, SyncOptions,
 };
-use self::query_set::LiveQuery;
+use self::live_query::LiveQuery;
 
 /// Transitions that may wait to be sent before no further one is computed.
 const UNSENT_TRANSITIONS: usize = 2;

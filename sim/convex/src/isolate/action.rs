@@ -2,27 +2,15 @@
 //! promises, which are settled from here, one in a step.
 
 use convex::Value;
-use rquickjs::{Ctx, Function, Persistent, Promise};
+use rquickjs::{Ctx, Persistent, Promise};
 
-use super::{Driven, Execution, FunctionError, Isolate, LoadedFunction, marshal::to_js};
-use crate::{Kind, executor::Failure};
-
-/// A call that an action has made.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    /// A query or a mutation.
-    pub(crate) kind: Kind,
-    /// `module:function`.
-    pub(crate) path: String,
-    /// Its arguments.
-    pub(crate) args: Value,
-    /// Settles the promise that the action has for it.
-    pub(crate) settle: Settle,
-}
-
-/// The JavaScript side of a promise: called with whether it succeeded, the value or the error's data, and the message.
-#[derive(Debug)]
-pub(crate) struct Settle(pub(super) Persistent<Function<'static>>);
+use super::{
+    Driven, Isolate,
+    function::LoadedFunction,
+    host::{Asked, Execution, Settle},
+    marshal::to_js,
+};
+use crate::error::{Failure, FunctionError};
 
 /// An action that waits.
 pub(crate) struct Waiting {

@@ -10,13 +10,12 @@ use rquickjs::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Registry,
-    action::{Asked, Settle},
-    host::{Host, Request},
+    function::Registry,
+    host::{Asked, Host, Request, Settle},
     marshal::{bytes_of, fields_from_js, from_js, from_js_or_undefined, to_js},
 };
 use crate::{
-    Kind,
+    kind::Kind,
     query::{Comparison, Page, PageOptions},
     store::Document,
 };

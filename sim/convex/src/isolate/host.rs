@@ -9,11 +9,12 @@ use std::{
 use convex::Value;
 use rand::{Rng, RngCore};
 use rand_chacha::ChaCha8Rng;
+use rquickjs::{Function, Persistent};
 
-use super::action::Asked;
 use crate::{
     filter::Expression,
     id::{Id, SYSTEM_TABLE},
+    kind::Kind,
     limits,
     query::{Page, PageOptions, Query, RangeStep, find_index, range},
     schema::SCHEDULED_FUNCTIONS,
@@ -61,6 +62,23 @@ impl Execution {
         }
     }
 }
+
+/// A call that an action has made.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// A query or a mutation.
+    pub(crate) kind: Kind,
+    /// `module:function`.
+    pub(crate) path: String,
+    /// Its arguments.
+    pub(crate) args: Value,
+    /// Settles the promise that the action has for it.
+    pub(crate) settle: Settle,
+}
+
+/// The JavaScript side of a promise: called with whether it succeeded, the value or the error's data, and the message.
+#[derive(Debug)]
+pub(crate) struct Settle(pub(super) Persistent<Function<'static>>);
 
 /// The meeting point of the engine's native functions and the execution that runs.
 #[derive(Debug)]

@@ -5,9 +5,14 @@ use std::{cell::RefCell, rc::Rc};
 use convex::Value;
 use rquickjs::{CatchResultExt, CaughtError, Ctx, Function, Module, Object, Persistent, Value as JsValue};
 
-use super::{CronDeclaration, LoadedFunction, Registry, describe, marshal::from_js};
+use super::{
+    function::{CronDeclaration, LoadedFunction, Registry},
+    marshal::from_js,
+    thrown::describe,
+};
 use crate::{
-    Kind, schema,
+    kind::Kind,
+    schema,
     sources::{Modules, USER_PREFIX},
     store::Store,
     validator::Validator,

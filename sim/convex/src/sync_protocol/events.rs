@@ -5,9 +5,9 @@ use convex_sync_types::{ClientMessage, QueryId, ServerMessage, SessionRequestSeq
 use uuid::Uuid;
 
 use crate::{
-    actions::ActionRun,
     auth::Identity,
-    executor::{Committed, Failure, MutationError},
+    call::{ActionRun, Committed},
+    error::{Failure, MutationError},
 };
 
 /// Choices that the protocol leaves open.

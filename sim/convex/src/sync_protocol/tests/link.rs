@@ -10,7 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use super::super::*;
 use crate::{
     Convex,
-    executor::Call,
+    call::Call,
     subscriptions::{Subscription, take_invalid},
     tests::{START, field, fixture::item},
 };
@@ -115,7 +115,8 @@ impl Link {
         message.map(|message| self.message(message)).is_some()
     }
 
-    /// Hands the server's next message to the client. That a request was answered already is no error (facts §0.6).
+    /// Hands the server's next message to the client. That a request was answered already is no error: after a
+    /// reconnect the client's library sends again what may have arrived.
     pub(super) fn receive_one(&mut self) -> bool {
         let Some(message) = self.to_client.pop_front() else { return false };
         let is_transition = matches!(message, ServerMessage::Transition { .. });
