@@ -1,7 +1,7 @@
 //! The limits of [`limits`](crate::limits): what is just allowed, and what is not.
 
 use super::{fixture::*, functions::check, functions::error, *};
-use crate::transaction::Transaction;
+use crate::{call::Call, transaction::Transaction};
 
 #[test]
 fn what_a_transaction_reads_and_writes_is_limited() {

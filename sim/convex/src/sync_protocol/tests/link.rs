@@ -10,7 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use super::super::*;
 use crate::{
     Convex,
-    executor::Call,
+    call::Call,
     subscriptions::{Subscription, take_invalid},
     tests::{START, field, fixture::item},
 };
