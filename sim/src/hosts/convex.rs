@@ -15,7 +15,11 @@ use crate::engine::network::Listener;
 ///
 /// # Errors
 /// If the port is taken.
-pub(super) async fn run(backend: Backend, people: Rc<Vec<People>>, direct: Rc<Vec<Direct>>) -> turmoil::Result {
+pub(super) async fn run(
+    backend: Backend,
+    people: Rc<Vec<People>>,
+    direct: Rc<Vec<Direct>>,
+) -> turmoil::Result {
     let listener = Listener::bind(PORT).await?;
     let mut tasks = JoinSet::new();
     let scheduler = backend.convex().clone();
