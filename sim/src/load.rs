@@ -5,8 +5,8 @@
 //! binary     which worker is measured
 //! run        phases, restarts, looks at the processes
 //! fakes      the fake Convex with the people, and the fake OpenCode: a thread each
-//! stub       the executable that the worker starts instead of OpenCode; opencode gives it a server
-//! process    a worker's processes: signals, /proc; remains and guard: what would outlive it is found and ended
+//! stand_in   the executable that the worker starts instead of OpenCode; opencode gives it a server
+//! process    a worker's processes: signals, /proc, and what outlives it
 //! probe      what the worker itself adds to a write; ledger, gauge, meter: what else is measured
 //! scale      the scenario's moments in real time; steps: a load that rises until something gives way
 //! ```
@@ -17,18 +17,16 @@ pub mod binary;
 mod fakes;
 pub mod gauge;
 pub mod goals;
-pub mod guard;
 pub mod ledger;
 mod meter;
 mod opencode;
 mod order;
 pub mod probe;
 pub mod process;
-pub mod remains;
 mod run;
 mod scale;
+pub mod stand_in;
 pub mod steps;
-pub mod stub;
 
 use std::{sync::Arc, thread::JoinHandle};
 

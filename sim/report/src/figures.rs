@@ -322,7 +322,6 @@ impl Figures {
         if !self.open.is_empty() {
             turns.insert("open".into(), self.open.len() as u64);
         }
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let per_turn = self.worker_calls as f64 / self.ended.max(1) as f64;
         Summary {
             turns,

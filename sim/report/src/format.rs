@@ -46,7 +46,6 @@ pub(crate) fn seconds(at: u64) -> String {
     format!("{}.{:06} s", at / 1_000_000, at % 1_000_000)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
 pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..10_000 => format!("{bytes} B"),

@@ -88,8 +88,6 @@ pub struct ProcessFigures {
     pub files: u64,
     /// OpenCode processes that were still there some time after it was gone.
     pub orphans: u64,
-    /// Other processes of it that had left its group and were there when it was gone.
-    pub escaped: u64,
 }
 
 /// What was measured over some time.

@@ -161,7 +161,6 @@ pub fn load_figures() -> LoadFigures {
         threads: 1,
         files: 14,
         orphans: 0,
-        escaped: 0,
     };
     let reading = Reading {
         seconds: 20.0,

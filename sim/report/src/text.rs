@@ -201,7 +201,6 @@ fn wire(figures: &Summary, bytes: fn(&WireFigures) -> u64) -> String {
 pub(super) fn machine(report: &Report) -> [(&'static str, String); 2] {
     let engine = report.engine;
     let wall = engine.wall.max(1e-9);
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let turns = report.figures.turns.values().sum::<u64>() as f64;
     let speed =
         format!("{:.0} simulated seconds and {:.0} turns per second", engine.simulated / wall, turns / wall);

@@ -11,11 +11,6 @@ use super::{exit::Exit, load};
 /// Which part.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Internal {
-    /// Ends the processes of `sim load` that are left when it is gone: waits for the end of standard input.
-    LoadGuard {
-        /// The directories of the workers' machines.
-        roots: Vec<PathBuf>,
-    },
     /// Stands in for the `opencode` executable of `sim load`, whose socket is named first.
     OpencodeUnderLoad {
         /// Where the load test listens.
@@ -32,7 +27,6 @@ pub(crate) enum Internal {
 /// Plays it.
 pub(super) fn play(part: Internal) -> anyhow::Result<Exit> {
     match part {
-        Internal::LoadGuard { roots } => load::guard(&roots),
         Internal::OpencodeUnderLoad { socket, arguments } => load::stand_in(&socket, &arguments),
         Internal::Opencode(command) => opencode::opencode(&command),
     }

@@ -21,7 +21,7 @@ use crate::{
     load::{
         self, LoadOrder,
         binary::{self, BUILD_COMMAND, Binary, NoWorker},
-        remains, stub,
+        stand_in,
     },
 };
 use sim_model::{
@@ -287,15 +287,9 @@ pub(super) fn publish(report: &Report, outputs: &Outputs) -> anyhow::Result<Exit
     Ok(report.verdict.into())
 }
 
-/// Ends what is left of a load test that is gone.
-pub(super) fn guard(roots: &[PathBuf]) -> anyhow::Result<Exit> {
-    remains::guard(roots)?;
-    Ok(Exit::Passed)
-}
-
 /// Stands in for `opencode` under load.
 pub(super) fn stand_in(socket: &Path, arguments: &[String]) -> anyhow::Result<Exit> {
-    stub::stand_in(socket, arguments, terminal::say)?;
+    stand_in::stand_in(socket, arguments, terminal::say)?;
     Ok(Exit::Passed)
 }
 

@@ -139,7 +139,6 @@ fn draw(bar: &ProgressBar, progress: &Progress) {
     let look = progress.look();
     let seconds = bar.elapsed().as_secs_f64().max(0.001);
     let speed = look.simulated.as_secs_f64() / seconds;
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let turns = look.turns_ended as f64 / seconds;
     bar.set_position(u64::try_from(look.simulated.as_millis()).unwrap_or(u64::MAX));
     bar.set_message(format!(

@@ -69,7 +69,6 @@ pub(super) fn insert(set: &mut FigureSet, name: String, count: i64) {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "figures are far below 2^52")]
 pub(super) fn thousandths(value: f64) -> i64 {
     (value * 1000.0).round() as i64
 }

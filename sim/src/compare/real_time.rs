@@ -43,7 +43,7 @@ fn number(set: &mut FigureSet, name: &str, value: f64) {
 
 fn process(set: &mut FigureSet, worker: &ProcessFigures) {
     let ProcessFigures { name, idle_rss, peak_rss, idle_heap, peak_heap, threads, files, .. } = worker;
-    let ProcessFigures { ready_ms, cpu_seconds, orphans, escaped, .. } = worker;
+    let ProcessFigures { ready_ms, cpu_seconds, orphans, .. } = worker;
     let figures = [
         ("rss.idle", idle_rss),
         ("rss.peak", peak_rss),
@@ -52,7 +52,6 @@ fn process(set: &mut FigureSet, worker: &ProcessFigures) {
         ("threads", threads),
         ("files", files),
         ("left.orphans", orphans),
-        ("left.escaped", escaped),
     ];
     for (figure, count) in figures {
         insert(set, format!("{figure}.{name}"), count.cast_signed());

@@ -64,7 +64,6 @@ pub(crate) fn row(change: &Change) -> [String; 8] {
     ]
 }
 
-#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
 fn difference(before: &Figure, after: &Figure) -> String {
     let (Figure::Count(before), Figure::Count(after)) = (before, after) else { return String::new() };
     let difference = after.saturating_sub(*before);

@@ -173,7 +173,6 @@ fn padded(layout: Layout) -> Option<Layout> {
     Layout::from_size_align(layout.size().checked_add(room)?, room).ok()
 }
 
-#[expect(clippy::cast_possible_wrap, reason = "a layout's size is at most isize::MAX")]
 fn signed(bytes: usize) -> i64 {
     bytes as i64
 }

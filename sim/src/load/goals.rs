@@ -128,7 +128,6 @@ fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", mebibytes(bytes))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / (1_u64 << 20) as f64
 }

@@ -87,7 +87,6 @@ fn since(now: &Histogram<u64>, before: &Histogram<u64>) -> Histogram<u64> {
     since
 }
 
-#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn ratio(count: u64, of: u64) -> f64 {
     count as f64 / of as f64
 }

@@ -1,4 +1,4 @@
-//! The machines' OpenCode, on a thread of its own: a server for each executable that asks for one ([`crate::load::stub`]).
+//! The machines' OpenCode, on a thread of its own: a server for each executable that asks for one ([`crate::load::stand_in`]).
 
 use std::{
     io,
@@ -15,7 +15,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::load::{probe::SharedProbe, stub::Wish};
+use crate::load::{probe::SharedProbe, stand_in::Wish};
 use crate::{
     hosts::{backend::Disk, replies},
     observe,

@@ -1,7 +1,7 @@
 //! One run in real time, from its start to its report: work under restarts, healing, the end.
 
-mod burial;
 mod ended;
+mod leftovers;
 mod machine;
 mod machines;
 mod verdict;
@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::load::{
     fakes::{Fakes, World},
-    guard::Guard,
     ledger::SharedLedger,
     meter::Meter,
     opencode::Place,
@@ -67,8 +66,6 @@ struct Run<'a> {
     machines: Vec<Machine>,
     conductor: Conductor,
     fakes: Fakes,
-    /// Dropped after the machines: it ends what they left.
-    guard: Guard,
     /// How long people and restarts are at work.
     duration: Duration,
     looked: Instant,
@@ -95,7 +92,6 @@ impl<'a> Run<'a> {
         let duration = scale::duration(scenario, load.time_scale, load.limit);
         let plans = plans(load, duration, &recorder);
         let installations = (0..scenario.workers).map(|_| install()).collect::<Result<Vec<_>, _>>()?;
-        let guard = Guard::start(installations.iter().map(|(place, _)| place.root().to_owned()))?;
         let places =
             installations.iter().map(|(place, socket)| Ok((Place::new(socket)?, place.directory.clone())));
         let places = places.collect::<Result<Vec<_>, LoadError>>()?;
@@ -134,7 +130,6 @@ impl<'a> Run<'a> {
             machines,
             conductor,
             fakes,
-            guard,
             duration,
             looked,
             began,
@@ -292,7 +287,7 @@ impl<'a> Run<'a> {
     fn look(&mut self, progress: &Progress) {
         self.looked = Instant::now();
         self.sample();
-        self.mourn();
+        self.check_due_exits();
         let (turns_sent, turns_ended, workers_up) = self.recorder.with(|all| all.observed.figures.progress());
         progress.show(Look { simulated: self.recorder.elapsed(), turns_sent, turns_ended, workers_up });
     }

@@ -166,7 +166,6 @@ impl Rising {
     pub fn strain(&self, step: &Step) -> Option<String> {
         let Step { turns, deltas_per_turn, running, waiting, reading, .. } = step;
         let bound = self.bound.as_secs_f64() * 1000.0;
-        #[expect(clippy::cast_precision_loss, reason = "at most some thousands")]
         let expected = *turns as f64 * f64::from(*deltas_per_turn);
         if running < turns {
             return Some(format!("only {running} of {turns} turns ran at the same time"));

@@ -133,7 +133,6 @@ impl Distribution {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 µs")]
 fn edge(micros: u64) -> f64 {
     (micros + 1) as f64 / 1000.0
 }
@@ -142,7 +141,6 @@ impl Latency {
     /// The distribution that `histogram` (in µs) holds.
     #[must_use]
     pub fn of(stage: impl Into<Label>, histogram: &Histogram<u64>) -> Self {
-        #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 µs")]
         let millis = |micros: u64| micros as f64 / 1000.0;
         let quantile = |share| millis(histogram.value_at_quantile(share));
         Self {

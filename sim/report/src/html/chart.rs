@@ -148,7 +148,6 @@ impl Chart<'_> {
     }
 
     /// Writes the names so far below the upper ends of their rows, on the side of the axis on which they have room.
-    #[expect(clippy::cast_precision_loss, reason = "there are few rows")]
     fn draw_names(
         &self,
         canvas: &Canvas<'_>,

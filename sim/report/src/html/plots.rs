@@ -84,7 +84,6 @@ pub(super) fn over_time(report: &Report, axis: &Axis) -> Markup {
 /// What is plotted over time.
 fn plots(report: &Report) -> Vec<OverTime> {
     let (timeline, limits) = (&report.timeline, &report.limits);
-    #[expect(clippy::cast_precision_loss, reason = "limits are small")]
     let limit = |limit: u64, name| Some((limit as f64, name));
     let inside = [
         OverTime {
@@ -128,7 +127,6 @@ fn processes(timeline: &Timeline) -> [OverTime; 2] {
     ]
 }
 
-#[expect(clippy::cast_precision_loss, reason = "shown on a few hundred pixels")]
 fn floats(values: &[u64]) -> Vec<f64> {
     values.iter().map(|value| *value as f64).collect()
 }
@@ -137,7 +135,6 @@ fn floats(values: &[u64]) -> Vec<f64> {
 fn calls(timeline: &Timeline) -> OverTime {
     let together = CALLS.div_ceil(timeline.width.max(1)).max(1);
     let width = timeline.width * together;
-    #[expect(clippy::cast_precision_loss, reason = "shown on a few hundred pixels")]
     let per_second = |calls: u64| calls as f64 * 1e6 / width as f64;
     let chunk = usize::try_from(together).expect("at most 10");
     let rates = |values: &[u64]| values.chunks(chunk).map(|calls| per_second(calls.iter().sum())).collect();
@@ -278,7 +275,6 @@ impl OverTime {
 }
 
 /// The corners of a line that changes only between buckets; a value that stays needs none.
-#[expect(clippy::cast_precision_loss, reason = "there are a few hundred buckets")]
 fn steps(values: &[f64], width: f64, end: f64, by: f64) -> Vec<(f64, f64)> {
     let mut corners = Vec::new();
     let mut last = None;
@@ -330,7 +326,6 @@ fn place(left: f64, millis: f64) -> f64 {
 }
 
 /// A bar for each count, one after the other, and lines at the marks, in bars from the left.
-#[expect(clippy::cast_precision_loss, reason = "shown on a few hundred pixels")]
 fn columns(bars: &[(f64, u64)], marks: &[(f64, Colour)]) -> Vec<Shape> {
     let inner = |x: f64, side: f64| x + side * 0.06;
     let mut shapes: Vec<_> = (0..)
@@ -345,7 +340,6 @@ fn columns(bars: &[(f64, u64)], marks: &[(f64, Colour)]) -> Vec<Shape> {
     shapes
 }
 
-#[expect(clippy::cast_precision_loss, reason = "shown on a few hundred pixels")]
 fn histogram(
     bars: &[(f64, u64)],
     left: f64,

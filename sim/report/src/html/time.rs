@@ -31,7 +31,6 @@ pub(super) struct Axis {
     uprights: Vec<(f64, Colour)>,
 }
 
-#[expect(clippy::cast_precision_loss, reason = "shown on a few hundred pixels")]
 fn seconds(micros: Micros) -> f64 {
     micros as f64 / 1e6
 }

@@ -107,7 +107,6 @@ const fn measure(name: &'static str, unit: Unit, read: fn(&Report) -> Option<f64
     Measure { name, unit, read }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn float(count: u64) -> f64 {
     count as f64
 }

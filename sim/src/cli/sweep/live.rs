@@ -165,7 +165,6 @@ impl<'a> Sweeping<'a> {
 
     fn draw(&self) {
         let seconds = self.began.elapsed().as_secs_f64().max(0.001);
-        #[expect(clippy::cast_precision_loss, reason = "there are at most a million runs")]
         let (done, planned) = (self.runs.len() as f64, self.prepared.runs.len() as f64);
         let left = match self.runs.len() {
             0 => "no run has ended yet".to_owned(),

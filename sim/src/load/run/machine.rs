@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use sim_model::trace::{Exit, Micros, Name};
 use sim_serve::opencode::Installation;
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ use crate::{
     load::{
         order::{LoadError, LoadOrder},
         process::{Launch, Worker},
-        remains::STAND_IN,
+        stand_in,
     },
     recorder::Recorder,
 };
@@ -31,8 +31,8 @@ pub(super) struct Machine {
     pub(super) running: Option<Running>,
     /// Killed, but the kernel needs a moment.
     pub(super) dying: Vec<Worker>,
-    /// Ends that nobody has looked after yet (the file `burial.rs`).
-    pub(super) deaths: Vec<Death>,
+    /// Ends that nobody has looked after yet ([`super::leftovers`]).
+    pub(super) exits: Vec<WorkerExit>,
     pub(super) starts: u64,
     installation: Installation,
 }
@@ -46,8 +46,7 @@ pub(super) struct Running {
 
 /// An end of a worker.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Death {
-    pub(super) start: u64,
+pub(super) struct WorkerExit {
     pub(super) at: Micros,
 }
 
@@ -76,13 +75,8 @@ impl Machine {
             log: root.join("worker.log"),
         };
         let name = recorder.name(&format!("worker-{}", index + 1));
-        let (running, dying, deaths) = (None, Vec::new(), Vec::new());
-        Ok(Self { name, launch, running, dying, deaths, starts: 0, installation })
-    }
-
-    /// The directory that all of it is in.
-    pub(super) fn root(&self) -> &Path {
-        self.installation.root()
+        let (running, dying, exits) = (None, Vec::new(), Vec::new());
+        Ok(Self { name, launch, running, dying, exits, starts: 0, installation })
     }
 
     /// Whether a process of its worker, of any start, was not waited for yet.
@@ -90,13 +84,8 @@ impl Machine {
         self.running.is_some() || !self.dying.is_empty()
     }
 
-    /// The first processes of its workers, which are waited for here.
-    pub(super) fn leaders(&self) -> impl Iterator<Item = Pid> {
-        self.dying.iter().chain(self.running.iter().map(|running| &running.worker)).map(Worker::leader)
-    }
-
-    pub(super) fn died(&mut self, at: Micros) {
-        self.deaths.push(Death { start: self.starts, at });
+    pub(super) fn exited(&mut self, at: Micros) {
+        self.exits.push(WorkerExit { at });
     }
 }
 
@@ -110,13 +99,13 @@ impl Running {
     }
 
     /// What is wrong with its end, if anything is.
-    pub(super) fn fault(&self, status: ExitStatus, said_goodbye: bool) -> Option<String> {
+    pub(super) fn fault(&self, status: ExitStatus, told_offline: bool) -> Option<String> {
         let exit = exit(status, self.asked);
         if !self.asked || exit != Exit::Stopped {
-            let said = self.worker.last_words();
+            let said = self.worker.log_tail();
             return Some(format!("ended by itself: {exit:?}; its last words: {said}"));
         }
-        (!said_goodbye)
+        (!told_offline)
             .then(|| "ended when it was asked to, but did not tell the backend that it is gone".into())
     }
 }
@@ -125,8 +114,9 @@ impl Running {
 pub(super) fn install() -> Result<(Installation, PathBuf), LoadError> {
     let simulator = std::env::current_exe()?;
     let socket = |root: &Path| root.join("opencode.socket");
-    let installation =
-        Installation::calling(|root| vec![simulator, "internal".into(), STAND_IN.into(), socket(root)])?;
+    let installation = Installation::calling(|root| {
+        vec![simulator, "internal".into(), stand_in::COMMAND.into(), socket(root)]
+    })?;
     let socket = socket(installation.root());
     Ok((installation, socket))
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use rustix::process::Pid;
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -11,11 +10,7 @@ use super::{
     machine::{Machine, Running, exit},
 };
 use crate::{
-    load::{
-        order::LoadError,
-        process::Worker,
-        remains::{mark, reap},
-    },
+    load::{order::LoadError, process::Worker},
     recorder::Recorder,
 };
 use sim_model::trace::{Event, Name, Phase};
@@ -29,13 +24,12 @@ const LINGERING: Duration = Duration::from_secs(10);
 const HURRY: Duration = Duration::from_secs(3);
 impl Run<'_> {
     pub(super) fn start(&mut self, index: usize) -> Result<(), LoadError> {
-        self.end_escaped(index);
+        self.end_strays();
         let machine = &mut self.machines[index];
         machine.starts += 1;
         let (worker, start) = (Name::clone(&machine.name), machine.starts);
         self.recorder.record(&machine.name, Event::WorkerStarted { worker, start });
-        let mark = mark(machine.root(), start);
-        let worker = machine.launch.start(mark).map_err(|source| {
+        let worker = machine.launch.start().map_err(|source| {
             let command = machine.launch.command.first().map(|word| word.to_string_lossy().into_owned());
             LoadError::Start { command: command.unwrap_or_default(), source }
         })?;
@@ -51,7 +45,7 @@ impl Run<'_> {
             tell_panic(&self.recorder, &machine.name, &running.worker);
             self.recorder.record(&machine.name, Event::Killed { worker: Name::clone(&machine.name) });
             machine.dying.push(running.worker);
-            machine.died(self.recorder.now());
+            machine.exited(self.recorder.now());
         }
     }
 
@@ -82,8 +76,8 @@ impl Run<'_> {
                 }
                 continue;
             };
-            let said_goodbye = self.ledger.lock().said_goodbye(&machine.name);
-            let fault = running.fault(status, said_goodbye);
+            let told_offline = self.ledger.lock().told_offline(&machine.name);
+            let fault = running.fault(status, told_offline);
             tell_panic(&self.recorder, &machine.name, &running.worker);
             let worker = Name::clone(&machine.name);
             self.recorder.record(&machine.name, Event::Exited { worker, exit: exit(status, running.asked) });
@@ -91,7 +85,7 @@ impl Run<'_> {
                 self.recorder.raise("lifecycle", Class::Safety, format!("{} {fault}", machine.name));
             }
             machine.running = None;
-            machine.died(self.recorder.now());
+            machine.exited(self.recorder.now());
         }
         Ok(())
     }
@@ -129,14 +123,8 @@ impl Run<'_> {
                 self.kill(index);
             }
         }
-        self.bury().await;
+        self.check_all_exits().await;
         Ok(())
-    }
-
-    /// Waits for what has ended and became ours when its parent did.
-    pub(super) fn reap(&self) {
-        let guard = Pid::from_raw(self.guard.pid().cast_signed());
-        reap(&self.machines.iter().flat_map(Machine::leaders).chain(guard).collect::<Vec<_>>());
     }
 }
 

@@ -178,7 +178,6 @@ fn scenarios(report: &SweepReport) -> Markup {
 fn machine(report: &SweepReport) -> Markup {
     let machine = &report.machine;
     let wall = machine.wall.max(1e-9);
-    #[expect(clippy::cast_precision_loss, reason = "there are at most a million runs")]
     let runs = report.runs.len() as f64;
     let rows = [
         ("wall time", format!("{:.1} s, {} runs at once", machine.wall, machine.jobs)),

@@ -132,7 +132,6 @@ fn marks(marks: &[&Coverage]) -> comfy_table::Table {
 
 fn speed(report: &SweepReport) -> String {
     let wall = report.machine.wall.max(1e-9);
-    #[expect(clippy::cast_precision_loss, reason = "there are at most a million runs")]
     let runs = report.runs.len() as f64;
     format!(
         "{runs} runs in {:.1} s, {} at once: {:.1} runs/s, {:.0} simulated seconds per second, {:.0} turns per second",

@@ -9,11 +9,6 @@ pub(super) fn show(unit: Unit, value: f64) -> String {
         Unit::Count => format!("{value:.1}"),
         Unit::Millis => format::millis(value),
         Unit::Seconds => format!("{value:.0} s"),
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "bytes are whole and not negative"
-        )]
         Unit::Bytes => format::size(value as u64),
     }
 }

@@ -52,12 +52,6 @@ fn spread(report: &SweepReport, name: &str, measure: &Measure) -> Option<Markup>
 }
 
 /// How many values are in each of [`BARS`] equal parts of the range.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a share of a few bars, not negative"
-)]
 fn histogram(values: &[f64], least: f64, most: f64) -> [u64; BARS] {
     let mut bars = [0; BARS];
     for value in values {
@@ -67,7 +61,6 @@ fn histogram(values: &[f64], least: f64, most: f64) -> [u64; BARS] {
     bars
 }
 
-#[expect(clippy::cast_precision_loss, reason = "there are at most a million runs")]
 fn chart(measure: &Measure, bars: &[u64; BARS], least: f64, most: f64, size: Size) -> Markup {
     let shape = |(bar, runs): (usize, &u64)| {
         Shape::Bar(palette::line(0), [(bar as f64 + 0.05, 0.0), (bar as f64 + 0.95, *runs as f64)])

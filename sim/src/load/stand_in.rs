@@ -13,6 +13,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+/// The part of this program that stands in for the `opencode` executable.
+pub const COMMAND: &str = "opencode-under-load";
+
 /// What the executable asks for, as one line of JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
