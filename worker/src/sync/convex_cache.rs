@@ -1,6 +1,6 @@
 //! What Convex is known to have, for the sessions that were seen last: so that what did not change costs no call.
 
-use std::{hash::RandomState, num::NonZeroUsize};
+use std::hash::RandomState;
 
 use lru::LruCache;
 
@@ -8,18 +8,19 @@ use super::plan::{InConvex, fingerprint};
 use crate::opencode::OpencodeSessionId;
 
 /// Sessions that are remembered. Forgetting one costs a call that changes nothing.
-const CAPACITY: NonZeroUsize = NonZeroUsize::new(512).expect("it is not 0");
+const CAPACITY: usize = 512;
 
 /// A bounded cache by the fingerprints of ids, of which two are the same once in 2^64.
 #[derive(Debug)]
 pub(super) struct ConvexCache {
-    /// The standard hasher, as in [`SessionCache`](crate::session::cache::SessionCache).
+    /// The standard hasher, as in [`SessionCache`](crate::session::cache::SessionCache). Bounded here, because a bounded
+    /// `LruCache` takes the room of all its entries at once, and most workers see few sessions.
     entries: LruCache<u64, InConvex, RandomState>,
 }
 
 impl Default for ConvexCache {
     fn default() -> Self {
-        Self { entries: LruCache::with_hasher(CAPACITY, RandomState::new()) }
+        Self { entries: LruCache::unbounded_with_hasher(RandomState::new()) }
     }
 }
 
@@ -33,6 +34,9 @@ impl ConvexCache {
     pub(super) fn put(&mut self, id: &OpencodeSessionId, convex: InConvex) {
         if convex != InConvex::Unknown {
             self.entries.put(fingerprint(id.as_str()), convex);
+        }
+        if self.entries.len() > CAPACITY {
+            self.entries.pop_lru();
         }
     }
 
@@ -59,14 +63,14 @@ mod tests {
             cache.put(&id(number), InConvex::Titled(number as u64));
         }
         let known: Vec<_> = (1..10_000).filter(|n| cache.get(&id(*n)) != InConvex::Unknown).collect();
-        assert_eq!(known.len(), CAPACITY.get());
+        assert_eq!(known.len(), CAPACITY);
         assert!(known.iter().all(|n| cache.get(&id(*n)) == InConvex::Titled(*n as u64)));
     }
 
     #[test]
     fn a_listing_of_everything_pushes_out_nobody_who_is_in_use() {
         let mut cache = ConvexCache::default();
-        let in_use = 1..CAPACITY.get();
+        let in_use = 1..CAPACITY;
         in_use.clone().for_each(|number| cache.put(&id(number), InConvex::Titled(7)));
         (1_000..50_000).for_each(|number| cache.put_listed(&id(number), InConvex::Titled(8)));
         assert!(in_use.into_iter().all(|number| cache.get(&id(number)) == InConvex::Titled(7)));
