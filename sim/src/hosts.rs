@@ -163,7 +163,7 @@ fn config(order: &Order, token: &str) -> Config {
             tls: false,
         },
         token: token.parse().expect("made by ourselves"),
-        directory: "/srv/project".into(),
+        directory: "/project".into(),
         settings,
     }
 }

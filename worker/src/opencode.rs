@@ -14,6 +14,7 @@
 pub(crate) mod active_prompt;
 pub(crate) mod body;
 pub(crate) mod connection;
+pub(crate) mod directory;
 pub(crate) mod error;
 pub mod events;
 pub(crate) mod generation;

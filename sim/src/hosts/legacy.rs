@@ -108,7 +108,8 @@ async fn live(boot: Boot) -> anyhow::Result<std::convert::Infallible> {
             startup_timeout: config.settings.opencode.startup_timeout,
         })
         .await?;
-    let opencode = Client::new(env.clone(), server.address(), &password, Duration::from_secs(300));
+    let (directory, limit) = (&config.directory, Duration::from_secs(300));
+    let opencode = Client::new(env.clone(), server.address(), directory, &password, limit);
     let started = registration.stale_before;
     let legacy = Legacy { convex, opencode, worker: registration.worker, started };
 

@@ -1,6 +1,6 @@
 //! The HTTP client: a few typed calls, each bounded in time and size.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, path::Path, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     connection::{Connector, Tasks},
+    directory::Directory,
     error::{ApiError, snippet},
     id::{InvalidId, ModelRef, OpencodeSessionId, check_id},
     stats::ServerStats,
@@ -45,6 +46,8 @@ struct Inner {
     http: legacy::Client<Connector, Full<Bytes>>,
     authority: String,
     authorization: HeaderValue,
+    /// Where the server works.
+    directory: Directory,
     request_timeout: Duration,
     places: Semaphore,
     tasks: Tasks,
@@ -136,8 +139,15 @@ struct ReplyBody {
 }
 
 impl Client {
-    /// A client of the server at `address`. No call takes longer than `request_timeout`.
-    pub fn new<E: Env>(env: E, address: Address, password: &SecretString, request_timeout: Duration) -> Self {
+    /// A client of the server at `address`, which was started in `directory`. No call takes longer than
+    /// `request_timeout`.
+    pub fn new<E: Env>(
+        env: E,
+        address: Address,
+        directory: &Path,
+        password: &SecretString,
+        request_timeout: Duration,
+    ) -> Self {
         let tasks = Tasks::new(env.clone());
         let authority = address.to_string();
         let http = legacy::Client::builder(tasks.clone())
@@ -153,6 +163,7 @@ impl Client {
                 http,
                 authority,
                 authorization,
+                directory: Directory::new(directory),
                 request_timeout,
                 places,
                 tasks,
@@ -171,6 +182,11 @@ impl Client {
         self
     }
 
+    /// Returns the directory that the server works in.
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.inner.directory
+    }
+
     /// Returns whether the server is up, and its version.
     pub async fn health(&self) -> Result<Health, ApiError> {
         self.json(Call::get("check the server's health", "/global/health")).await
@@ -187,8 +203,9 @@ impl Client {
         self.json(Call::get("list the sessions", format!("/session?limit={limit}"))).await
     }
 
-    /// A page of the sessions that are no children and were used at `since` or later (Unix ms), last used first: at
-    /// most `limit`, and only those used before `cursor`. Archived ones are among them. The plain list has no pages.
+    /// A page of the directory's sessions that are no children and were used at `since` or later (Unix ms), last used
+    /// first: at most `limit`, and only those used before `cursor`. Archived ones are among them. The plain list has no
+    /// pages; this one shows all directories unless it is asked for one (measured).
     pub async fn changed_sessions(
         &self,
         since: u64,
@@ -196,14 +213,26 @@ impl Client {
         limit: usize,
     ) -> Result<Vec<Session>, ApiError> {
         let cursor = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
-        let path =
-            format!("/experimental/session?roots=true&archived=true&start={since}&limit={limit}{cursor}");
+        let directory = self.inner.directory.in_query();
+        let path = format!(
+            "/experimental/session?directory={directory}&roots=true&archived=true&start={since}&limit={limit}{cursor}"
+        );
         self.json(Call::get("list the changed sessions", path)).await
     }
 
     /// One session; [`ApiError::NotFound`] if OpenCode does not have it.
     pub async fn session(&self, id: &OpencodeSessionId) -> Result<Session, ApiError> {
         self.json(Call::get("read the session", format!("/session/{id}"))).await
+    }
+
+    /// Returns true if the session is not, for sure, of this directory: OpenCode shows, and prompts, those of all. One that
+    /// it does not know is nobody's.
+    pub async fn is_elsewhere(&self, id: &OpencodeSessionId) -> Result<bool, ApiError> {
+        match self.session(id).await {
+            Ok(session) => Ok(!self.directory().has(&session)),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes a session with all its messages, for good.

@@ -94,7 +94,7 @@ impl Reader {
         if event.kind == EventKind::Connected && !std::mem::replace(was_open, true) {
             self.connected(ready).await;
         }
-        self.tap.offer(&event);
+        self.tap.offer(&event, self.client.directory());
         self.registry.deliver(event).await;
     }
 

@@ -8,6 +8,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
+    directory::Directory,
     events::{Event, EventKind},
     id::OpencodeSessionId,
 };
@@ -214,11 +215,14 @@ impl Tap {
         Self { sender, missed: false }
     }
 
-    /// Offers an event, if it is of the tap's kinds.
-    pub(crate) fn offer(&mut self, event: &Event) {
+    /// Offers an event, if it is of the tap's kinds and of a session of `directory`.
+    pub(crate) fn offer(&mut self, event: &Event, directory: &Directory) {
         use EventKind::{SessionCreated, SessionDeleted, SessionUpdated};
-        if matches!(event.kind, SessionCreated(_) | SessionUpdated(_) | SessionDeleted(_)) && self.catch_up()
-        {
+        let (SessionCreated(session) | SessionUpdated(session) | SessionDeleted(session)) = &event.kind
+        else {
+            return;
+        };
+        if directory.has(session) && self.catch_up() {
             self.send(TapEvent::Session(Box::new(event.clone())));
         }
     }

@@ -37,6 +37,9 @@ pub struct Session {
     /// Its title.
     #[serde(default)]
     pub title: String,
+    /// The directory that it works in. Every session has one (measured); without it nobody's session is taken for ours.
+    #[serde(default)]
+    pub directory: Option<String>,
     /// The session that spawned it, if it is a child.
     #[serde(default, rename = "parentID")]
     pub parent: Option<OpencodeSessionId>,

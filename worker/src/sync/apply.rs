@@ -8,7 +8,7 @@ use super::{
 use crate::{
     convex::{Backend, api::Linked},
     error::CallError,
-    opencode::{ApiError, Client, OpencodeSessionId},
+    opencode::{ApiError, Client, OpencodeSessionId, Session, directory::Belongs},
     telemetry::SyncResult,
 };
 
@@ -37,7 +37,8 @@ pub(super) async fn apply(shared: &Shared, backend: &Backend, batch: &Batch) -> 
     Ok(())
 }
 
-/// Compares a page of OpenCode's sessions with Convex. Asks Convex only for those of which nothing is known.
+/// Compares a page of OpenCode's sessions with Convex. Asks Convex only for those of which nothing is known. Only
+/// sessions of the worker's directory were asked for; whatever else came all the same is passed over.
 pub(super) async fn list(
     shared: &Shared,
     backend: &Backend,
@@ -48,7 +49,8 @@ pub(super) async fn list(
     let sessions = client.changed_sessions(page.since, page.cursor, page.limit).await?;
     let times = sessions.iter().map(|session| session.time.updated);
     let (length, newest, oldest) = (sessions.len(), times.clone().max(), times.min());
-    let roots = sessions.into_iter().filter(|session| session.parent.is_none());
+    let is_ours = |session: &Session| session.parent.is_none() && client.directory().has(session);
+    let roots = sessions.into_iter().filter(is_ours);
     let changed = shared.look(|state| {
         let differs =
             |id: &OpencodeSessionId, opencode: &InOpencode| state.in_convex(id) != opencode.agreed();
@@ -118,20 +120,27 @@ pub(super) async fn scrub(
 /// these the rest of the page is passed over too, because each may take as long as a request may.
 const MAX_UNREADABLE: usize = 3;
 
-/// Compares a page. What is not there is believed to be deleted only when the page was seen, and not all at once.
+/// Compares a page. What is not there is believed to be deleted only when the page was seen, and not all at once. What
+/// is there in another directory never had a chat to get: it loses the one that an older version gave it, however many
+/// there are, because OpenCode knows them, so it is no other disk.
 async fn compare_page(shared: &Shared, client: &Client, page: &Linked, stamp: Stamp) -> Result<(), ApiError> {
     let passes_over = shared.look(|state| state.is_stuck());
-    let (mut gone, mut there, mut unreadable) = (Vec::new(), 0, 0);
+    let (mut gone, mut elsewhere, mut there, mut unreadable) = (Vec::new(), Vec::new(), 0, 0);
     for (id, title) in page.iter() {
         // Nothing that OpenCode would not know, and nothing that could change a path.
         let Ok(id) = OpencodeSessionId::new(id) else { continue };
         let convex = InConvex::Titled(fingerprint(title));
         match read(client, &id).await {
-            Ok(InOpencode::Gone) => gone.push((id, convex)),
-            Ok(opencode) => {
+            Ok(Found::Nothing) => gone.push((id, convex)),
+            Ok(Found::Ours(opencode)) => {
                 there += 1;
                 compare(shared, &id, opencode, convex, stamp);
             }
+            Ok(Found::Elsewhere) => {
+                there += 1;
+                elsewhere.push((id, convex));
+            }
+            Ok(Found::Untold) => {}
             Err(error) if passes_over => {
                 tracing::warn!(%error, session = id.as_str(), "sync: a session cannot be compared; it is passed over");
                 shared.look(State::left_out);
@@ -143,6 +152,16 @@ async fn compare_page(shared: &Shared, client: &Client, page: &Linked, stamp: St
             Err(error) => return Err(error),
         }
     }
+    if !elsewhere.is_empty() {
+        let (count, first) = (elsewhere.len(), elsewhere[0].0.as_str());
+        tracing::warn!(
+            count,
+            first,
+            "sync: chats were linked with OpenCode sessions of other directories, as older versions did; they lose the \
+             link, and keep their titles until they are deleted"
+        );
+        unlink(shared, elsewhere, stamp);
+    }
     if is_mass_deletion(gone.len(), there) && !shared.settings.accept_mass_deletions {
         tracing::error!(
             gone = gone.len(),
@@ -153,17 +172,37 @@ async fn compare_page(shared: &Shared, client: &Client, page: &Linked, stamp: St
         shared.status.sync.add(SyncResult { errors: 1, ..SyncResult::default() });
         return Ok(());
     }
-    for (id, convex) in gone {
-        compare(shared, &id, InOpencode::Gone, convex, stamp);
-    }
+    unlink(shared, gone, stamp);
     Ok(())
 }
 
-async fn read(client: &Client, id: &OpencodeSessionId) -> Result<InOpencode, ApiError> {
+/// What a look for a linked session comes to.
+enum Found {
+    /// It is there, in the worker's directory.
+    Ours(InOpencode),
+    /// It is there, in another directory.
+    Elsewhere,
+    /// It is there, and nobody knows whose it is: its chat stays as it is.
+    Untold,
+    /// It is not there.
+    Nothing,
+}
+
+async fn read(client: &Client, id: &OpencodeSessionId) -> Result<Found, ApiError> {
     match client.session(id).await {
-        Ok(session) => Ok(InOpencode::titled(&session.title)),
-        Err(error) if error.is_not_found() => Ok(InOpencode::Gone),
+        Ok(session) => Ok(match client.directory().of(&session) {
+            Belongs::Here => Found::Ours(InOpencode::titled(&session.title)),
+            Belongs::Elsewhere => Found::Elsewhere,
+            Belongs::Untold => Found::Untold,
+        }),
+        Err(error) if error.is_not_found() => Ok(Found::Nothing),
         Err(error) => Err(error),
+    }
+}
+
+fn unlink(shared: &Shared, sessions: Vec<(OpencodeSessionId, InConvex)>, stamp: Stamp) {
+    for (id, convex) in sessions {
+        compare(shared, &id, InOpencode::Gone, convex, stamp);
     }
 }
 

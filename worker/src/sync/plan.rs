@@ -6,6 +6,8 @@
 //!   was started.
 //! - A deletion in OpenCode does not delete the chat: it is marked and loses its link, and its next message makes a new
 //!   OpenCode session. A turn that was running there fails with `session_deleted`.
+//! - A session of another directory is nobody's business here. A chat that an older version linked with one loses the
+//!   link, as if the session had been deleted.
 //! - A child session (of a tool that starts agents) is no chat; it never comes here.
 
 use crate::{
@@ -21,7 +23,7 @@ pub(crate) const MAX_TITLE: usize = 300;
 pub(crate) enum InOpencode {
     /// It exists, with this title (at most [`MAX_TITLE`] characters).
     Titled(String),
-    /// It was deleted.
+    /// It was deleted, or is of another directory.
     Gone,
 }
 

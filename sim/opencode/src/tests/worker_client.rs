@@ -1,6 +1,6 @@
 //! The worker's own client and its parser of events, against the fake.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{io, path::Path, rc::Rc, time::Duration};
 
 use tokio::{io::DuplexStream, sync::mpsc, task::JoinHandle};
 use worker::{
@@ -66,7 +66,9 @@ fn connect(world: &Rc<World>) -> (Pipes, Client) {
     });
     let pipes = Pipes(sender);
     let password = String::from("unused").into();
-    let client = Client::new(pipes.clone(), NoProcess.address(), &password, Duration::from_secs(10));
+    let directory = Path::new("/project");
+    let client =
+        Client::new(pipes.clone(), NoProcess.address(), directory, &password, Duration::from_secs(10));
     (pipes, client)
 }
 

@@ -20,7 +20,13 @@ async fn launched(env: &TestEnv) -> (TestServer, Client) {
     };
     let server = env.launch(launch).await.unwrap();
     let address = crate::env::ServerProcess::address(&server);
-    let client = Client::new(env.clone(), address, &PASSWORD.to_owned().into(), Duration::from_secs(30));
+    let client = Client::new(
+        env.clone(),
+        address,
+        "/project".as_ref(),
+        &PASSWORD.to_owned().into(),
+        Duration::from_secs(30),
+    );
     (server, client)
 }
 
@@ -99,6 +105,41 @@ async fn a_missing_session_is_not_found() {
     assert!(client.session(&id()).await.unwrap_err().is_not_found());
 }
 
+/// A session as OpenCode shows it, with `directory` among its fields.
+fn session_with(directory: &str) -> String {
+    SESSION.replace(r#""slug":"gentle","#, directory)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_not_for_sure_of_the_directory_is_elsewhere() {
+    let env = TestEnv::new();
+    let (_server, client) = launched(&env).await;
+    for (directory, expect) in [
+        (r#""directory":"/project","#, false),
+        (r#""directory":"/project-2","#, true),
+        (r#""directory":"/project/below","#, true),
+        ("", true),
+    ] {
+        env.answer("GET /session/ses_1", Answer::json(200, session_with(directory)));
+        assert_eq!(client.is_elsewhere(&id()).await, Ok(expect), "{directory}");
+    }
+    env.answer("GET /session/ses_1", Answer::json(404, "{}"));
+    assert_eq!(client.is_elsewhere(&id()).await, Ok(false), "the prompt will say so");
+    env.answer("GET /session/ses_1", Answer::json(500, "{}"));
+    assert!(client.is_elsewhere(&id()).await.is_err(), "nobody knows");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_directory_s_own_sessions_are_listed() {
+    let env = TestEnv::new();
+    env.answer("GET /experimental/session", Answer::json(200, "[]"));
+    let (_server, client) = launched(&env).await;
+    client.changed_sessions(7, Some(9), 50).await.unwrap();
+    let expect =
+        "GET /experimental/session?directory=%2Fproject&roots=true&archived=true&start=7&limit=50&cursor=9";
+    assert_eq!(env.world().requests, [expect]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_wrong_shape_says_what_came_but_never_a_provider_s_key() {
     let env = TestEnv::new();
@@ -160,7 +201,13 @@ async fn the_wrong_password_is_told_and_never_shown() {
     let env = TestEnv::new();
     let (server, _client) = launched(&env).await;
     let address = crate::env::ServerProcess::address(&server);
-    let wrong = Client::new(env.clone(), address, &"other-secret".to_owned().into(), Duration::from_secs(30));
+    let wrong = Client::new(
+        env.clone(),
+        address,
+        "/project".as_ref(),
+        &"other-secret".to_owned().into(),
+        Duration::from_secs(30),
+    );
     let error = wrong.health().await.unwrap_err();
     assert!(matches!(error, ApiError::Unauthorized { .. }));
     assert!(!format!("{error} {error:?}").contains("secret"));

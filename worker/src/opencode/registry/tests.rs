@@ -83,23 +83,42 @@ async fn a_child_session_s_questions_reach_the_turn_that_made_it() {
 
 fn deleted(session: &str) -> Event {
     let time = SessionTime { created: 0, updated: 0 };
-    let info = Session { id: id(session), title: String::new(), parent: None, time };
+    let directory = Some("/project".into());
+    let info = Session { id: id(session), title: String::new(), directory, parent: None, time };
     event(session, EventKind::SessionDeleted(info))
 }
 
 #[test]
 fn the_tap_turns_what_does_not_fit_into_one_gap() {
     let (sender, mut tapped) = mpsc::channel(2);
-    let mut tap = Tap::new(Some(sender));
+    let (mut tap, project) = (Tap::new(Some(sender)), Directory::new("/project".as_ref()));
     tap.gap();
-    tap.offer(&event("ses_1", EventKind::Idle));
-    tap.offer(&deleted("ses_1"));
-    tap.offer(&deleted("ses_2"));
-    tap.offer(&deleted("ses_3"));
+    tap.offer(&event("ses_1", EventKind::Idle), &project);
+    tap.offer(&deleted("ses_1"), &project);
+    tap.offer(&deleted("ses_2"), &project);
+    tap.offer(&deleted("ses_3"), &project);
     assert_eq!(tapped.try_recv().unwrap(), TapEvent::Gap);
     assert_eq!(tapped.try_recv().unwrap(), TapEvent::Session(deleted("ses_1").into()));
-    tap.offer(&deleted("ses_4"));
+    tap.offer(&deleted("ses_4"), &project);
     assert_eq!(tapped.try_recv().unwrap(), TapEvent::Gap);
     assert_eq!(tapped.try_recv().unwrap(), TapEvent::Session(deleted("ses_4").into()));
     assert!(tapped.try_recv().is_err());
+}
+
+#[test]
+fn the_tap_gives_what_concerns_a_session_of_the_worker_s_directory_and_nothing_else() {
+    let (sender, mut tapped) = mpsc::channel(8);
+    let mut tap = Tap::new(Some(sender));
+    let ours = deleted("ses_1");
+    let EventKind::SessionDeleted(session) = &ours.kind else { unreachable!() };
+    let kinds = [EventKind::SessionCreated, EventKind::SessionUpdated, EventKind::SessionDeleted];
+    for (kind, directory) in
+        kinds.into_iter().zip([Some("/project-2".to_owned()), Some("/".to_owned()), None])
+    {
+        let elsewhere = Session { directory, ..session.clone() };
+        tap.offer(&event("ses_1", kind(elsewhere)), &Directory::new("/project".as_ref()));
+    }
+    assert!(tapped.try_recv().is_err());
+    tap.offer(&ours, &Directory::new("/project".as_ref()));
+    assert_eq!(tapped.try_recv().unwrap(), TapEvent::Session(ours.into()));
 }

@@ -117,9 +117,9 @@ impl<E: Env> Start<E> {
             startup_timeout: self.settings.startup_timeout,
         };
         let mut process = self.env.launch(launch).await?;
-        let client =
-            Client::new(self.env.clone(), process.address(), &password, self.settings.request_timeout)
-                .told_to(self.stats.clone());
+        let (env, limit) = (self.env.clone(), self.settings.request_timeout);
+        let client = Client::new(env, process.address(), &self.directory, &password, limit)
+            .told_to(self.stats.clone());
         let connections = Connections(client.clone());
         let prepared = tokio::select! {
             biased;

@@ -3,6 +3,7 @@ use std::sync::{Arc, atomic::Ordering};
 use super::*;
 use crate::{
     config::{OpencodeSettings, SyncSettings},
+    convex::ConvexClient,
     env::testing::{Answer, TestEnv},
     opencode::{Lease, Server},
     sync::{
@@ -25,7 +26,7 @@ impl World {
     async fn new(settings: SyncSettings) -> Self {
         let (env, status) = (TestEnv::new(), Arc::new(Status::default()));
         let opencode = OpencodeSettings::default();
-        let server = Server::new(env.clone(), ".".into(), opencode, status.server.clone(), None);
+        let server = Server::new(env.clone(), "/project".into(), opencode, status.server.clone(), None);
         let lease = server.acquire().await.unwrap();
         let shared = SyncHandle::new(settings, status.clone()).0.unwrap();
         Self { env, shared, status, lease, _server: server }
@@ -33,10 +34,12 @@ impl World {
 
     /// OpenCode has this session, with a title that Convex does not know.
     fn renamed(&self, number: usize) {
-        let session = format!(
-            r#"{{"id":"ses_{number}","slug":"s","title":"new","cost":0,"version":"1.18.33","projectID":"p",
-                "directory":"/","time":{{"created":1,"updated":2}}}}"#
-        );
+        self.stands(number, r#""directory":"/project","#);
+    }
+
+    /// The same, with another directory or none.
+    fn stands(&self, number: usize, directory: &str) {
+        let session = session(number, directory);
         self.env.answer(&format!("GET /session/ses_{number}"), Answer::json(200, session));
     }
 
@@ -65,6 +68,22 @@ impl World {
         self.status.sync.errors.load(Ordering::Relaxed)
     }
 }
+
+fn session(number: usize, directory: &str) -> String {
+    format!(
+        r#"{{"id":"ses_{number}","slug":"s","title":"new","cost":0,"version":"1.18.33","projectID":"p",{directory}
+            "time":{{"created":1,"updated":2}}}}"#
+    )
+}
+
+/// A backend that answers nothing.
+fn silent_backend(env: &TestEnv) -> (Backend, impl Sized) {
+    let (client, connection) = ConvexClient::start(env, "http://127.0.0.1:1".parse().unwrap());
+    let token = "machine_m:worker_w:0123456789abcdef0123456789abcdef".parse().unwrap();
+    (Backend::new(client, token), connection)
+}
+
+const ELSEWHERE: &str = r#""directory":"/project-2","#;
 
 fn settings() -> SyncSettings {
     SyncSettings { batch: 100, ..SyncSettings::default() }
@@ -118,4 +137,35 @@ async fn a_mass_deletion_is_carried_through_for_whoever_asks_for_it() {
     (1..=10).for_each(|number| world.answers(number, 404));
     world.compare(1..=10).await.unwrap();
     assert_eq!((world.changes(), world.errors()), ((10, 0), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn chats_of_sessions_of_other_directories_lose_them_however_many_there_are() {
+    let world = World::new(settings()).await;
+    (1..=10).for_each(|number| world.stands(number, ELSEWHERE));
+    world.compare(1..=10).await.unwrap();
+    assert_eq!((world.changes(), world.errors()), ((10, 0), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_chat_of_a_session_that_nobody_knows_the_directory_of_stays_as_it_is() {
+    let world = World::new(settings()).await;
+    (1..=10).for_each(|number| world.stands(number, ""));
+    world.compare(1..=10).await.unwrap();
+    assert_eq!((world.changes(), world.errors()), ((0, 0), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_a_list_that_are_not_the_directory_s_are_passed_over() {
+    let world = World::new(settings()).await;
+    let (backend, _connection) = silent_backend(&world.env);
+    let rows = [session(1, r#""directory":"/project","#), session(2, ELSEWHERE), session(3, "")];
+    world.env.answer("GET /experimental/session", Answer::json(200, format!("[{}]", rows.join(","))));
+    let ours = OpencodeSessionId::new("ses_1").unwrap();
+    world.shared.look(|state| state.linked(&ours, "old"));
+    let page = Page { since: 0, cursor: None, limit: 50 };
+    let listing = list(&world.shared, &backend, world.lease.client(), page);
+    // Of whatever else it took for ours it would ask the backend, and wait.
+    tokio::time::timeout(std::time::Duration::from_secs(5), listing).await.expect("it asks").unwrap();
+    assert_eq!(world.changes(), (0, 1));
 }

@@ -12,7 +12,8 @@ fn id(number: usize) -> OpencodeSessionId {
 }
 
 fn session(number: usize, title: &str, updated: u64) -> Session {
-    Session { id: id(number), title: title.into(), parent: None, time: SessionTime { created: 0, updated } }
+    let (time, directory) = (SessionTime { created: 0, updated }, Some("/project".into()));
+    Session { id: id(number), title: title.into(), directory, parent: None, time }
 }
 
 fn event(kind: EventKind) -> TapEvent {

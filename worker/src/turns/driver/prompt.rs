@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backon::Retryable;
+use backon::{ExponentialBuilder, Retryable};
 use tokio::time::Instant;
 
 use super::{Driver, error::TurnError};
@@ -41,7 +41,8 @@ pub(super) struct Prompted {
 }
 
 impl<E: Env> Driver<'_, E> {
-    /// Hands the prompt over, in a session that exists. A session that OpenCode does not know any more is made anew.
+    /// Hands the prompt over, in a session that exists and is the worker's. One that OpenCode does not know any more is
+    /// made anew.
     pub(super) async fn prompt(
         &mut self,
         content: &str,
@@ -52,8 +53,9 @@ impl<E: Env> Driver<'_, E> {
         Box::pin(self.still_ours()).await?;
         let lease = self.unless_ended(self.shared.server.acquire()).await?;
         let lease = lease.map_err(|error| Failure::server_start(&error))?;
+        let mut lost = None;
+        let mut session = Box::pin(self.ours(&lease, session, &mut lost)).await?;
         let mut may_be_missing = session.is_some();
-        let (mut session, mut lost) = (session, None);
         let healed = self.heal(&lease, &mut session, &mut lost, model).await;
         let model = model.or(healed.as_ref());
         loop {
@@ -89,6 +91,28 @@ impl<E: Env> Driver<'_, E> {
                 _ => return Ok(Prompted { lease, session: id, active, events, early, turn, started }),
             }
         }
+    }
+
+    /// Returns the chat's session unless it is of another directory: OpenCode takes a prompt for any session, and works on
+    /// it in that one's directory. Asked once for each session that is remembered.
+    async fn ours(
+        &self,
+        lease: &Lease,
+        session: Option<OpencodeSessionId>,
+        lost: &mut Option<OpencodeSessionId>,
+    ) -> Result<Option<OpencodeSessionId>, TurnError> {
+        let Some(id) = session else { return Ok(None) };
+        if self.shared.cache().get(&self.row.session) == Some(&id) {
+            return Ok(Some(id));
+        }
+        let look = || lease.client().is_elsewhere(&id);
+        let look = look.retry(self.backoff()).when(ApiError::is_retryable);
+        if !self.unless_ended(look).await?.map_err(|error| Failure::prompt(&error))? {
+            return Ok(Some(id));
+        }
+        tracing::warn!(session = %self.row.session, opencode = %id, "the chat's OpenCode session is of another directory; it gets one of its own");
+        *lost = Some(id);
+        Ok(None)
     }
 
     /// A session keeps the model that it was prompted with last, also one that does not exist, and then refuses whatever
@@ -129,21 +153,24 @@ impl<E: Env> Driver<'_, E> {
         model: Option<&ModelRef>,
         lost: Option<&OpencodeSessionId>,
     ) -> Result<OpencodeSessionId, TurnError> {
-        let attempts = self.shared.settings.sessions.create_attempts.max(1);
-        let backoff = exponential(&self.shared.env, CREATE_BACKOFF_MIN, CREATE_BACKOFF_MAX)
-            .with_max_times(attempts - 1);
         let creation = self.shared.sync.creating();
         let attempt = || async {
             let _permit = self.shared.gate.enter().await;
             lease.client().create_session(title, model).await
         };
-        let created = attempt.retry(backoff).when(ApiError::is_retryable);
+        let created = attempt.retry(self.backoff()).when(ApiError::is_retryable);
         let session = self.unless_ended(created).await?.map_err(|error| Failure::create(&error))?;
         count(&self.shared.status.sessions_created);
         self.confirmed_at = Instant::now();
         self.shared.backend.session_ready(&self.row.session, session.id.as_str()).await?;
         creation.linked(&session.id, title, lost);
         Ok(session.id)
+    }
+
+    /// The pauses between attempts to find or make a session.
+    fn backoff(&self) -> ExponentialBuilder {
+        let attempts = self.shared.settings.sessions.create_attempts.max(1);
+        exponential(&self.shared.env, CREATE_BACKOFF_MIN, CREATE_BACKOFF_MAX).with_max_times(attempts - 1)
     }
 
     /// Makes sure that the turn is still in progress, and this process's, before something is asked of OpenCode on its

@@ -79,7 +79,13 @@ mod tests {
         };
         let server = env.launch(launch).await.unwrap();
         let password = "pass-word-secret".to_owned().into();
-        let client = Client::new(env.clone(), server.address(), &password, Duration::from_secs(30));
+        let client = Client::new(
+            env.clone(),
+            server.address(),
+            "/project".as_ref(),
+            &password,
+            Duration::from_secs(30),
+        );
         let session = OpencodeSessionId::new("ses_1").unwrap();
         let event = reread(&client, &session, "msg_1").await;
         let TurnEvent::Unreadable(why) = event else { panic!("{event:?}") };
