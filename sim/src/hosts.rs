@@ -43,6 +43,9 @@ use sim_model::{
     workload_plan::WorkloadPlan,
 };
 
+/// Where every worker works, on a machine of its own.
+const DIRECTORY: &str = "/project";
+
 /// Who lives in a world.
 pub struct Hosts {
     /// The backend.
@@ -121,6 +124,8 @@ fn machine(order: &Order, index: usize, recorder: &Recorder, host: &Name, active
         script: disturbed(replies::script(scenario.replies.clone(), *seed), active.clone(), index),
         faults: OnOpencode::new(active.clone(), index),
         observer: observe::opencode_observer(recorder.clone(), Name::clone(host)),
+        directory: DIRECTORY.into(),
+        blurs_directories: order.plants.contains(&Plant::DirectoryOff),
         ..options
     })
 }
@@ -163,7 +168,7 @@ fn config(order: &Order, token: &str) -> Config {
             tls: false,
         },
         token: token.parse().expect("made by ourselves"),
-        directory: "/project".into(),
+        directory: DIRECTORY.into(),
         settings,
     }
 }

@@ -54,6 +54,8 @@ pub enum Plant {
     OrphanServer,
     /// The worker panics when it reads its clock. Caught by `no-panic`.
     ClockPanic,
+    /// OpenCode shows every session as one of the worker's directory. Caught by `tenancy`, if there are others.
+    DirectoryOff,
     /// Each message costs one call more than it needs. Nobody notices, and no oracle: caught by `sim gate`.
     ExtraCall,
     /// The worker's clock is the machine's. Caught by `--check-determinism`.

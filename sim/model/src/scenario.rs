@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_misspelled_key_is_shown_with_what_was_meant() {
         insta::assert_snapshot!(complaint("duration = '1min'\n[population]\nsesions = 3"), @r#"
-        error: unknown field `sesions`, expected one of `sessions`, `missing_in_opencode`, `only_in_opencode`, `old_messages_per_session`, `stale_pending`, `stale_claimed`
+        error: unknown field `sesions`, expected one of `sessions`, `missing_in_opencode`, `only_in_opencode`, `in_other_directories`, `imported_from_other_directories`, `old_messages_per_session`, `stale_pending`, `stale_claimed`
          --> some.toml:3:1
           |
         3 | sesions = 3

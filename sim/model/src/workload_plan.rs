@@ -18,6 +18,8 @@ use crate::seed::Seed;
 pub struct WorkloadPlan {
     /// For each session, whether OpenCode knows it.
     pub in_opencode: Vec<bool>,
+    /// For each session, whether an older version of the worker imported it from another directory.
+    pub imported: Vec<bool>,
     /// The sessions that have a stale turn that nobody claimed; a session may have several.
     pub stale_pending: Vec<usize>,
     /// The sessions that have a stale turn that was claimed, each once.
@@ -57,6 +59,8 @@ pub struct Message {
 pub enum Directly {
     /// Makes a session.
     Create,
+    /// Makes one in another directory.
+    CreateElsewhere,
     /// Renames one.
     Rename,
     /// Deletes one.
@@ -100,6 +104,11 @@ impl WorkloadPlan {
                 *population.missing_in_opencode.get_ref(),
                 &mut stream("missing"),
             ),
+            imported: draw_marked(
+                sessions,
+                *population.imported_from_other_directories.get_ref(),
+                &mut stream("imported"),
+            ),
             stale_pending: draw_many(
                 sessions,
                 *population.stale_pending.get_ref(),
@@ -119,9 +128,14 @@ impl WorkloadPlan {
 }
 
 fn draw_in_opencode(sessions: usize, missing: u64, random: &mut impl Rng) -> Vec<bool> {
-    let mut there = vec![true; sessions];
-    draw_some(sessions, missing, random).into_iter().for_each(|session| there[session] = false);
-    there
+    draw_marked(sessions, missing, random).into_iter().map(|is_missing| !is_missing).collect()
+}
+
+/// For each session, whether it is one of `count` that are drawn.
+fn draw_marked(sessions: usize, count: u64, random: &mut impl Rng) -> Vec<bool> {
+    let mut marked = vec![false; sessions];
+    draw_some(sessions, count, random).into_iter().for_each(|session| marked[session] = true);
+    marked
 }
 
 /// `count` different sessions, in ascending order.
@@ -221,6 +235,7 @@ fn draw_direct(scenario: &Scenario, random: &mut impl Rng) -> Vec<DirectUse> {
         (Directly::Rename, workload.renamed_in_opencode),
         (Directly::Delete, workload.deleted_in_opencode),
         (Directly::DeleteBusy, workload.deleted_in_mid_turn),
+        (Directly::CreateElsewhere, workload.created_in_other_directories),
     ];
     let mut uses = Vec::new();
     for (what, count) in counts {

@@ -1,7 +1,11 @@
 //! Somebody uses OpenCode on this machine without the worker: its web page or another client of the same server, or
 //! another OpenCode process on the same disk.
 
-use super::{opencode::OpenCode, sessions::NewSession, wire::Session};
+use super::{
+    opencode::OpenCode,
+    sessions::{NewSession, Place},
+    wire::Session,
+};
 
 /// How they do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +18,8 @@ pub enum Way {
 
 impl OpenCode {
     /// Makes a session. Returns its id.
-    pub fn create_directly(&self, title: &str, way: Way) -> String {
-        let new = NewSession { title: Some(title.into()), ..NewSession::default() };
+    pub fn create_directly(&self, title: &str, place: Place, way: Way) -> String {
+        let new = NewSession { title: Some(title.into()), place, ..NewSession::default() };
         let session = self.machine.store.borrow_mut().create(new, self.machine.now());
         self.machine.observe_session(&session);
         self.publish("session.created", &session, way);
@@ -53,9 +57,10 @@ impl OpenCode {
         runs.iter().find(|(id, run)| run.is_busy() && exists(id)).map(|(id, _)| id.clone())
     }
 
+    /// What happens in another directory is published to whoever listens to that one; nobody does.
     fn publish(&self, kind: &str, session: &Session, way: Way) {
         let server = self.machine.server.borrow().upgrade();
-        if let (Way::Server, Some(server)) = (way, server) {
+        if let (Way::Server, Some(server), true) = (way, server, self.machine.is_here(session)) {
             server.emit_session(kind, session);
         }
     }

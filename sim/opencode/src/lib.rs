@@ -19,6 +19,8 @@
 //!
 //! # Differences that remain
 //! * `/experimental/session` knows the parameters of `/session`, `cursor` and `archived`; `workspace` is ignored.
+//! * All directories are one project, and there are two of them. A run in a session of the other one publishes its events
+//!   to whoever listens to the servers' own.
 //! * The web page is a short one of our own (2,884 bytes in the real one); `/doc` names the version and no paths.
 //! * The first prompt of a process publishes four of the some fifty events about plugins and catalogues.
 //! * The title of a session is made of the prompt's first words, at once; the real one asks the model in parallel.
@@ -65,4 +67,5 @@ pub use script::{
     by_directives,
 };
 pub use server::Server;
+pub use sessions::Place;
 pub use wire::{Model, VERSION};

@@ -80,14 +80,21 @@ pub enum Observation<'a> {
         /// Streams open now.
         open: usize,
     },
-    /// A session that is no child is there with this title: it was made, renamed, or there from the beginning.
+    /// A session of the servers' directory that is no child is there with this title: it was made, renamed, or there from the beginning.
     SessionStands {
         /// The session.
         session: &'a str,
         /// Its title.
         title: &'a str,
     },
-    /// A session that is no child was deleted.
+    /// The same of a session of another directory than the servers'.
+    ForeignSessionStands {
+        /// The session.
+        session: &'a str,
+        /// Its title.
+        title: &'a str,
+    },
+    /// A session of the servers' directory that is no child was deleted.
     SessionDeleted {
         /// The session.
         session: &'a str,

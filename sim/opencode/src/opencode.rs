@@ -10,7 +10,7 @@ use super::{
     observation::Observation,
     options::Options,
     server::Server,
-    sessions::Store,
+    sessions::{Place, Store},
     state::Machine,
     wire::{Info, Message},
 };
@@ -38,10 +38,10 @@ impl OpenCode {
     }
 
     /// Adds a session that was made before the run, without an event. Returns its id.
-    pub fn seed_session(&self, title: &str, created_ms: u64) -> String {
-        let id = self.machine.store.borrow_mut().seed(title, created_ms);
-        self.machine.observe(&Observation::SessionStands { session: &id, title });
-        id
+    pub fn seed_session(&self, title: &str, created_ms: u64, place: Place) -> String {
+        let session = self.machine.store.borrow_mut().seed(title, created_ms, place);
+        self.machine.observe_session(&session);
+        session.id
     }
 
     /// Starts a server process; with a password, every request must present it (user `opencode`).
@@ -65,11 +65,9 @@ impl OpenCode {
 
     /// Takes a session from the disk without an event, as another process with the same disk may. A run in it goes on.
     pub fn lose_session(&self, session: &str) -> bool {
-        let is_lost = self.machine.store.borrow_mut().delete(session).is_some();
-        if is_lost {
-            self.machine.observe(&Observation::SessionDeleted { session });
-        }
-        is_lost
+        let lost = self.machine.store.borrow_mut().delete(session);
+        lost.iter().for_each(|lost| self.machine.observe_deleted(lost));
+        lost.is_some()
     }
 
     /// What `opencode models` prints, one `provider/model` each.

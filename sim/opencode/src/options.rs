@@ -26,6 +26,8 @@ pub struct Options {
     pub directory: String,
     /// `provider/model`, at least one; the first is the default.
     pub models: Vec<String>,
+    /// A bug: every session is shown as one of that directory, and every list shows all.
+    pub blurs_directories: bool,
     /// Told of everything that happens.
     pub observer: Rc<dyn Fn(&Observation<'_>)>,
     /// Asked what goes wrong.
@@ -87,6 +89,7 @@ impl Options {
             script: Rc::new(by_directives),
             latencies: Latencies::default(),
             directory: "/project".into(),
+            blurs_directories: false,
             models: vec!["fake/m1".into(), "fake/m2".into()],
             observer: Rc::new(|_| ()),
             faults: Rc::new(NoFaults),

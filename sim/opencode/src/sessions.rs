@@ -25,9 +25,20 @@ struct Record {
     messages: Vec<Message>,
 }
 
+/// Where on the disk a session works.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Place {
+    /// In the directory that the servers are started in.
+    #[default]
+    Here,
+    /// In another one, of another project, whose name begins alike.
+    Elsewhere,
+}
+
 /// What a new session may be given.
 #[derive(Debug, Default)]
 pub(super) struct NewSession {
+    pub(super) place: Place,
     pub(super) title: Option<String>,
     pub(super) parent_id: Option<String>,
     pub(super) agent: Option<String>,
@@ -49,6 +60,8 @@ pub(super) struct Filter {
     pub(super) before: Option<u64>,
     /// Leaves archived ones out, as `/experimental/session` does unless it is asked for them.
     pub(super) unarchived: bool,
+    /// Keeps those of this directory.
+    pub(super) directory: Option<String>,
 }
 
 impl Filter {
@@ -76,9 +89,9 @@ impl Store {
     }
 
     /// Adds a session that was made before the run.
-    pub(super) fn seed(&mut self, title: &str, created: u64) -> String {
+    pub(super) fn seed(&mut self, title: &str, created: u64, place: Place) -> Session {
         let id = self.ids.descending_at("ses", created);
-        self.insert(id, NewSession { title: Some(title.into()), ..NewSession::default() }, created).id
+        self.insert(id, NewSession { title: Some(title.into()), place, ..NewSession::default() }, created)
     }
 
     fn insert(&mut self, id: String, new: NewSession, created: u64) -> Session {
@@ -86,7 +99,10 @@ impl Store {
             id: id.clone(),
             slug: self.ids.slug(),
             project_id: PROJECT_ID,
-            directory: self.directory.clone(),
+            directory: match new.place {
+                Place::Here => self.directory.clone(),
+                Place::Elsewhere => format!("{}-2", self.directory),
+            },
             path: "",
             parent_id: new.parent_id,
             summary: None,
@@ -205,6 +221,7 @@ impl Filter {
             && self.before.is_none_or(|before| session.time.updated < before)
             && !(self.roots && session.parent_id.is_some())
             && !(self.unarchived && session.time.archived.is_some())
+            && self.directory.as_ref().is_none_or(|directory| session.directory == *directory)
             && search.is_none_or(|text| session.title.to_lowercase().contains(&text))
     }
 }
@@ -240,7 +257,7 @@ mod tests {
     fn store(titles: &[(&str, u64)]) -> Store {
         let mut store = Store::new(1, "/project".into());
         for (title, at) in titles {
-            store.seed(title, *at);
+            store.seed(title, *at, Place::Here);
         }
         store
     }
@@ -277,6 +294,17 @@ mod tests {
         assert_eq!(store.list(&Filter::default()).len(), 2);
         assert_eq!(store.list(&Filter { roots: true, ..Filter::default() })[0].id, root);
         assert_eq!(store.children(&root).len(), 1);
+    }
+
+    #[test]
+    fn a_directory_s_sessions_are_listed_alone_or_among_all() {
+        let mut store = store(&[("here", 1)]);
+        store.seed("elsewhere", 2, Place::Elsewhere);
+        assert_eq!(store.list(&Filter::default()).len(), 2);
+        let of = |directory: &str| Filter { directory: Some(directory.into()), ..Filter::default() };
+        assert_eq!(store.list(&of("/project"))[0].title, "here");
+        assert_eq!(store.list(&of("/project-2"))[0].title, "elsewhere");
+        assert!(store.list(&of("/")).is_empty());
     }
 
     #[test]

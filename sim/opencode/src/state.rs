@@ -46,16 +46,24 @@ impl Machine {
     }
 
     /// A session was made or renamed. Children are not told of.
-    pub(super) fn observe_session(&self, Session { id, title, parent_id, .. }: &Session) {
-        if parent_id.is_none() {
-            self.observe(&Observation::SessionStands { session: id, title });
+    pub(super) fn observe_session(&self, session: &Session) {
+        let Session { id, title, parent_id, .. } = session;
+        match parent_id {
+            Some(_) => {}
+            None if self.is_here(session) => self.observe(&Observation::SessionStands { session: id, title }),
+            None => self.observe(&Observation::ForeignSessionStands { session: id, title }),
         }
     }
 
-    pub(super) fn observe_deleted(&self, Session { id, parent_id, .. }: &Session) {
-        if parent_id.is_none() {
-            self.observe(&Observation::SessionDeleted { session: id });
+    pub(super) fn observe_deleted(&self, session: &Session) {
+        if session.parent_id.is_none() && self.is_here(session) {
+            self.observe(&Observation::SessionDeleted { session: &session.id });
         }
+    }
+
+    /// Returns true if the session is of the directory that the servers are started in.
+    pub(super) fn is_here(&self, session: &Session) -> bool {
+        session.directory == self.options.directory
     }
 }
 

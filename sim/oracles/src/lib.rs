@@ -29,6 +29,7 @@ mod stages;
 mod stale;
 mod steady;
 mod sync_cost;
+mod tenancy;
 #[cfg(test)]
 mod testing;
 mod throttle;

@@ -20,6 +20,7 @@ use crate::{
     resident::{Ceilings, Resident},
     stale::Stale,
     sync_cost::SyncCost,
+    tenancy::Tenancy,
     throttle::Throttle,
 };
 
@@ -57,6 +58,7 @@ pub fn all(scenario: &Scenario, view: View) -> Vec<Box<dyn Oracle>> {
         Box::new(Fencing::default()),
         Box::new(Cleanup::default()),
         Box::new(NoPanic),
+        Box::new(Tenancy::default()),
     ];
     if matches!(view, View::Inside) {
         oracles.push(Box::new(Fairness::new(scenario)));

@@ -35,6 +35,7 @@ fn host_of(event: &Event) -> &'static str {
         | Event::ReplyEnded { .. }
         | Event::EventStreamOpened
         | Event::OpencodeSessionIs { .. }
+        | Event::ForeignSessionIs { .. }
         | Event::OpencodeSessionDeleted { .. }
         | Event::SessionsListed { .. }
         | Event::EventStreamClosed

@@ -39,6 +39,12 @@ pub fn options(scenario: &Scenario, seed: Seed) -> Vec<(Label, String)> {
         population.only_in_opencode,
         population.old_messages_per_session,
     );
+    let elsewhere =
+        match (population.in_other_directories, population.imported_from_other_directories.get_ref()) {
+            (0, 0) => String::new(),
+            (count, imported) => format!("; {count} in another directory, {imported} imported from there"),
+        };
+    let sessions = sessions + &elsewhere;
     let stale = format!(
         "{} pending, {} claimed",
         population.stale_pending.get_ref(),

@@ -122,6 +122,10 @@ impl ShortNames {
             Event::OpencodeSessionIs { opencode_session, title } => {
                 format!("{} is called {}", self.of("OpenCode session", opencode_session), quoted(title))
             }
+            Event::ForeignSessionIs { opencode_session, title } => {
+                let session = self.of("OpenCode session", opencode_session);
+                format!("{session}, of another directory, is called {}", quoted(title))
+            }
             Event::OpencodeSessionDeleted { opencode_session } => {
                 format!("{} is deleted", self.of("OpenCode session", opencode_session))
             }

@@ -14,7 +14,7 @@ use crate::{
     recorder::Recorder,
 };
 use fake_convex::{Clock, Convex, Observer, Options, SyncOptions, auth::Identity, sources};
-use fake_opencode::OpenCode;
+use fake_opencode::{OpenCode, Place};
 use sim_model::{
     BACKEND_SOURCES,
     order::Order,
@@ -66,12 +66,12 @@ impl BackendSetup {
 /// Where the OpenCode sessions from before a run are written.
 pub trait Disk {
     /// Adds a session that was made at `created_ms` (Unix ms). Returns its id.
-    fn seed_session(&self, title: &str, created_ms: u64) -> String;
+    fn seed_session(&self, title: &str, created_ms: u64, place: Place) -> String;
 }
 
 impl Disk for OpenCode {
-    fn seed_session(&self, title: &str, created_ms: u64) -> String {
-        Self::seed_session(self, title, created_ms)
+    fn seed_session(&self, title: &str, created_ms: u64, place: Place) -> String {
+        Self::seed_session(self, title, created_ms, place)
     }
 }
 
@@ -224,11 +224,13 @@ impl<I: FnMut(&str, f64, BTreeMap<String, Value>) -> String> History<'_, I> {
             ],
         );
         self.backend.facts.know_worker(&worker, &format!("worker-{}", index + 1), 1);
-        let sessions: Vec<_> = (0..plan.in_opencode.len())
-            .map(|n| self.session(n, &worker, &owner, plan.in_opencode[n], machine))
-            .collect();
+        let sessions: Vec<_> =
+            (0..plan.in_opencode.len()).map(|n| self.session(n, &worker, &owner, plan, machine)).collect();
         for n in 0..scenario.population.only_in_opencode {
-            machine.seed_session(&format!("only here {n}"), self.clock as u64);
+            machine.seed_session(&format!("only here {n}"), self.clock as u64, Place::Here);
+        }
+        for n in 0..scenario.population.in_other_directories {
+            machine.seed_session(&format!("elsewhere {n}"), self.clock as u64, Place::Elsewhere);
         }
         for session in &sessions {
             (0..scenario.population.old_messages_per_session)
@@ -239,12 +241,21 @@ impl<I: FnMut(&str, f64, BTreeMap<String, Value>) -> String> History<'_, I> {
     }
 
     /// A session that OpenCode does not know has no link, or one to a session that is lost.
-    fn session(&mut self, n: usize, worker: &str, owner: &Value, known: bool, machine: &dyn Disk) -> String {
-        let title = format!("session {n}");
-        let link = match (known, n % 2) {
-            (true, _) => Some(machine.seed_session(&title, self.clock as u64)),
-            (false, 0) => None,
-            (false, _) => Some(format!("ses_lost{n:018}")),
+    fn session(
+        &mut self,
+        n: usize,
+        worker: &str,
+        owner: &Value,
+        plan: &WorkloadPlan,
+        machine: &dyn Disk,
+    ) -> String {
+        let kind = if plan.imported[n] { "imported" } else { "session" };
+        let (title, clock) = (format!("{kind} {n}"), self.clock as u64);
+        let link = match (plan.imported[n], plan.in_opencode[n], n % 2) {
+            (true, ..) => Some(machine.seed_session(&title, clock, Place::Elsewhere)),
+            (_, true, _) => Some(machine.seed_session(&title, clock, Place::Here)),
+            (_, false, 0) => None,
+            (_, false, _) => Some(format!("ses_lost{n:018}")),
         };
         self.clock += 1.0;
         let mut fields = BTreeMap::from([

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use fake_opencode::{OpenCode, Way};
+use fake_opencode::{OpenCode, Place, Way};
 use sim_model::workload_plan::{DirectUse, Directly};
 
 /// How often somebody looks whether a session works on a prompt.
@@ -48,7 +48,10 @@ impl Direct {
         let machine = &self.machine;
         match direct.what {
             Directly::Create => {
-                machine.create_directly(&format!("made directly {number}"), way);
+                machine.create_directly(&format!("made directly {number}"), Place::Here, way);
+            }
+            Directly::CreateElsewhere => {
+                machine.create_directly(&format!("made elsewhere {number}"), Place::Elsewhere, way);
             }
             Directly::Rename => {
                 if let Some(session) = self.pick(direct.pick) {

@@ -54,6 +54,7 @@ pub(super) struct SeedSession {
     machine: usize,
     title: String,
     created_ms: u64,
+    place: fake_opencode::Place,
     id: oneshot::Sender<String>,
 }
 
@@ -64,9 +65,9 @@ pub(super) struct RemoteDisk {
 }
 
 impl Disk for RemoteDisk {
-    fn seed_session(&self, title: &str, created_ms: u64) -> String {
+    fn seed_session(&self, title: &str, created_ms: u64, place: fake_opencode::Place) -> String {
         let (id, written) = oneshot::channel();
-        let seed = SeedSession { machine: self.machine, title: title.to_owned(), created_ms, id };
+        let seed = SeedSession { machine: self.machine, title: title.to_owned(), created_ms, place, id };
         let sent = self.seeds.blocking_send(seed).is_ok();
         written.blocking_recv().ok().filter(|_| sent).expect("the machines outlive the preparations")
     }
@@ -126,9 +127,9 @@ impl Machines<'_> {
         }
         loop {
             tokio::select! {
-                Some(SeedSession { machine, title, created_ms, id }) = seeds.recv() => {
+                Some(SeedSession { machine, title, created_ms, place, id }) = seeds.recv() => {
                     // Whoever asked may be gone when the run is given up.
-                    let _ = id.send(machines[machine].seed_session(&title, created_ms));
+                    let _ = id.send(machines[machine].seed_session(&title, created_ms, place));
                 }
                 Some(ended) = tasks.join_next() => ended.map_err(io::Error::other)??,
                 else => return Ok(()),

@@ -48,6 +48,9 @@ fn event(recorder: &Recorder, observation: &Observation<'_>) -> Option<Event> {
         Observation::SessionStands { session, title } => {
             Event::OpencodeSessionIs { opencode_session: name(session), title: name(title) }
         }
+        Observation::ForeignSessionStands { session, title } => {
+            Event::ForeignSessionIs { opencode_session: name(session), title: name(title) }
+        }
         Observation::SessionDeleted { session } => {
             Event::OpencodeSessionDeleted { opencode_session: name(session) }
         }

@@ -68,6 +68,7 @@ impl Case {
         let stale = population.stale_pending.get_ref() + population.stale_claimed.get_ref();
         let each = population.sessions
             + population.only_in_opencode
+            + population.in_other_directories
             + stale
             + workload.turns
             + workload.end_sessions.get_ref();

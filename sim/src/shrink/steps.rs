@@ -58,12 +58,13 @@ const fn number(path: &'static [&'static str], least: u64, read: fn(&Scenario) -
 /// Where the duration stands among the numbers: it is a time.
 const DURATION: &[&str] = &["duration"];
 
-const NUMBERS: [Number; 9] = [
+const NUMBERS: [Number; 10] = [
     number(&["workers"], 1, |scenario| scenario.workers as u64),
     number(&["population", "old_messages_per_session"], 0, |scenario| {
         scenario.population.old_messages_per_session
     }),
     number(&["population", "only_in_opencode"], 0, |scenario| scenario.population.only_in_opencode),
+    number(&["population", "in_other_directories"], 0, |scenario| scenario.population.in_other_directories),
     number(&["population", "stale_pending"], 0, |scenario| *scenario.population.stale_pending.get_ref()),
     number(&["population", "stale_claimed"], 0, |scenario| *scenario.population.stale_claimed.get_ref()),
     number(&["workload", "end_sessions"], 0, |scenario| *scenario.workload.end_sessions.get_ref()),

@@ -102,6 +102,9 @@ const GONE: &str = "
 /// Sessions that are made, renamed and deleted in OpenCode itself.
 const DIRECT: &str = include_str!("../../../scenarios/sync.toml");
 
+/// Sessions of other directories.
+const DIRECTORIES: &str = include_str!("../../../scenarios/directories.toml");
+
 fn run(scenario: &str, plants: &[Plant]) -> Report {
     start(parse(scenario), 1, plants, None).recv().unwrap()
 }
@@ -226,5 +229,16 @@ fn a_sync_that_makes_a_call_for_each_session_costs_too_much() {
         &[Plant::BatchOff],
         "sync-cost",
         "worker-1 made 1 changes and soon after 1 more, in two calls",
+    );
+}
+
+#[test]
+fn sessions_of_other_directories_that_become_chats_and_are_prompted_are_seen() {
+    let plant = [Plant::DirectoryOff];
+    check(DIRECTORIES, &plant, "tenancy", " was linked with ");
+    let said = said_by("tenancy", &run(DIRECTORIES, &plant));
+    assert!(
+        said.iter().any(|said| said.contains(" was prompted, which is of another directory")),
+        "{said:#?}"
     );
 }

@@ -196,6 +196,11 @@ fn what_happens_in_opencode_reaches_the_chats() {
 }
 
 #[test]
+fn sessions_of_other_directories_are_left_alone() {
+    passes("directories.toml");
+}
+
+#[test]
 fn a_day_of_idling_passes() {
     passes("idle-day.toml");
 }

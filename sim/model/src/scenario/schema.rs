@@ -141,6 +141,12 @@ pub struct Population {
     pub missing_in_opencode: Spanned<u64>,
     /// Sessions that only OpenCode knows.
     pub only_in_opencode: u64,
+    /// Sessions on the same disk that are of another directory, and so none of the worker's.
+    pub in_other_directories: u64,
+    /// How many of `sessions` are linked with such a session besides, because an older version of the worker took it for
+    /// its own.
+    #[schemars(with = "u64")]
+    pub imported_from_other_directories: Spanned<u64>,
     /// Completed turns in each session.
     pub old_messages_per_session: u64,
     /// Turns from before the run that nobody has claimed.
@@ -157,6 +163,8 @@ impl Default for Population {
             sessions: 10,
             missing_in_opencode: unplaced(0),
             only_in_opencode: 0,
+            in_other_directories: 0,
+            imported_from_other_directories: unplaced(0),
             old_messages_per_session: 0,
             stale_pending: unplaced(0),
             stale_claimed: unplaced(0),
@@ -191,7 +199,9 @@ pub struct Workload {
     pub connect_requests: u64,
     /// Sessions that somebody makes in OpenCode itself, in the same window.
     pub created_in_opencode: u64,
-    /// Times that somebody renames a session there.
+    /// Sessions that somebody makes there in another directory.
+    pub created_in_other_directories: u64,
+    /// Times that somebody renames a session there, whichever directory it is of.
     pub renamed_in_opencode: u64,
     /// Times that somebody deletes a session there.
     pub deleted_in_opencode: u64,
@@ -260,6 +270,7 @@ impl Default for Workload {
             end_sessions: unplaced(0),
             connect_requests: 0,
             created_in_opencode: 0,
+            created_in_other_directories: 0,
             renamed_in_opencode: 0,
             deleted_in_opencode: 0,
             deleted_in_mid_turn: 0,

@@ -83,6 +83,14 @@ fn validate_population(population: &Population) -> Result<(), Complaint> {
         format!("{} of {sessions}", missing.get_ref()),
         "`missing_in_opencode` counts some of `sessions`",
     )?;
+    let imported = &population.imported_from_other_directories;
+    require(
+        *imported.get_ref() <= sessions,
+        imported,
+        "more sessions were imported from other directories than there are",
+        format!("{} of {sessions}", imported.get_ref()),
+        "`imported_from_other_directories` counts some of `sessions`",
+    )?;
     let claimed = &population.stale_claimed;
     require(
         *claimed.get_ref() <= sessions,

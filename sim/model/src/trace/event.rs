@@ -200,6 +200,8 @@ pub enum Event {
     EventStreamClosed,
     /// A session that is no child is there with this title: made, renamed, or from before the run.
     OpencodeSessionIs { opencode_session: Name, title: Name },
+    /// The same of a session of another directory on the same disk, which is no worker's.
+    ForeignSessionIs { opencode_session: Name, title: Name },
     /// A session that is no child was deleted.
     OpencodeSessionDeleted { opencode_session: Name },
     /// So many sessions were listed.
@@ -312,6 +314,7 @@ impl Event {
             Self::ReplyEnded { opencode_session, message, .. } => among(&[opencode_session, message]),
             Self::CreateEnded { opencode_session: Some(opencode_session), .. }
             | Self::OpencodeSessionIs { opencode_session, .. }
+            | Self::ForeignSessionIs { opencode_session, .. }
             | Self::OpencodeSessionDeleted { opencode_session }
             | Self::Aborted { opencode_session } => among(&[opencode_session]),
             Self::Executed { .. }

@@ -63,11 +63,15 @@ impl Call {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// Whether the call is about this directory: the default, or named in the query or the SDK's header.
-    pub(super) fn is_for(&self, directory: &str) -> bool {
+    /// The directory that the call is about, if the query or the SDK's header names one.
+    pub(super) fn directory(&self) -> Option<String> {
         let header = self.header("x-opencode-directory").map(decode);
-        let asked = self.query.get("directory").cloned().or(header);
-        asked.is_none_or(|asked| asked == directory)
+        self.query.get("directory").cloned().or(header)
+    }
+
+    /// Whether the call is about this directory: the default, or named.
+    pub(super) fn is_for(&self, directory: &str) -> bool {
+        self.directory().is_none_or(|asked| asked == directory)
     }
 
     pub(super) fn has_body(&self) -> bool {

@@ -3,7 +3,11 @@
 use serde_json::Value;
 
 use super::answer::Problem;
-use crate::{run::Ask, sessions::NewSession, wire::Model};
+use crate::{
+    run::Ask,
+    sessions::{NewSession, Place},
+    wire::Model,
+};
 
 /// The body of `POST /session`; every field is optional, unknown ones are ignored (measured).
 pub(super) fn new_session(body: &Value) -> Result<NewSession, Problem> {
@@ -15,6 +19,7 @@ pub(super) fn new_session(body: &Value) -> Result<NewSession, Problem> {
         model => Some(serde_json::from_value(model.clone()).map_err(|_| Problem::BadRequest)?),
     };
     Ok(NewSession {
+        place: Place::Here,
         title: optional(body, "title")?,
         parent_id: optional(body, "parentID")?,
         agent: optional(body, "agent")?,

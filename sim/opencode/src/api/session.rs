@@ -1,6 +1,6 @@
 //! `/session` and what is below it, but for messages.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{borrow::Cow, collections::BTreeMap, rc::Rc};
 
 use http::HeaderValue;
 use serde::Serialize;
@@ -27,20 +27,19 @@ pub(super) fn list(server: &ServerState, call: &Call) -> Answer {
     if elsewhere || !call.is_for(server.directory()) {
         return answer::json(&json!([]));
     }
-    let filter = filter(call);
+    let filter = Filter { directory: Some(server.directory().into()), ..filter(call) };
     let store = server.machine.store.borrow();
     let sessions = store.list(&filter);
     server.machine.observe(&Observation::SessionsListed { count: sessions.len() });
     answer::json(&sessions)
 }
 
-/// The list that has pages. The header names the cursor of the next one if this one is full (measured for full pages
+/// The list that has pages, of all directories unless it is asked for one (measured). The header names the cursor of the next one if this one is full (measured for full pages
 /// only).
 pub(super) fn list_pages(server: &ServerState, call: &Call) -> Answer {
-    if !call.is_for(server.directory()) {
-        return answer::json(&json!([]));
-    }
+    let asked = call.directory().filter(|_| !server.machine.options.blurs_directories);
     let filter = Filter {
+        directory: asked,
         before: call.query.get("cursor").and_then(|cursor| cursor.parse().ok()),
         unarchived: call.query.get("archived").is_none_or(|archived| archived != "true"),
         ..filter(call)
@@ -50,8 +49,10 @@ pub(super) fn list_pages(server: &ServerState, call: &Call) -> Answer {
     server.machine.observe(&Observation::SessionsListed { count: sessions.len() });
     let project = json!({ "id": PROJECT_ID, "worktree": server.directory() });
     let last = sessions.last().filter(|_| sessions.len() == filter.limit()).map(|last| last.time.updated);
-    let rows: Vec<_> =
-        sessions.into_iter().map(|session| WithProject { session, project: &project }).collect();
+    let rows: Vec<_> = sessions
+        .into_iter()
+        .map(|session| WithProject { session: server.shown(session), project: &project })
+        .collect();
     let mut answer = answer::json(&rows)?;
     if let Some(last) = last {
         answer.headers_mut().insert("x-next-cursor", HeaderValue::from(last));
@@ -62,7 +63,7 @@ pub(super) fn list_pages(server: &ServerState, call: &Call) -> Answer {
 #[derive(Serialize)]
 struct WithProject<'a> {
     #[serde(flatten)]
-    session: &'a Session,
+    session: Cow<'a, Session>,
     project: &'a Value,
 }
 
@@ -146,7 +147,7 @@ pub(super) fn status(server: &ServerState) -> Answer {
 pub(super) fn get(server: &ServerState, call: &Call) -> Answer {
     let id = call.session()?;
     let store = server.machine.store.borrow();
-    answer::json(Problem::unless_known(id, store.get(id))?)
+    answer::json(&server.shown(Problem::unless_known(id, store.get(id))?))
 }
 
 /// Renames or archives. Neither counts as an update (measured): `time.updated` stays.
@@ -190,6 +191,14 @@ pub(super) fn abort(server: &ServerState, call: &Call) -> Answer {
 }
 
 impl ServerState {
+    /// The session as it is told of.
+    fn shown<'a>(&self, session: &'a Session) -> Cow<'a, Session> {
+        if !self.machine.options.blurs_directories {
+            return Cow::Borrowed(session);
+        }
+        Cow::Owned(Session { directory: self.directory().into(), ..session.clone() })
+    }
+
     pub(super) fn directory(&self) -> &str {
         &self.machine.options.directory
     }

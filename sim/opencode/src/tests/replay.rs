@@ -202,7 +202,7 @@ fn lists_hold_what_was_recorded() {
         for (title, at) in
             [("list3", 1_795_430_141_496), ("list4", 1_795_430_141_500), ("list5", 1_795_430_141_515)]
         {
-            world.machine.seed_session(title, at);
+            world.machine.seed_session(title, at, crate::Place::Here);
         }
         let replay = Replay::new(world);
         for name in [

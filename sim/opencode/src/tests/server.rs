@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::world::{EPOCH, run, run_with};
-use crate::{Latencies, OpenCode, Options};
+use crate::{Latencies, OpenCode, Options, Place};
 
 #[derive(Deserialize)]
 struct Recorded {
@@ -108,7 +108,7 @@ fn it_serves_on_real_loopback_too() {
 #[test]
 fn restarts_count_generations_and_keep_the_sessions() {
     run(async |world| {
-        let seeded = world.machine.seed_session("old", 5);
+        let seeded = world.machine.seed_session("old", 5, Place::Here);
         let made = world.create("new").await;
         world.crash();
         world.start(None).await;
