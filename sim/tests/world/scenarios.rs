@@ -26,8 +26,8 @@ fn run_scenario(scenario: Scenario, trace: Option<PathBuf>) -> Report {
 }
 
 /// The oracles that fired.
-fn fired(report: &Report) -> BTreeSet<&'static str> {
-    report.oracles.iter().filter(|(_, count)| *count > 0).map(|(oracle, _)| *oracle).collect()
+fn fired(report: &Report) -> BTreeSet<&str> {
+    report.oracles.iter().filter(|(_, count)| *count > 0).map(|(oracle, _)| &**oracle).collect()
 }
 
 #[track_caller]
