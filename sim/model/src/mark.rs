@@ -93,7 +93,7 @@ mod tests {
         let counts = |count| Counts::from([("abort".into(), count)]);
         let abort: Label = "abort".into();
         assert_eq!(unreached(&[abort.clone(), "recovered".into()], &counts(2)), ["recovered"]);
-        assert_eq!(unreached(&[abort.clone()], &counts(0)), ["abort"]);
+        assert_eq!(unreached(std::slice::from_ref(&abort), &counts(0)), ["abort"]);
         assert_eq!(unreached(&[abort], &Counts::new()), ["abort"]);
         assert_eq!(unreached(&[], &Counts::new()), [""; 0]);
     }

@@ -121,13 +121,13 @@ pub struct Summary {
     /// The most heap that each worker held, in bytes.
     pub peak_heap: BTreeMap<Name, i64>,
     /// Bytes on the wire, `convex` and `opencode`; empty in real time.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub wire: BTreeMap<String, WireFigures>,
     /// Simple counts.
     #[serde(flatten)]
     pub counts: Counts,
     /// Faults by kind.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub faults: BTreeMap<FaultKind, FaultFigures>,
 }
 
