@@ -48,7 +48,7 @@ pub struct Costs {
     pub starts: Vec<Start>,
     /// Heap when turns have run, none runs, and OpenCode's connections are open (bytes).
     pub heap_with_server: i64,
-    /// Heap above that for each of [`TURNS`] turns that run at once (bytes).
+    /// Heap above that for each of `TURNS` turns that run at once (bytes).
     pub heap_per_turn: i64,
     /// The same at the last moment at which all of them run: their beginnings are over (bytes).
     pub heap_per_begun_turn: i64,

@@ -76,3 +76,25 @@ pub fn unreached<'a>(required: &'a [Label], run: &Counts) -> Vec<&'a str> {
     let is_reached = |id: &str| run.get(id).is_some_and(|count| *count > 0);
     required.iter().map(|id| &**id).filter(|id| !is_reached(id)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_and_told_apart() {
+        assert!(MARKS.windows(2).all(|pair| pair[0].id < pair[1].id));
+        assert_eq!(nearest("model-eror"), Some("model-error"));
+        assert_eq!(nearest("banana"), None);
+    }
+
+    #[test]
+    fn a_mark_that_was_not_reached_is_named() {
+        let counts = |count| Counts::from([("abort".into(), count)]);
+        let abort: Label = "abort".into();
+        assert_eq!(unreached(&[abort.clone(), "recovered".into()], &counts(2)), ["recovered"]);
+        assert_eq!(unreached(std::slice::from_ref(&abort), &counts(0)), ["abort"]);
+        assert_eq!(unreached(&[abort], &Counts::new()), ["abort"]);
+        assert_eq!(unreached(&[], &Counts::new()), [""; 0]);
+    }
+}

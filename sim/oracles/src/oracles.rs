@@ -90,11 +90,11 @@ impl Oracles {
 mod tests {
     use super::*;
     use crate::testing::{changed, claimed, name, sent};
+    use crate::{answered::Answered, stale::Stale};
     use sim_model::trace::{Event, TurnState};
 
     fn oracles_after(events: impl IntoIterator<Item = Event>) -> (Oracles, Trace) {
-        let mut oracles =
-            Oracles::new(vec![Box::new(stale::Stale::default()), Box::new(answered::Answered::default())]);
+        let mut oracles = Oracles::new(vec![Box::new(Stale::default()), Box::new(Answered::default())]);
         let mut trace = Trace::default();
         for (at, event) in (0..).zip(events) {
             let fact = Fact { at, host: name("convex"), event };

@@ -121,13 +121,13 @@ pub struct Summary {
     /// The most heap that each worker held, in bytes.
     pub peak_heap: BTreeMap<Name, i64>,
     /// Bytes on the wire, `convex` and `opencode`; empty in real time.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub wire: BTreeMap<String, WireFigures>,
     /// Simple counts.
     #[serde(flatten)]
     pub counts: Counts,
     /// Faults by kind.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub faults: BTreeMap<FaultKind, FaultFigures>,
 }
 
@@ -372,7 +372,7 @@ mod tests {
             (9000, changed(TurnState::Claimed, TurnState::Completed)),
         ]);
         let stages: Vec<_> =
-            summary.latencies.iter().map(|stage| (stage.stage, stage.count, stage.max)).collect();
+            summary.latencies.iter().map(|stage| (stage.stage.clone(), stage.count, stage.max)).collect();
         let expected = [
             ("sent → claimed", 1, 2.0),
             ("claimed → prompted", 1, 4.0),
@@ -382,9 +382,9 @@ mod tests {
         ];
         let round = |value: f64| (value * 10.0).round() / 10.0;
         for ((stage, count, max), expected) in stages.into_iter().zip(expected) {
-            assert_eq!((stage, count, round(max)), (expected.0, expected.1, round(expected.2)));
+            assert_eq!((&*stage, count, round(max)), (expected.0, expected.1, round(expected.2)));
         }
-        assert_eq!(summary.turns, BTreeMap::from([("completed", 1)]));
+        assert_eq!(summary.turns, BTreeMap::from([("completed".into(), 1)]));
     }
 
     #[test]
@@ -401,7 +401,7 @@ mod tests {
             figures.observe(&Fact { at, host: name("convex"), event });
         }
         let whole = figures.summary().latencies.pop().unwrap();
-        assert_eq!((whole.stage, whole.max.round()), ("sent → completed", 600.0));
+        assert_eq!((&*whole.stage, whole.max.round()), ("sent → completed", 600.0));
     }
 
     #[test]
@@ -442,7 +442,7 @@ mod tests {
         assert_eq!(stage("sent → claimed"), (3, 500.0));
         assert_eq!(stage("claimed → prompted"), (1, 350.0));
         assert_eq!(stage("prompted → first chunk").0, 0);
-        assert_eq!(summary.turns, BTreeMap::from([("failed", 1), ("open", 2)]));
+        assert_eq!(summary.turns, BTreeMap::from([("failed".into(), 1), ("open".into(), 2)]));
     }
 
     #[test]

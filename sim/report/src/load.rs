@@ -260,7 +260,7 @@ pub(super) mod tests {
         assert!(row("first violation").1.starts_with("throttle at 1.500000 s: 6 creations"));
         assert_eq!(row("report").1, "reports/theirs.json");
         let other = load.other.as_ref().unwrap();
-        assert_eq!((other.verdict, &other.violations[..]), (theirs.verdict, &[("throttle", 17)][..]));
+        assert_eq!((other.verdict, &other.violations[..]), (theirs.verdict, &[("throttle".into(), 17)][..]));
         // The verdict is ours.
         assert_eq!(ours.verdict, crate::verdict::RunVerdict::Passed);
         let page = crate::html::page(&ours);

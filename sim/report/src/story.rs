@@ -344,7 +344,7 @@ mod tests {
         ];
         let fact = |(at, host, event)| Fact { at, host: name(host), event };
         let violation = Violation {
-            oracle: "stale",
+            oracle: "stale".into(),
             class: Class::Safety,
             at: 13_504_000,
             message: "turn ph9turn was prompted twice, in ses_1".into(),
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn a_story_without_facts_is_the_message() {
         let (class, message) = (Class::Safety, "a worker panicked".to_owned());
-        let violation = Violation { oracle: "no-panic", class, at: 7, message, story: Vec::new() };
+        let violation = Violation { oracle: "no-panic".into(), class, at: 7, message, story: Vec::new() };
         assert_eq!(text(&violation, "  "), "  a worker panicked\n");
     }
 }

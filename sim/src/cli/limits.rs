@@ -241,15 +241,13 @@ fn replay(args: &LimitsArgs) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
     use crate::cli::{Cli, Command};
     use sim_report::testing;
 
     fn parse(words: &[String]) -> LimitsArgs {
         let words = ["sim".to_owned()].into_iter().chain(words.iter().cloned());
-        let Ok(Cli { command: Some(Command::Limits(args)), .. }) = Cli::try_parse_from(words) else {
+        let Ok(Cli { command: Command::Limits(args) }) = Cli::read(words.map(Into::into)) else {
             panic!("no limits")
         };
         args
@@ -282,7 +280,7 @@ mod tests {
         absorb(&mut report, &other);
         assert_eq!((report.verdict, report.violations.len()), (other.verdict, other.violations.len()));
         for (oracle, count) in &other.oracles {
-            assert!(report.oracles.contains(&(oracle, *count)), "{oracle} in {:?}", report.oracles);
+            assert!(report.oracles.contains(&(oracle.clone(), *count)), "{oracle} in {:?}", report.oracles);
         }
         absorb(&mut report, &other);
         let twice: u64 = other.oracles.iter().map(|(_, count)| 2 * count).sum();

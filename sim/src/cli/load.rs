@@ -295,14 +295,12 @@ pub(super) fn stand_in(socket: &Path, arguments: &[String]) -> anyhow::Result<Ex
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
     use crate::cli::{Cli, Command};
 
     fn parse(words: &[String]) -> LoadArgs {
         let words = ["sim".to_owned()].into_iter().chain(words.iter().cloned());
-        let Ok(Cli { command: Some(Command::Load(args)), .. }) = Cli::try_parse_from(words) else {
+        let Ok(Cli { command: Command::Load(args) }) = Cli::read(words.map(Into::into)) else {
             panic!("no load test")
         };
         args

@@ -15,7 +15,7 @@ pub(crate) const ROWS: usize = 100;
 /// The columns of [`row`].
 pub(crate) const HEAD: [&str; 8] = ["run", "figure", "before", "now", "change", "worse is", "tolerated", ""];
 
-/// `changes` as a table of at most [`ROWS`] rows; a sentence if there is none.
+/// `changes` as a table of at most `ROWS` rows; a sentence if there is none.
 #[must_use]
 pub fn table(changes: &[Change]) -> String {
     if changes.is_empty() {

@@ -52,11 +52,10 @@ pub(super) fn replies(replies: &Replies, scale: f64) -> Replies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::faults;
-    use sim_model::seed::Seed;
+    use sim_model::{fault_plan::FaultPlan, seed::Seed};
 
     fn planned(scenario: &Scenario) -> Vec<PlannedFault> {
-        faults::Plan::draw(scenario, Seed(1)).faults
+        FaultPlan::draw(scenario, Seed(1)).faults
     }
 
     fn scenario() -> Scenario {

@@ -234,7 +234,7 @@ mod tests {
     }
 
     fn latency(p99: f64) -> Latency {
-        Latency { stage: "a", count: 9, p50: 0.1, p90: 0.2, p99, max: p99 }
+        Latency { stage: "a".into(), count: 9, p50: 0.1, p90: 0.2, p99, max: p99 }
     }
 
     fn step() -> Step {

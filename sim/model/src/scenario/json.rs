@@ -15,7 +15,7 @@ pub fn json_schema() -> Schema {
 mod tests {
     use std::collections::BTreeSet;
 
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::scenario::Scenario;

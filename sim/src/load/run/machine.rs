@@ -34,7 +34,8 @@ pub(super) struct Machine {
     /// Ends that nobody has looked after yet ([`super::leftovers`]).
     pub(super) exits: Vec<WorkerExit>,
     pub(super) starts: u64,
-    installation: Installation,
+    /// Held: its directory goes with it.
+    _installation: Installation,
 }
 
 pub(super) struct Running {
@@ -76,7 +77,7 @@ impl Machine {
         };
         let name = recorder.name(&format!("worker-{}", index + 1));
         let (running, dying, exits) = (None, Vec::new(), Vec::new());
-        Ok(Self { name, launch, running, dying, exits, starts: 0, installation })
+        Ok(Self { name, launch, running, dying, exits, starts: 0, _installation: installation })
     }
 
     /// Whether a process of its worker, of any start, was not waited for yet.

@@ -68,7 +68,7 @@ fn missing(report: &SweepReport, scenario: &str) -> impl Iterator<Item = Case> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{sweep::report::testing, testing as one, verdict::RunVerdict};
+    use crate::{sweep::testing, testing as one, verdict::RunVerdict};
 
     #[test]
     fn each_seed_is_a_case_and_a_failure_says_how_to_see_it_again() {

@@ -1,26 +1,11 @@
-//! The main job: `scenarios/500-sessions.toml`, run as `sim` runs it.
+//! A scenario, run as `sim` runs it.
 
-use std::{
-    path::Path,
-    sync::{Arc, mpsc},
-};
+use std::sync::{Arc, mpsc};
 
 use benches::SEED;
 use sim::world::{self, progress::Progress};
 use sim_model::{order::Order, scenario::Scenario};
 use sim_report::Report;
-
-/// Where the scenario is.
-const SCENARIO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/500-sessions.toml");
-
-/// Reads the scenario.
-///
-/// # Panics
-/// If it cannot be read: then there is nothing to measure.
-#[must_use]
-pub(crate) fn scenario() -> Scenario {
-    Scenario::read(Path::new(SCENARIO)).unwrap_or_else(|error| panic!("{}", error.render(false)))
-}
 
 /// Runs it once. The wall time is in [`sim_report::Engine::wall`]; the trace is hashed, but not written.
 ///
