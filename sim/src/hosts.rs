@@ -18,17 +18,19 @@ use ::worker::config::{Config, ConvexUrl};
 use ::worker::env::Address;
 use turmoil::Sim;
 
-use crate::hosts::backend::Backend;
-use crate::hosts::direct::Direct;
-use crate::hosts::env::unix_millis;
-use crate::hosts::launcher::Launcher;
-use crate::hosts::users::{Answers, Choices, People};
-use crate::hosts::worker::{Boot, ProcessSpec, Program, WorkerHost};
 use crate::{
     error::RunError,
     faults::{
         Active,
         hooks::{OnOpencode, disturbed},
+    },
+    hosts::{
+        backend::Backend,
+        direct::Direct,
+        env::unix_millis,
+        launcher::Launcher,
+        users::{Answers, Choices, People},
+        worker::{Boot, ProcessSpec, Program, WorkerHost},
     },
     observe,
     recorder::Recorder,

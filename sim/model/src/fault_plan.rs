@@ -8,11 +8,11 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use rand::{Rng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::fault::{
-    kind::FaultKind,
-    schema::{Direction, Fault, Jump, Link, Swarm, Trigger},
-};
 use crate::{
+    fault::{
+        kind::FaultKind,
+        schema::{Direction, Fault, Jump, Link, Swarm, Trigger},
+    },
     scenario::Scenario,
     seed::Seed,
     units::{Bytes, Time},

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use rand::{Rng, seq::SliceRandom};
 
-use crate::scenario::{
-    Scenario,
-    schema::{Arrival, Spread},
+use crate::{
+    scenario::{
+        Scenario,
+        schema::{Arrival, Spread},
+    },
+    seed::Seed,
 };
-use crate::seed::Seed;
 
 /// One worker's world and what happens to it.
 #[derive(Debug, Clone, PartialEq)]

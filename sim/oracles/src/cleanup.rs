@@ -11,8 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::oracle::{Findings, Oracle};
-use sim_model::trace::worker_of;
-use sim_model::trace::{Event, Fact, Name};
+use sim_model::trace::{Event, Fact, Name, worker_of};
 
 /// See the file's comment.
 #[derive(Default)]

@@ -9,10 +9,9 @@
 use std::collections::BTreeMap;
 
 use crate::oracle::{Findings, Oracle, Pending};
-use sim_model::trace::worker_of;
 use sim_model::{
     scenario::Limits,
-    trace::{Event, Fact, Micros, Name},
+    trace::{Event, Fact, Micros, Name, worker_of},
 };
 
 /// See the file's comment.

@@ -7,8 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::oracle::{Findings, Oracle};
-use sim_model::trace::worker_of;
-use sim_model::trace::{Event, Fact, Name, TurnState};
+use sim_model::trace::{Event, Fact, Name, TurnState, worker_of};
 
 /// See the file's comment.
 #[derive(Default)]

@@ -15,10 +15,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::oracle::{Findings, Oracle};
-use sim_model::trace::worker_of;
 use sim_model::{
     scenario::Limits,
-    trace::{Event, Fact, Name, TurnState},
+    trace::{Event, Fact, Name, TurnState, worker_of},
 };
 
 /// See the file's comment.

@@ -89,8 +89,11 @@ impl Oracles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{changed, claimed, name, sent};
-    use crate::{answered::Answered, stale::Stale};
+    use crate::{
+        answered::Answered,
+        stale::Stale,
+        testing::{changed, claimed, name, sent},
+    };
     use sim_model::trace::{Event, TurnState};
 
     fn oracles_after(events: impl IntoIterator<Item = Event>) -> (Oracles, Trace) {

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sim_model::fault::Trigger;
-use sim_model::trace::{Event, Fact, Micros, Name, TurnState};
+use sim_model::{
+    fault::Trigger,
+    trace::{Event, Fact, Micros, Name, TurnState},
+};
 
 /// How long a message takes to reach a worker at the least (µs): before that, a turn that was just sent is nobody's.
 const ON_ITS_WAY: Micros = 15_000;

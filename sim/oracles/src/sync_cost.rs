@@ -20,10 +20,9 @@
 use std::collections::BTreeMap;
 
 use crate::oracle::{Findings, Oracle};
-use sim_model::trace::worker_of;
 use sim_model::{
     scenario::Limits,
-    trace::{Caller, Event, Fact, Micros, Name},
+    trace::{Caller, Event, Fact, Micros, Name, worker_of},
 };
 
 /// Calls that come closer together than this could have been one.

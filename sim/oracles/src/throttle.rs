@@ -19,10 +19,9 @@ use std::{
 };
 
 use crate::oracle::{Findings, Oracle};
-use sim_model::trace::worker_of;
 use sim_model::{
     scenario::Limits,
-    trace::{Event, Fact, Micros, Name},
+    trace::{Event, Fact, Micros, Name, worker_of},
 };
 
 /// See the file's comment.

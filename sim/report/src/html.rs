@@ -10,9 +10,7 @@ mod time;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::format;
-use crate::load_figures::LoadFigures;
-use crate::{data::Report, load, text, verdict::RunVerdict};
+use crate::{data::Report, format, load, load_figures::LoadFigures, text, verdict::RunVerdict};
 use sim_oracles::{Class, Violation};
 
 const STYLE: &str = include_str!("html/style.css");
@@ -193,8 +191,7 @@ fn machine(report: &Report) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Engine;
-    use crate::testing;
+    use crate::{data::Engine, testing};
 
     /// The page without style sheet, drawings and what depends on the machine: each has tests of its own.
     fn bones(report: &Report) -> String {

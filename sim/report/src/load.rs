@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use crate::load_figures::{Goal, LoadFigures, Other, ProcessFigures, Reading, Step};
 use crate::{
     data::Report,
     figures::Latency,
     format,
+    load_figures::{Goal, LoadFigures, Other, ProcessFigures, Reading, Step},
     markdown::blocks::{escape, table},
 };
 

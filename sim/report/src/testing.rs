@@ -1,9 +1,9 @@
 //! Small reports for tests.
 
-use crate::load_figures::{LoadFigures, ProcessFigures, Reading, Step};
 use crate::{
     data::{Engine, Report, SCHEMA, TraceSummary},
     figures::{Figures, Latency},
+    load_figures::{LoadFigures, ProcessFigures, Reading, Step},
     series::Series,
     verdict::RunVerdict,
 };

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, thread};
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::{
-    exit::Exit,
-    outputs::{Outputs, Told},
-    terminal,
-};
 use crate::{
+    cli::{
+        exit::Exit,
+        outputs::{Outputs, Told},
+        terminal,
+    },
     compare::{self, FigureSet},
     engine::determinism::wall_clock,
     gate::{self, BLESS, Baseline, CollectError, GateVerdict, Judgement, RunFailure, collect, name, run_all},

@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::{
-    exit::Exit,
-    load::{Watched, WorkerArgs, again, command, given, publish, run, time},
-    outputs::Outputs,
-    terminal,
-};
-use crate::load::{
-    LoadOrder,
-    binary::Binary,
-    goals::{Starts, goals, missed},
-    steps::Rising,
+use crate::{
+    cli::{
+        exit::Exit,
+        load::{Watched, WorkerArgs, again, command, given, publish, run, time},
+        outputs::Outputs,
+        terminal,
+    },
+    load::{
+        LoadOrder,
+        binary::Binary,
+        goals::{Starts, goals, missed},
+        steps::Rising,
+    },
 };
 use sim_model::{order::Order, scenario::Scenario, seed::Seed};
 use sim_report::{Report, RunVerdict};

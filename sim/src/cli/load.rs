@@ -10,13 +10,13 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::{
-    exit::Exit,
-    outputs::Outputs,
-    run::{FORMS, state_line, watch_thread},
-    terminal,
-};
 use crate::{
+    cli::{
+        exit::Exit,
+        outputs::Outputs,
+        run::{FORMS, state_line, watch_thread},
+        terminal,
+    },
     hosts::backend::EXECUTION,
     load::{
         self, LoadOrder,

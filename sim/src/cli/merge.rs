@@ -9,8 +9,10 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
 
-use crate::cli::{exit::Exit, outputs::Outputs, sweep, terminal};
-use crate::sweep::merge::merge as put_together;
+use crate::{
+    cli::{exit::Exit, outputs::Outputs, sweep, terminal},
+    sweep::merge::merge as put_together,
+};
 use sim_report::sweep::report::{SCHEMA, SweepReport};
 
 /// Which shards to put together.

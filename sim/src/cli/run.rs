@@ -9,13 +9,15 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::cli::{
-    exit::Exit,
-    outputs::{Forms, Told},
-    run_args::{Part, RunArgs},
-    terminal,
+use crate::{
+    cli::{
+        exit::Exit,
+        outputs::{Forms, Told},
+        run_args::{Part, RunArgs},
+        terminal,
+    },
+    world::{self, progress::Progress},
 };
-use crate::world::{self, progress::Progress};
 use sim_model::{order::Order, scenario::Scenario, seed::Seed, units::Time};
 use sim_report::{Report, RunVerdict};
 

@@ -3,8 +3,10 @@
 use clap::ValueEnum;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 
-use crate::cli::{exit::Exit, terminal};
-use crate::gate::Baseline;
+use crate::{
+    cli::{exit::Exit, terminal},
+    gate::Baseline,
+};
 use sim_model::scenario;
 use sim_report::{Report, sweep::report::SweepReport};
 

@@ -12,12 +12,12 @@ use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{
-    exit::Exit,
-    repeatable::{self, Repeatable},
-    terminal,
-};
 use crate::{
+    cli::{
+        exit::Exit,
+        repeatable::{self, Repeatable},
+        terminal,
+    },
     shrink::{Failure, Shrinker, case::Case},
     sweep::child::{Job, Outcome},
 };

@@ -5,13 +5,15 @@ mod prepared;
 
 use std::path::PathBuf;
 
-use crate::cli::{
-    exit::Exit,
-    outputs::{Forms, Outputs, Told},
-    run_args::RunArgs,
-    terminal,
+use crate::{
+    cli::{
+        exit::Exit,
+        outputs::{Forms, Outputs, Told},
+        run_args::RunArgs,
+        terminal,
+    },
+    sweep::corpus::{Corpus, Failed},
 };
-use crate::sweep::corpus::{Corpus, Failed};
 use sim_model::scenario::{Scenario, WorkerKind};
 use sim_report::sweep::{outcome::Run, report::SweepReport};
 

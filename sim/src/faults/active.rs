@@ -6,8 +6,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::recorder::Recorder;
-use sim_model::{fault::FaultKind, fault_plan::PlannedFault};
-use sim_model::{seed::Seed, trace::Event};
+use sim_model::{fault::FaultKind, fault_plan::PlannedFault, seed::Seed, trace::Event};
 
 /// A shared handle.
 #[derive(Clone)]

@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use crate::compare::{self, Change, HEAD, Meaning, ROWS, row};
-use crate::gate::runs::name;
+use crate::{
+    compare::{self, Change, HEAD, Meaning, ROWS, row},
+    gate::runs::name,
+};
 use sim_report::{
     Annotation, Report, RunVerdict,
     junit::{Case, Outcome, document, suite},

@@ -13,14 +13,16 @@ use rand_chacha::ChaCha8Rng;
 use tokio::task::JoinHandle;
 use worker::env::{Address, Env, Launch, LaunchError, UnixMillis};
 
-use crate::engine::{
-    determinism::{EPOCH, elapsed, wall_clock},
-    memory::{Attributed, Owner, unattributed},
-    network,
-};
-use crate::hosts::{
-    freeze::{Freezable, Freezer},
-    launcher::{Launcher, SimServer},
+use crate::{
+    engine::{
+        determinism::{EPOCH, elapsed, wall_clock},
+        memory::{Attributed, Owner, unattributed},
+        network,
+    },
+    hosts::{
+        freeze::{Freezable, Freezer},
+        launcher::{Launcher, SimServer},
+    },
 };
 use sim_model::{plant::EnvPlants, trace::Name};
 

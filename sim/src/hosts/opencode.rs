@@ -5,8 +5,10 @@ use std::time::Duration;
 use tokio::{sync::watch, task::JoinSet};
 use worker::env::Address;
 
-use crate::engine::network::{CloseDeferred, Listener};
-use crate::hosts::launcher::{LaunchRequest, Launcher, Leash, SimServer};
+use crate::{
+    engine::network::{CloseDeferred, Listener},
+    hosts::launcher::{LaunchRequest, Launcher, Leash, SimServer},
+};
 use fake_opencode::{OpenCode, Server};
 use sim_model::{plant::EnvPlants, trace::Name};
 

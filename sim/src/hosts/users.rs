@@ -15,8 +15,10 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::hosts::backend::{Backend, owner, worker_id};
-use crate::recorder::Recorder;
+use crate::{
+    hosts::backend::{Backend, owner, worker_id},
+    recorder::Recorder,
+};
 use fake_convex::{CallError, Kind};
 use sim_model::{
     scenario::{Permissions, Scenario},

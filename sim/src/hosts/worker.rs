@@ -13,15 +13,15 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::Notify;
 use worker::{config::Config, run::Stop, telemetry::Status};
 
-use crate::hosts::{
-    env::{Machine, MachineClock, SimEnv},
-    freeze::{Freezable, Freezer},
-    launcher::Launcher,
-};
 use crate::{
     engine::{
         memory::{Attributed, Owner},
         network,
+    },
+    hosts::{
+        env::{Machine, MachineClock, SimEnv},
+        freeze::{Freezable, Freezer},
+        launcher::Launcher,
     },
     recorder::Recorder,
 };

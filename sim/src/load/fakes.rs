@@ -17,17 +17,17 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::load::{
-    gauge::Gauge,
-    opencode::{Executables, Machines, Place, RemoteDisk, SEEDS, SeedSession},
-    probe::SharedProbe,
-};
 use crate::{
     error::RunError,
     faults::Active,
     hosts::{
         backend::{Backend, BackendSetup},
         users::{Answers, Choices, People},
+    },
+    load::{
+        gauge::Gauge,
+        opencode::{Executables, Machines, Place, RemoteDisk, SEEDS, SeedSession},
+        probe::SharedProbe,
     },
     recorder::Recorder,
 };

@@ -4,8 +4,7 @@ use crate::load::{
     order::CEILINGS,
     steps::{Rising, Target},
 };
-use sim_report::Report;
-use sim_report::{Goal, Step};
+use sim_report::{Goal, Report, Step};
 
 /// The load: turns at the same time, and deltas per second in each.
 const LOAD: Target = Target { turns: 200, deltas_per_second: 20 };

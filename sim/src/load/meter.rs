@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use hdrhistogram::Histogram;
 use procfs::{CurrentSI as _, KernelStats};
 
-use crate::engine::determinism::wall_clock;
-use crate::load::{gauge::Gauge, probe::SharedProbe};
-use sim_report::Latency;
-use sim_report::Reading;
+use crate::{
+    engine::determinism::wall_clock,
+    load::{gauge::Gauge, probe::SharedProbe},
+};
+use sim_report::{Latency, Reading};
 
 /// The counters at one moment. Nothing is reset by it, so that several may measure at the same time.
 #[derive(Debug, Clone)]

@@ -15,9 +15,9 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::load::{probe::SharedProbe, stand_in::Wish};
 use crate::{
     hosts::{backend::Disk, replies},
+    load::{probe::SharedProbe, stand_in::Wish},
     observe,
     recorder::Recorder,
 };

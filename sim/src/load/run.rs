@@ -11,19 +11,19 @@ use std::time::Duration;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::load::{
-    fakes::{Fakes, World},
-    ledger::SharedLedger,
-    meter::Meter,
-    opencode::Place,
-    order::{LoadError, LoadOrder},
-    probe::{Collects, SharedProbe},
-    scale,
-    steps::Target,
-};
 use crate::{
     engine::determinism::wall_clock,
     error::RunError,
+    load::{
+        fakes::{Fakes, World},
+        ledger::SharedLedger,
+        meter::Meter,
+        opencode::Place,
+        order::{LoadError, LoadOrder},
+        probe::{Collects, SharedProbe},
+        scale,
+        steps::Target,
+    },
     recorder::{Clock, Recorder},
     world::progress::{Look, Progress},
 };

@@ -4,16 +4,17 @@ use std::rc::Rc;
 
 use turmoil::Sim;
 
-use crate::{engine::network, recorder::Recorder};
 use crate::{
+    engine::network,
     faults::Active,
     hosts::{Hosts, backend, worker::WorkerHost},
+    recorder::Recorder,
 };
-use sim_model::order::Order;
 use sim_model::{
     conductor::{Action, Condition, Conductor},
     fault::{Direction, FaultKind, Link, Trigger},
     fault_plan::{FaultPlan, PlannedFault},
+    order::Order,
     plant::Plant,
     trace::{Event, Name},
     units::{Between, Time},

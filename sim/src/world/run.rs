@@ -14,18 +14,18 @@ use crate::{
         network, panics,
     },
     error::RunError,
+    faults::Active,
+    hosts::{self, Hosts},
     recorder::{Clock, Follower, Recorder},
     world::{
         injector::Injector,
         progress::{Look, Progress},
     },
 };
-use crate::{
-    faults::Active,
-    hosts::{self, Hosts},
+use sim_model::{
+    order::Order,
+    trace::{Event, Name, Phase, Trace},
 };
-use sim_model::order::Order;
-use sim_model::trace::{Event, Name, Phase, Trace};
 use sim_oracles::{Class, Marks, Oracles, View};
 use sim_report::{Engine, Observed, Report};
 

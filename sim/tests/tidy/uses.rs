@@ -106,6 +106,9 @@ impl<'a> Visit<'a> for Reader<'_> {
         }
     }
 
+    /// Where something may be seen from is no use.
+    fn visit_vis_restricted(&mut self, _: &'a syn::VisRestricted) {}
+
     fn visit_path(&mut self, path: &'a syn::Path) {
         let parts: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         if parts.len() > 1 && path.leading_colon.is_none() {

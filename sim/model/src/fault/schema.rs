@@ -6,8 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use toml::Spanned;
 
-use crate::fault::kind::FaultKind;
-use crate::units::{Between, Bytes, Share, Time};
+use crate::{
+    fault::kind::FaultKind,
+    units::{Between, Bytes, Share, Time},
+};
 
 /// A fault, or several of one kind.
 ///

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use crate::fault::{
-    kind::FaultKind,
-    schema::{Fault, Swarm},
-};
 use crate::{
     diagnostics::{Complaint, require},
+    fault::{
+        kind::FaultKind,
+        schema::{Fault, Swarm},
+    },
     units::Time,
 };
 

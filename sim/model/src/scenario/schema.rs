@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize as _};
 use toml::Spanned;
 use worker::config::Settings;
 
-use crate::units::{Between, Bytes, Share, Time};
 use crate::{
     fault::schema::{Fault, Swarm},
     seed::Seed,
+    units::{Between, Bytes, Share, Time},
 };
 
 /// A scenario as it stands in its file: shape checked, sense not yet.

@@ -2,15 +2,15 @@
 
 use maud::{Markup, html};
 
-use crate::html::{
-    chart::{Beside, Chart, HEIGHT, SIZES, Shape},
-    palette::{self, Colour},
-    time::Axis,
-};
 use crate::{
     data::Report,
     figures::Distribution,
     format,
+    html::{
+        chart::{Beside, Chart, HEIGHT, SIZES, Shape},
+        palette::{self, Colour},
+        time::Axis,
+    },
     series::{Measure, Timeline},
 };
 use sim_model::trace::Micros;

@@ -2,8 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::format;
-use crate::{data::Report, load_figures::LoadFigures};
+use crate::{data::Report, format, load_figures::LoadFigures};
 use sim_model::mark::MARKS;
 
 /// A table in a box that scrolls by itself on narrow screens. The first column names the row.

@@ -4,13 +4,13 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use maud::{Markup, html};
 
-use crate::html::{
-    chart::{Beside, Chart, SIZES, Shape},
-    palette::{self, BREACH, Colour, KILL, PHASE, STOP},
-};
 use crate::{
     data::Report,
     format,
+    html::{
+        chart::{Beside, Chart, SIZES, Shape},
+        palette::{self, BREACH, Colour, KILL, PHASE, STOP},
+    },
     series::{Mark, Moment},
 };
 use sim_model::{

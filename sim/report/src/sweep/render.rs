@@ -18,8 +18,7 @@ pub use junit::{junit, junit_of_run};
 pub use markdown::markdown;
 pub use text::{failure, header, summary};
 
-use crate::files::file_name;
-use crate::sweep::report::SweepReport;
+use crate::{files::file_name, sweep::report::SweepReport};
 
 /// Writes `sweep-<scenario>.json` and `.html` into `directory`, which is made if need be; a shard says which it is.
 /// Returns their paths.

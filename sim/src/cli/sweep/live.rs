@@ -11,10 +11,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::prepared::{Prepared, subject};
-use crate::cli::{run_args::RunArgs, terminal};
-use crate::sweep::{
-    child::{Job, Outcome},
-    plan::PlannedRun,
+use crate::{
+    cli::{run_args::RunArgs, terminal},
+    sweep::{
+        child::{Job, Outcome},
+        plan::PlannedRun,
+    },
 };
 use sim_model::order::replay;
 use sim_report::sweep::{

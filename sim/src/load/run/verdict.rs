@@ -1,12 +1,13 @@
 //! What a run is reported as, once it is over.
 
-use crate::engine::determinism::wall_clock;
-use crate::load::{
-    order::{LoadError, LoadOrder},
-    run::{Run, ended::Ended},
+use crate::{
+    engine::determinism::wall_clock,
+    load::{
+        order::{LoadError, LoadOrder},
+        run::{Run, ended::Ended},
+    },
 };
-use sim_report::{Engine, Report};
-use sim_report::{LoadFigures, Reading};
+use sim_report::{Engine, LoadFigures, Reading, Report};
 
 /// What the oracles of a simulation see and this run cannot, by their names.
 const UNSEEN: [&str; 5] = [

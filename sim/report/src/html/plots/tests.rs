@@ -1,8 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::html::plots::*;
 use crate::{
-    html::page,
+    html::{page, plots::*},
     series::{Mark, Moment},
     testing,
 };

@@ -7,12 +7,12 @@ mod spread;
 use failures::{TOLD, anchor};
 use maud::{Markup, html};
 
-use crate::sweep::render::text::{meaning, values};
 use crate::{
     format::seconds,
     html::{document, tables},
     sweep::{
         outcome::Run,
+        render::text::{meaning, values},
         report::{SweepReport, SweepVerdict},
     },
 };

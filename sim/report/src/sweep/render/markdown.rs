@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 
-use crate::sweep::render::text::{meaning, values};
 use crate::{
     format::seconds,
     markdown::{escape, fenced, table},
-    sweep::report::{SweepReport, SweepVerdict},
+    sweep::{
+        render::text::{meaning, values},
+        report::{SweepReport, SweepVerdict},
+    },
 };
 
 /// Failed runs told; the others are counted.

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use crate::sweep::render::value::show;
 use crate::{
     format::{Style, seconds, table},
     sweep::{
         outcome::{MEASURES, Run, SweptVerdict},
+        render::value::show,
         report::{Coverage, Ended, Head, Spread, SweepReport, SweepVerdict, Swept},
     },
 };
