@@ -8,7 +8,7 @@ use worker::{
     convex::api::Written,
     opencode::{SessionEvent, events},
     stream::{self, Chunk},
-    turns::state::{Action, Ending, Event, Turn},
+    turns::state::{Ending, Turn, TurnAction, TurnEvent},
 };
 
 /// The id that the prompt carries.
@@ -103,7 +103,7 @@ impl Listening {
     pub fn hear(&mut self, data: &str) -> usize {
         self.1 += PACE;
         let event = events::parse(data).expect("an event of OpenCode's");
-        self.0.apply(Event::Opencode(SessionEvent::Event(event)), self.1).len()
+        self.0.apply(TurnEvent::Opencode(SessionEvent::Event(event)), self.1).len()
     }
 }
 
@@ -137,15 +137,15 @@ pub fn reply_of_a_turn(reply: &Reply, settings: &Settings) -> Vec<Chunk> {
     for data in &reply.events {
         now += PACE;
         let event = events::parse(data).expect("an event of OpenCode's");
-        waiting.push(Event::Opencode(SessionEvent::Event(event)));
+        waiting.push(TurnEvent::Opencode(SessionEvent::Event(event)));
         while let Some(event) = waiting.pop() {
             for action in turn.apply(event, now) {
                 match action {
-                    Action::Write(chunk) => {
+                    TurnAction::Write(chunk) => {
                         chunks.push(chunk);
-                        waiting.push(Event::Written(Written::Written));
+                        waiting.push(TurnEvent::Written(Written::Written));
                     }
-                    Action::End(ending) => {
+                    TurnAction::End(ending) => {
                         assert_eq!(ending, Ending::Completed);
                         chunks.push(turn.reply.finish(now).0);
                         return chunks;

@@ -25,7 +25,7 @@ use worker::{
         api::{ReadySession, WindowWatch},
     },
     env::{Address, Env, Launch, LaunchError, ServerProcess, UnixMillis},
-    turns::inbox::{Action, Inbox},
+    turns::inbox::{Inbox, InboxAction},
 };
 
 use peer::{Peer, TEXT};
@@ -177,7 +177,7 @@ impl Watch {
         self.show.send(()).await.expect("the peer is there");
         let window = self.window.next().await.expect("a window");
         let mut actions = self.inbox.window_changed(window);
-        let Some(Action::Start(row)) = actions.pop() else { panic!("{actions:?}") };
+        let Some(InboxAction::Start(row)) = actions.pop() else { panic!("{actions:?}") };
         self.inbox.ended(&row.session);
         row
     }

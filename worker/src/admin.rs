@@ -19,7 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use self::metrics::{Build, Named};
+use self::metrics::{Build, NamedStatus};
 use crate::{
     config::AdminAddress,
     env::UnixMillis,
@@ -59,7 +59,7 @@ pub enum Workers {
 }
 
 impl Workers {
-    fn all(&self) -> Vec<Named> {
+    fn all(&self) -> Vec<NamedStatus> {
         match self {
             Self::One(status) => vec![(None, status.clone())],
             Self::Many(roster) => roster.all().into_iter().map(|(name, s)| (Some(name), s)).collect(),
@@ -92,7 +92,7 @@ impl Admin {
         Ok(Self { listener })
     }
 
-    /// Where it listens: the real port where port 0 was asked for.
+    /// Returns where it listens: the real port where port 0 was asked for.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -162,14 +162,14 @@ fn each(workers: &Workers, what: &str, ask: fn(&Status) -> (bool, Value)) -> Res
     json_reply(all_good, &json!({ what: all_good, "workers": answers }))
 }
 
-/// Whether the main loop is alive.
+/// Returns whether the main loop is alive, and what is said about it.
 fn health(status: &Status) -> (bool, Value) {
     let alive = status.is_alive();
     let silent_ms = status.silence().map(|silence| u64::try_from(silence.as_millis()).unwrap_or(u64::MAX));
     (alive, json!({ "alive": alive, "silent_ms": silent_ms }))
 }
 
-/// Whether the worker takes turns.
+/// Returns whether the worker takes turns, and what is said about it.
 fn readiness(status: &Status) -> (bool, Value) {
     let phase = status.phase();
     let ready = phase == Phase::Ready;

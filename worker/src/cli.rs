@@ -13,7 +13,8 @@ use clap::{
     parser::ValueSource,
 };
 use worker::config::{
-    file::{ConfigError, Merged, Overrides},
+    ConfigError,
+    file::{Merged, Overrides},
     fleet::Fleet,
     show::Origins,
 };
@@ -131,7 +132,7 @@ impl Cli {
         let matches = Self::command().get_matches();
         let read = Self::from_arg_matches(&matches).and_then(|mut cli| {
             if let Some(options) = cli.command.options() {
-                options.settle(&matches)?;
+                options.resolve_conflicts(&matches)?;
             }
             Ok(cli)
         });
@@ -153,7 +154,7 @@ impl Command {
 
 impl Options {
     /// Decides between what cannot be said together: a flag wins over the environment, and two of a kind are a mistake.
-    fn settle(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+    fn resolve_conflicts(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         let Some((_, matches)) = matches.subcommand() else { return Ok(()) };
         let is_flag = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
         self.origins = origins(matches);
@@ -179,12 +180,12 @@ impl Options {
         Ok(())
     }
 
-    /// What they and the file come to.
+    /// Merges them with the file.
     pub(crate) fn merge(self) -> Result<Merged, ConfigError> {
         Merged::read(self.config.as_deref(), self.overrides())
     }
 
-    /// What they and a file for many workers come to.
+    /// Merges them with a file for many workers.
     pub(crate) fn fleet(&self, file: &Path) -> Result<Fleet, ConfigError> {
         Fleet::read(file, &self.overrides())
     }
@@ -203,7 +204,7 @@ impl Options {
     }
 }
 
-/// Which flag or variable each value comes from, if from one.
+/// Returns which flag or variable each value comes from, if from one.
 fn origins(matches: &ArgMatches) -> Origins {
     let mut origins = Origins::new();
     let command = Cli::command();

@@ -1,6 +1,7 @@
 //! What one worker is told: read once, validated before the runtime starts, immutable afterwards.
 
 mod admin;
+mod error;
 pub mod file;
 pub mod fleet;
 mod places;
@@ -13,6 +14,7 @@ use std::{path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use admin::{AdminAddress, AdminAddressError};
+pub use error::{ConfigError, FleetError};
 pub use token::{MIN_SECRET_LENGTH, Token, TokenError, redact};
 pub use url::{ConvexUrl, UrlError};
 
@@ -20,6 +22,29 @@ pub use url::{ConvexUrl, UrlError};
 fn line_of(text: &str, place: usize) -> usize {
     text[..place].matches('\n').count() + 1
 }
+
+/// Settings for tests: nobody needs to tune them, but a small value lets a test reach a state that would take long or many
+/// sessions otherwise. They are read and validated like all others, and shown only where they are set; a config file
+/// that `worker init` writes does not name them.
+pub const FOR_TESTS: [&str; 11] = [
+    // Given by what one transaction of the backend may do.
+    "turns.expire_page",
+    // Text comes too slowly to fill it; a test makes a reply of many chunks with it.
+    "turns.coalesce_bytes",
+    // A second bound beside `creates_per_second`, reached only where each creation takes longer than a second.
+    "sessions.creates_in_flight",
+    // Failures of the server's that pass within seconds, or not at all.
+    "sessions.create_attempts",
+    "opencode.start_attempts",
+    // Follows from OpenCode's heartbeat, which comes every 10 s.
+    "opencode.event_silence",
+    // How changes are collected and compared: what that costs follows what changed, not these.
+    "sync.batch",
+    "sync.coalesce",
+    "sync.page",
+    "sync.scrub_interval",
+    "sync.rescan",
+];
 
 /// One worker's settings, validated.
 #[derive(Debug, Clone, PartialEq)]

@@ -46,7 +46,7 @@ impl CallError {
         }
     }
 
-    /// Whether the function ran and changed nothing: it threw.
+    /// Returns true if the function ran and changed nothing: it threw.
     pub fn was_thrown(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Failed { .. })
     }
@@ -61,7 +61,7 @@ impl CallError {
         }
     }
 
-    /// Whether it says something about the worker as a whole rather than about this call.
+    /// Returns true if it says something about the worker as a whole rather than about this call.
     pub fn concerns_worker(&self) -> bool {
         let codes = ["superseded", "unauthorized", "revoked", "not_approved"];
         matches!(self, Self::Closed { .. }) || self.code().is_some_and(|code| codes.contains(&code))

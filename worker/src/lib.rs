@@ -13,21 +13,38 @@
 //! ```
 //!
 //! `orchestrator` runs many of them in one process.
+//!
+//! A program that embeds a worker gives [`run`] an [`Env`], a [`Config`], a [`Stop`] and a [`Status`], and gets an
+//! [`Exit`]. The modules that the documentation does not show are the worker's inside: public for the simulator, the
+//! benchmarks and the conformance tests, and free to change.
 
 pub mod admin;
 mod backoff;
 pub mod config;
+#[doc(hidden)]
 pub mod convex;
 pub mod env;
+#[doc(hidden)]
 pub mod error;
+#[doc(hidden)]
 pub mod lifecycle;
+#[doc(hidden)]
 pub mod opencode;
 pub mod orchestrator;
+#[doc(hidden)]
 pub mod run;
-pub mod session;
+mod session;
+#[doc(hidden)]
 pub mod stream;
-pub mod sync;
+mod sync;
 pub mod telemetry;
+#[doc(hidden)]
 pub mod turns;
 
+pub use config::Config;
+pub use env::Env;
+pub use error::CallError;
+pub use lifecycle::state::{Exit, Phase};
+pub use opencode::ServerStats;
 pub use run::{Stop, run};
+pub use telemetry::Status;

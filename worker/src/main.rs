@@ -18,12 +18,7 @@ use tracing_subscriber::{
 use worker::{
     Stop,
     admin::{Admin, BindError, View, Workers, metrics::Build},
-    config::{
-        Config,
-        file::{ConfigError, Merged},
-        redact,
-        show::show,
-    },
+    config::{Config, ConfigError, file::Merged, redact, show::show},
     env::{
         Env,
         system::{SystemEnv, end_orphans},
@@ -114,7 +109,7 @@ async fn serve(config: Config) -> Result<Exit, BindError> {
     let worker = Box::pin(worker::run(SystemEnv, config, stop, status));
     tokio::select! {
         exit = worker => {
-            cli::notify::goodbye();
+            cli::notify::notify_stopped();
             Ok(exit)
         }
         () = signals => unreachable!("signals are watched for ever"),
@@ -136,7 +131,7 @@ async fn watch_signals(stop: Stop) {
         match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
             (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
             (Err(error), _) | (_, Err(error)) => {
-                tracing::error!(%error, "signals cannot be watched; the worker ends without goodbye");
+                tracing::error!(%error, "signals cannot be watched; the worker cannot be asked to stop");
                 return std::future::pending().await;
             }
         };

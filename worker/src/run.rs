@@ -2,66 +2,44 @@
 
 mod calls;
 mod models;
+mod publishing;
 mod recovery;
 mod stopping;
 mod turns;
+mod worker;
 
-use std::{
-    collections::BTreeMap,
-    panic::resume_unwind,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{panic::resume_unwind, sync::Arc};
 
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::{
-    sync::{mpsc, watch},
-    time::{Instant, timeout},
-};
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use futures_util::StreamExt;
+use tokio::time::timeout;
 
+pub use self::worker::Stop;
 use self::{
-    calls::{Call, next_approval, next_event},
-    models::Publishing,
-    stopping::{Patience, patience_over},
-    turns::{Running, TurnEnd},
+    calls::{next_approval, next_event},
+    stopping::patience_over,
+    worker::{Patience, TurnEnd, Worker},
 };
 use crate::{
     config::Config,
     convex::{
         Backend, ConvexClient, Window,
-        api::{ApprovalWatch, SessionId, TurnId, WindowWatch},
+        api::{SessionId, TurnId},
     },
     env::Env,
     error::CallError,
-    lifecycle::state::{Action, Event, Exit, Lifecycle},
-    opencode::Server,
-    sync::{self, Sync},
-    telemetry::Status,
-    turns::{driver::Shared, inbox::Inbox},
+    lifecycle::state::{Exit, LifecycleAction, LifecycleEvent},
+    telemetry::{PULSE, Status},
 };
-
-/// The main loop comes round at least this often, if only to show that it is alive.
-pub const PULSE: Duration = Duration::from_secs(5);
-
-/// How a worker is asked to end.
-#[derive(Debug, Clone, Default)]
-pub struct Stop {
-    /// Take no more turns; let those that run end within the grace period.
-    pub gracefully: CancellationToken,
-    /// Do not wait for turns.
-    pub now: CancellationToken,
-}
 
 /// Runs one worker until it is asked to stop or may not work any more.
 pub async fn run<E: Env>(env: E, config: Config, stop: Stop, status: Arc<Status>) -> Exit {
     let (client, mut connection) = ConvexClient::start(&env, config.convex_url.clone());
     let backend = Backend::new(client, config.token.clone());
     let mut worker = Worker::new(env, config, backend, stop, status);
-    let mut actions = worker.apply(Event::Start);
+    let mut actions = worker.apply(LifecycleEvent::Start);
     loop {
         for action in actions {
-            if let Action::Exit(exit) = action {
+            if let LifecycleAction::Exit(exit) = action {
                 return exit;
             }
             worker.perform(action);
@@ -80,7 +58,7 @@ pub async fn run<E: Env>(env: E, config: Config, stop: Stop, status: Arc<Status>
 
 /// Everything that can happen to a worker.
 enum Input {
-    Lifecycle(Event),
+    Lifecycle(LifecycleEvent),
     Window(Window),
     /// The subscription to the approval has said nothing for long.
     ApprovalSilent,
@@ -93,91 +71,12 @@ enum Input {
     PatienceOver,
 }
 
-struct Worker<E: Env> {
-    env: E,
-    config: Config,
-    stop: Stop,
-    status: Arc<Status>,
-    backend: Backend,
-    server: Server,
-    lifecycle: Lifecycle,
-    inbox: Inbox,
-    shared: Option<Arc<Shared<E>>>,
-    /// At most `turns.max_concurrent`.
-    turns: BTreeMap<SessionId, Running>,
-    stop_turns: CancellationToken,
-    patience: Patience,
-    ended: mpsc::Receiver<(SessionId, TurnEnd)>,
-    report_end: mpsc::Sender<(SessionId, TurnEnd)>,
-    /// At most one call of the lifecycle at a time, and one publication of the models.
-    calls: FuturesUnordered<Call>,
-    /// Turns that could not be claimed and wait for another try: at most one for each row of the window at a time.
-    claims: FuturesUnordered<BoxFuture<'static, TurnId>>,
-    window: Option<WindowWatch>,
-    /// With the moment at which it is opened anew.
-    approval: Option<(ApprovalWatch, Instant)>,
-    /// The next beat; none follows one that failed.
-    heart: Option<BoxFuture<'static, Result<(), CallError>>>,
-    models: Publishing,
-    /// The request to connect that was answered last.
-    connect_request: Option<f64>,
-    /// What registration said of the models that were published last.
-    models_digest: Arc<Mutex<Option<String>>>,
-    sync: Sync,
-    /// Whom the sync may call: nobody while the worker is not ready.
-    sync_with: watch::Sender<Option<Backend>>,
-    _sync_task: AbortOnDropHandle<()>,
-}
-
 impl<E: Env> Worker<E> {
-    fn new(env: E, config: Config, backend: Backend, stop: Stop, status: Arc<Status>) -> Self {
-        let settings = &config.settings;
-        let (report_end, ended) = mpsc::channel(settings.turns.max_concurrent.max(1));
-        let sync = Sync::new(settings.sync.clone(), status.clone());
-        let (tap, tapped) = mpsc::channel(sync::TAP);
-        let server = Server::new(
-            env.clone(),
-            config.directory.clone(),
-            settings.opencode.clone(),
-            status.server.clone(),
-            sync.is_on().then_some(tap),
-        );
-        let (sync_with, backends) = watch::channel(None);
-        let sync_task = env.spawn(sync.clone().run(tapped, server.look_on(), backends));
-        Self {
-            inbox: Inbox::new(settings.turns.max_concurrent.max(1)),
-            env,
-            config,
-            stop,
-            status,
-            backend,
-            server,
-            lifecycle: Lifecycle::default(),
-            shared: None,
-            turns: BTreeMap::new(),
-            stop_turns: CancellationToken::new(),
-            patience: Patience::Unlimited,
-            ended,
-            report_end,
-            calls: FuturesUnordered::new(),
-            claims: FuturesUnordered::new(),
-            window: None,
-            approval: None,
-            heart: None,
-            models: Publishing::default(),
-            connect_request: None,
-            models_digest: Arc::default(),
-            sync,
-            sync_with,
-            _sync_task: AbortOnDropHandle::new(sync_task),
-        }
-    }
-
     /// Waits for whatever comes next.
     async fn next_input(&mut self) -> Input {
         let stopping = self.inbox.is_closed();
         tokio::select! {
-            () = self.stop.gracefully.cancelled(), if !stopping => Input::Lifecycle(Event::StopRequested),
+            () = self.stop.gracefully.cancelled(), if !stopping => Input::Lifecycle(LifecycleEvent::StopRequested),
             () = self.stop.now.cancelled(), if matches!(self.patience, Patience::Grace { .. }) => Input::PatienceOver,
             () = patience_over(self.patience) => Input::PatienceOver,
             Some(event) = next_event(&mut self.calls) => Input::Lifecycle(event),
@@ -186,18 +85,18 @@ impl<E: Env> Worker<E> {
             result = or_pending(self.heart.as_mut()) => Input::Beat(result),
             window = async { or_pending(self.window.as_mut().map(|w| Box::pin(w.next()))).await } => match window {
                 Ok(window) => Input::Window(window),
-                Err(error) => Input::Lifecycle(Event::Failed(error)),
+                Err(error) => Input::Lifecycle(LifecycleEvent::Failed(error)),
             },
             approval = async { or_pending(self.approval.as_mut().map(|a| Box::pin(next_approval(a)))).await } => {
                 match approval {
-                    Some(approval) => Input::Lifecycle(approval.map_or_else(Event::Failed, Event::ApprovalSeen)),
+                    Some(approval) => Input::Lifecycle(approval.map_or_else(LifecycleEvent::Failed, LifecycleEvent::ApprovalSeen)),
                     None => Input::ApprovalSilent,
                 }
             }
         }
     }
 
-    fn handle(&mut self, input: Input) -> Vec<Action> {
+    fn handle(&mut self, input: Input) -> Vec<LifecycleAction> {
         match input {
             Input::Lifecycle(event) => self.apply(event),
             Input::ApprovalSilent => {
@@ -221,8 +120,8 @@ impl<E: Env> Worker<E> {
         }
     }
 
-    fn apply(&mut self, event: Event) -> Vec<Action> {
-        if let Event::Failed(error) = &event {
+    fn apply(&mut self, event: LifecycleEvent) -> Vec<LifecycleAction> {
+        if let LifecycleEvent::Failed(error) = &event {
             tracing::warn!(%error, phase = ?self.lifecycle.phase(), "a call failed");
         }
         let before = self.lifecycle.phase();
@@ -235,18 +134,20 @@ impl<E: Env> Worker<E> {
         actions
     }
 
-    fn perform(&mut self, action: Action) {
+    fn perform(&mut self, action: LifecycleAction) {
         match action {
-            Action::Register => self.register(),
-            Action::Adopt { epoch } => self.adopt(epoch),
-            Action::WatchApproval => self.watch_approval(),
-            Action::ExpirePage => self.expire_page(),
-            Action::MarkConnected => {
+            LifecycleAction::Register => self.register(),
+            LifecycleAction::Adopt { epoch } => self.adopt(epoch),
+            LifecycleAction::WatchApproval => self.watch_approval(),
+            LifecycleAction::ExpirePage => self.expire_page(),
+            LifecycleAction::MarkConnected => {
                 self.approval = None;
-                self.call(|backend| async move { backend.mark_connected().await.map(|()| Event::Connected) });
+                self.call(|backend| async move {
+                    backend.mark_connected().await.map(|()| LifecycleEvent::Connected)
+                });
             }
-            Action::OpenWindow => self.open_window(),
-            Action::CloseWindow => {
+            LifecycleAction::OpenWindow => self.open_window(),
+            LifecycleAction::CloseWindow => {
                 self.window = None;
                 self.sync_with.send_replace(None);
                 self.heart = None;
@@ -254,10 +155,10 @@ impl<E: Env> Worker<E> {
                 self.claims.clear();
                 self.inbox.window_closed();
             }
-            Action::Pause { attempt } => self.pause(attempt),
-            Action::Drain { patiently } => self.drain(patiently),
-            Action::Close { set_offline } => self.close(set_offline),
-            Action::Exit(_) => unreachable!("an exit ends the loop before it is performed"),
+            LifecycleAction::Pause { attempt } => self.pause(attempt),
+            LifecycleAction::Drain { patiently } => self.drain(patiently),
+            LifecycleAction::Close { set_offline } => self.close(set_offline),
+            LifecycleAction::Exit(_) => unreachable!("an exit ends the loop before it is performed"),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! OpenCode sessions: which are known, and how new ones are made without overwhelming the server.
 
-pub mod cache;
-pub mod creator;
-pub mod throttle;
+pub(crate) mod cache;
+pub(crate) mod creator;
+pub(crate) mod throttle;

@@ -157,7 +157,7 @@ impl Reply {
         }
     }
 
-    /// What is wrong with the reply, if what was written of it contradicts what OpenCode says in the end.
+    /// Returns what is wrong with the reply, if what was written of it contradicts what OpenCode says in the end.
     pub fn diverged(&self) -> Option<&Diverged> {
         self.diverged.as_ref()
     }
@@ -191,13 +191,13 @@ impl Reply {
         self.incomplete = self.blind || self.parts.iter().any(|part| !part.ended);
     }
 
-    /// Whether a re-read may bring text that no event brought.
+    /// Returns true if a re-read may bring text that no event brought.
     pub fn is_incomplete(&self) -> bool {
         self.incomplete
     }
 
-    /// Whether every part that is known has ended, and there is one. If not, events may have been lost: only a re-read
-    /// tells an empty reply from one that was not heard.
+    /// Returns true if every part that is known has ended, and there is one. If not, events may have been lost: only a
+    /// re-read tells an empty reply from one that was not heard.
     pub fn is_whole(&self) -> bool {
         !self.parts.is_empty() && self.parts.iter().all(|part| part.ended)
     }
@@ -208,7 +208,7 @@ impl Reply {
         if is_due { self.next_chunk(now) } else { None }
     }
 
-    /// When [`Reply::due`] will have a chunk, if nothing else happens.
+    /// Returns when [`Reply::due`] will have a chunk, if nothing else happens.
     pub fn due_at(&self) -> Option<Duration> {
         if self.writing || self.pending.is_empty() {
             None
@@ -232,7 +232,7 @@ impl Reply {
         self.cut = true;
     }
 
-    /// Whether a chunk is being written.
+    /// Returns true if a chunk is being written.
     pub fn is_writing(&self) -> bool {
         self.writing
     }

@@ -10,12 +10,14 @@
 //! server for this, nothing keeps one running, and what does not change costs no call.
 
 mod apply;
-mod known;
-pub mod plan;
-pub mod state;
+mod convex_cache;
+mod cursor;
+pub(crate) mod plan;
+mod shared;
+pub(crate) mod state;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -26,91 +28,60 @@ use tokio::{
 
 use self::{
     apply::StepError,
-    plan::SyncResult,
+    shared::Shared,
     state::{State, Step},
 };
 use crate::{
     config::SyncSettings,
     convex::Backend,
-    opencode::{Client, Onlooker, OpencodeSessionId, TapEvent},
-    telemetry::Status,
+    opencode::{Client, OpencodeSessionId, ServerWatch, TapEvent},
+    telemetry::{Status, SyncResult},
 };
 
 /// Session events that wait; what does not fit becomes a gap.
-pub const TAP: usize = 32;
+pub(crate) const TAP: usize = 32;
 
 /// What turns tell the sync. Cheap to clone; does nothing if sync is off.
 #[derive(Clone)]
-pub struct Sync(Option<Arc<Shared>>);
+pub(crate) struct SyncHandle(Option<Arc<Shared>>);
 
-struct Shared {
-    state: Mutex<State>,
-    /// Something was told that may call for work.
-    told: Notify,
-    epoch: Instant,
-    settings: SyncSettings,
-    status: Arc<Status>,
-}
-
-impl Shared {
-    fn now(&self) -> Duration {
-        self.epoch.elapsed()
-    }
-
-    fn look<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        look(&mut self.lock())
-    }
-
-    /// As [`Shared::look`], and lets the work go on.
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = self.look(change);
-        self.told.notify_one();
-        result
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing here panics half-way through a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Sync {
+impl SyncHandle {
     /// Knows nothing yet. Off if the settings say so.
-    pub fn new(settings: SyncSettings, status: Arc<Status>) -> Self {
+    pub(crate) fn new(settings: SyncSettings, status: Arc<Status>) -> Self {
         let state = Mutex::new(State::new(settings.clone()));
         let shared = Shared { state, told: Notify::new(), epoch: Instant::now(), settings, status };
         Self(shared.settings.enabled.then(|| Arc::new(shared)))
     }
 
-    /// Whether there is anything to run.
-    pub fn is_on(&self) -> bool {
+    /// Returns true if there is anything to run.
+    pub(crate) fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
     /// A session is about to be created for a chat. While the result lives, a session that appears may be this one
     /// and is not taken for one that somebody made in OpenCode.
-    pub fn creating(&self) -> Creation {
+    pub(crate) fn creating(&self) -> Creation {
         Creation(self.0.as_ref().map(|shared| (shared.clone(), shared.look(State::creating))))
     }
 
     /// Convex says that it has this session, with this title.
-    pub fn linked(&self, id: &OpencodeSessionId, title: &str) {
+    pub(crate) fn linked(&self, id: &OpencodeSessionId, title: &str) {
         if let Some(shared) = &self.0 {
             shared.look(|state| state.linked(id, title));
         }
     }
 
-    /// What Convex should note before this process ends (OpenCode's clock, ms).
-    pub fn unsaved(&self) -> Option<u64> {
+    /// Returns what Convex should note before this process ends (OpenCode's clock, ms).
+    pub(crate) fn unsaved(&self) -> Option<u64> {
         self.0.as_ref()?.look(State::unsaved)
     }
 
     /// Works whenever there is a backend to talk to. Never ends; drop it to stop it: nothing is lost that is not found
     /// again.
-    pub async fn run(
+    pub(crate) async fn run(
         self,
         tap: mpsc::Receiver<TapEvent>,
-        mut server: Onlooker,
+        mut server: ServerWatch,
         mut backends: watch::Receiver<Option<Backend>>,
     ) {
         let Some(shared) = self.0 else { return };
@@ -141,7 +112,7 @@ async fn drain(shared: &Shared, mut tap: mpsc::Receiver<TapEvent>) {
 }
 
 /// Works until the backend refuses this incarnation; then another one has to be waited for.
-async fn work_with(shared: &Shared, backend: Option<Backend>, server: &mut Onlooker) {
+async fn work_with(shared: &Shared, backend: Option<Backend>, server: &mut ServerWatch) {
     if let Some(backend) = backend {
         while work(shared, &backend, server).await {}
     }
@@ -149,7 +120,7 @@ async fn work_with(shared: &Shared, backend: Option<Backend>, server: &mut Onloo
 }
 
 /// One step. False if this incarnation of the worker may not go on.
-async fn work(shared: &Shared, backend: &Backend, server: &mut Onlooker) -> bool {
+async fn work(shared: &Shared, backend: &Backend, server: &mut ServerWatch) -> bool {
     let client = server.client();
     let now = shared.now();
     let step = shared.look(|state| state.next(client.is_some(), now));
@@ -169,7 +140,7 @@ async fn perform(
     shared: &Shared,
     backend: &Backend,
     client: Option<Client>,
-    server: &mut Onlooker,
+    server: &mut ServerWatch,
     step: Step,
 ) -> Result<(), StepError> {
     match (step, client) {
@@ -192,7 +163,7 @@ async fn perform(
     Ok(())
 }
 
-async fn wait(shared: &Shared, server: &mut Onlooker, until: Option<Duration>) {
+async fn wait(shared: &Shared, server: &mut ServerWatch, until: Option<Duration>) {
     tokio::select! {
         () = shared.told.notified() => {}
         () = server.changed() => {}
@@ -200,14 +171,14 @@ async fn wait(shared: &Shared, server: &mut Onlooker, until: Option<Duration>) {
     }
 }
 
-/// A creation under way; see [`Sync::creating`]. Dropping it says that nothing is known to have come of it: should
+/// A creation under way; see [`SyncHandle::creating`]. Dropping it says that nothing is known to have come of it: should
 /// OpenCode have made a session all the same, it becomes a chat of its own.
-pub struct Creation(Option<(Arc<Shared>, u64)>);
+pub(crate) struct Creation(Option<(Arc<Shared>, u64)>);
 
 impl Creation {
     /// The session was created, and Convex has the link, which led to `lost` before: a session that OpenCode did not
     /// know any more.
-    pub fn linked(mut self, id: &OpencodeSessionId, title: &str, lost: Option<&OpencodeSessionId>) {
+    pub(crate) fn linked(mut self, id: &OpencodeSessionId, title: &str, lost: Option<&OpencodeSessionId>) {
         if let Some((shared, number)) = self.0.take() {
             shared.change(|state| {
                 state.created(number, Some((id, title)));

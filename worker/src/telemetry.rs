@@ -10,7 +10,10 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::{lifecycle::state::Phase, run::PULSE, sync::plan::SyncResult};
+use crate::lifecycle::state::Phase;
+
+/// The main loop comes round at least this often, if only to show that it is alive.
+pub const PULSE: Duration = Duration::from_secs(5);
 
 /// A main loop that has not come round for this long does not live: three times what it takes at most.
 pub const MAX_SILENCE: Duration = Duration::from_secs(3 * PULSE.as_secs());
@@ -48,27 +51,28 @@ pub struct Status {
 }
 
 impl Status {
-    /// Where the worker is in its life.
+    /// Returns where the worker is in its life.
     pub fn phase(&self) -> Phase {
         Phase::from_index(self.phase.load(Ordering::Relaxed))
     }
 
-    /// When the main loop last came round: the sign that it is alive. Changes with every round.
+    /// Returns when the main loop last came round: the sign that it is alive. Changes with every round.
     pub fn beats(&self) -> watch::Receiver<Option<Instant>> {
         self.last_beat.subscribe()
     }
 
-    /// How long ago the main loop last came round; `None` before it has begun.
+    /// Returns how long ago the main loop last came round; `None` before it has begun.
     pub fn silence(&self) -> Option<Duration> {
         self.last_beat.borrow().map(|beat| beat.elapsed())
     }
 
-    /// Whether the main loop has begun and not come round for longer than [`MAX_SILENCE`].
+    /// Returns true if the main loop has begun and not come round for longer than [`MAX_SILENCE`].
     pub fn hangs(&self) -> bool {
         self.silence().is_some() && !self.is_alive()
     }
 
-    /// Whether the main loop comes round. One that has ended is not dead: it is meant to be down, or is started again.
+    /// Returns true if the main loop comes round. One that has ended is not dead: it is meant to be down, or is started
+    /// again.
     pub fn is_alive(&self) -> bool {
         self.phase() == Phase::Stopped || self.silence().is_some_and(|silence| silence <= MAX_SILENCE)
     }
@@ -116,6 +120,19 @@ pub struct SyncCounts {
     pub errors: AtomicU64,
 }
 
+/// What one step of the sync did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SyncResult {
+    /// Chats that were made.
+    pub created: u64,
+    /// Titles that were changed.
+    pub renamed: u64,
+    /// Chats that lost their OpenCode session.
+    pub deleted: u64,
+    /// Calls that failed.
+    pub errors: u64,
+}
+
 impl SyncCounts {
     pub(crate) fn add(&self, result: SyncResult) {
         self.created.fetch_add(result.created, Ordering::Relaxed);
@@ -125,7 +142,7 @@ impl SyncCounts {
     }
 }
 
-/// What a phase is called in metrics and answers.
+/// Returns what a phase is called in metrics and answers.
 pub fn phase_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Uninitialized => "uninitialized",

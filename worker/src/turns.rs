@@ -1,7 +1,7 @@
 //! Turns: which to start, how one runs, and what its reply is made of.
 
-pub mod driver;
-pub mod failure;
+pub(crate) mod driver;
+pub(crate) mod failure;
 pub mod inbox;
-pub mod permissions;
+pub(crate) mod permissions;
 pub mod state;

@@ -30,10 +30,10 @@ pub struct Build {
 }
 
 /// One worker's numbers, under the name that it has if there are many.
-pub type Named = (Option<String>, Arc<Status>);
+pub type NamedStatus = (Option<String>, Arc<Status>);
 
 /// All metrics at this moment. `started` is when the process began.
-pub fn render(workers: &[Named], build: Build, started: UnixMillis) -> String {
+pub fn render(workers: &[NamedStatus], build: Build, started: UnixMillis) -> String {
     let mut registry = Registry::default();
     registry.register(
         "process_start_time_seconds",
@@ -118,7 +118,7 @@ fn server(family: &mut Families<'_>) {
 /// Registers a number of every worker at once: a metric has one description, however many workers there are.
 struct Families<'a> {
     registry: &'a mut Registry,
-    workers: &'a [Named],
+    workers: &'a [NamedStatus],
 }
 
 impl Families<'_> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use tokio::time::Instant;
 use worker::{
-    config::file::{ConfigError, Merged},
+    config::{ConfigError, file::Merged},
     convex,
     env::system::SystemEnv,
 };
@@ -80,7 +80,7 @@ pub(crate) async fn examine(options: Options, mut show: impl FnMut(&Finding)) ->
     worst
 }
 
-/// What one worker needs, its config file excepted. `note` says whether what was found is well.
+/// Examines what one worker needs, its config file excepted. `note` says whether what was found is well.
 async fn examine_one(merged: &Merged, note: &mut impl FnMut(Finding) -> bool) {
     let identity = merged.token().map(|token| format!("{token:?}"));
     note(Finding::config("token", identity));

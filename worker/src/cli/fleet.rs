@@ -15,8 +15,7 @@ use worker::{
     Stop,
     admin::{Admin, View, Workers},
     config::{
-        AdminAddress, Config,
-        file::ConfigError,
+        AdminAddress, Config, ConfigError,
         fleet::Fleet,
         show::{Origins, show},
     },
@@ -63,7 +62,7 @@ pub(crate) async fn run(options: Options, file: PathBuf) -> ExitCode {
         () = notify::keep_informed_of_many(roster) => unreachable!("systemd is told for ever"),
         never = serve_admin(admin, view) => match never {},
     };
-    notify::goodbye();
+    notify::notify_stopped();
     exit_code(&given_up)
 }
 

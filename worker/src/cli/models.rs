@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use worker::{
-    config::file::{ConfigError, Merged},
+    config::{ConfigError, file::Merged},
     env::system::SystemEnv,
     opencode::{Server, ServerStats},
 };

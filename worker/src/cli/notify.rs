@@ -10,8 +10,7 @@ use tokio::time::Instant;
 use worker::{
     lifecycle::state::Phase,
     orchestrator::Roster,
-    run::PULSE,
-    telemetry::{Status, phase_name},
+    telemetry::{PULSE, Status, phase_name},
 };
 
 /// Tells systemd of every change, for ever.
@@ -21,10 +20,10 @@ pub(crate) async fn keep_informed(status: Arc<Status>) {
         if watchdog.is_some_and(|limit| limit < 2 * PULSE) {
             tracing::warn!(?watchdog, "WatchdogSec is too short: the main loop comes round every {PULSE:?}");
         }
-        let mut news = News::new(watchdog);
+        let mut messages = Notifier::new(watchdog);
         let mut beats = status.beats();
         while beats.changed().await.is_ok() {
-            tell(&news.collect(status.phase(), Instant::now()));
+            tell(&messages.collect(status.phase(), Instant::now()));
         }
     }
     pending().await
@@ -37,7 +36,7 @@ pub(crate) async fn keep_informed_of_many(roster: Roster) {
         let watchdog = sd_notify::watchdog_enabled();
         let pause = watchdog.map_or(PULSE, |limit| (limit / 3).min(PULSE));
         let mut told = String::new();
-        let mut news = vec!["READY=1".to_owned()];
+        let mut messages = vec!["READY=1".to_owned()];
         loop {
             let all = roster.all();
             let ready = all.values().filter(|status| status.phase() == Phase::Ready).count();
@@ -45,13 +44,13 @@ pub(crate) async fn keep_informed_of_many(roster: Roster) {
             let status =
                 format!("STATUS={ready} of {} workers ready{}", all.len(), hanging.collect::<String>());
             if status != told {
-                news.push(status.clone());
+                messages.push(status.clone());
                 told = status;
             }
             if watchdog.is_some() {
-                news.push("WATCHDOG=1".to_owned());
+                messages.push("WATCHDOG=1".to_owned());
             }
-            tell(&std::mem::take(&mut news));
+            tell(&std::mem::take(&mut messages));
             tokio::time::sleep(pause).await;
         }
     }
@@ -59,12 +58,12 @@ pub(crate) async fn keep_informed_of_many(roster: Roster) {
 }
 
 /// The worker is over. One that had nothing to end may be so before anybody saw it stopping.
-pub(crate) fn goodbye() {
+pub(crate) fn notify_stopped() {
     tell(&["STOPPING=1".to_owned(), "STATUS=stopped".to_owned()]);
 }
 
-fn tell(news: &[String]) {
-    let states: Vec<NotifyState<'_>> = news.iter().map(|text| NotifyState::Custom(text)).collect();
+fn tell(messages: &[String]) {
+    let states: Vec<NotifyState<'_>> = messages.iter().map(|text| NotifyState::Custom(text)).collect();
     if states.is_empty() {
         return;
     }
@@ -74,7 +73,7 @@ fn tell(news: &[String]) {
 }
 
 /// What systemd has not been told yet.
-struct News {
+struct Notifier {
     told: Option<Phase>,
     told_ready: bool,
     /// The pause between two signs of life, if any are wanted.
@@ -82,7 +81,7 @@ struct News {
     last_sign: Option<Instant>,
 }
 
-impl News {
+impl Notifier {
     /// systemd advises to give a sign at half the time it allows; a third leaves room for a round that comes late.
     fn new(watchdog: Option<Duration>) -> Self {
         Self { told: None, told_ready: false, pause: watchdog.map(|limit| limit / 3), last_sign: None }
@@ -90,23 +89,23 @@ impl News {
 
     /// The main loop came round in this phase.
     fn collect(&mut self, phase: Phase, now: Instant) -> Vec<String> {
-        let mut news = Vec::new();
+        let mut messages = Vec::new();
         if self.told.replace(phase) != Some(phase) {
             if phase == Phase::Ready && !self.told_ready {
                 self.told_ready = true;
-                news.push("READY=1".to_owned());
+                messages.push("READY=1".to_owned());
             }
             if phase == Phase::Stopping {
-                news.push("STOPPING=1".to_owned());
+                messages.push("STOPPING=1".to_owned());
             }
-            news.push(format!("STATUS={}", phase_name(phase).replace('_', " ")));
+            messages.push(format!("STATUS={}", phase_name(phase).replace('_', " ")));
         }
         let is_due = |pause| self.last_sign.is_none_or(|last| now - last >= pause);
         if self.pause.is_some_and(is_due) {
             self.last_sign = Some(now);
-            news.push("WATCHDOG=1".to_owned());
+            messages.push("WATCHDOG=1".to_owned());
         }
-        news
+        messages
     }
 }
 
@@ -116,10 +115,10 @@ mod tests {
 
     #[test]
     fn systemd_is_told_what_changes_and_that_the_loop_lives() {
-        let mut news = News::new(Some(Duration::from_secs(60)));
+        let mut messages = Notifier::new(Some(Duration::from_secs(60)));
         let start = Instant::now();
         let mut check = |phase, seconds, expected: &[&str]| {
-            assert_eq!(news.collect(phase, start + Duration::from_secs(seconds)), expected, "{phase:?}");
+            assert_eq!(messages.collect(phase, start + Duration::from_secs(seconds)), expected, "{phase:?}");
         };
         check(Phase::WaitingApproval, 0, &["STATUS=waiting approval", "WATCHDOG=1"]);
         check(Phase::WaitingApproval, 5, &[]);

@@ -1,7 +1,7 @@
 //! The config file, and how flags, environment, file and defaults make one [`Config`].
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,14 +10,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::{
-    AdminAddress, AdminAddressError, Config, ConvexUrl, LifecycleSettings, OpencodeSettings, SessionSettings,
-    Settings, SyncSettings, Token, TokenError, TurnSettings, UrlError, fleet::FleetError, places::Places,
+    AdminAddress, Config, ConvexUrl, LifecycleSettings, OpencodeSettings, SessionSettings, Settings,
+    SyncSettings, Token, TurnSettings, UrlError,
+    error::{ConfigError, MAX_FILE, TOKEN_FILE},
+    places::Places,
 };
-
-/// The largest config or token file that is read (bytes).
-const MAX_FILE: u64 = 1 << 20;
-/// What the token's file is called in errors.
-const TOKEN_FILE: &str = "the token file";
 
 /// What a config file may say. Unknown keys are errors: a misspelled limit must not be ignored.
 #[derive(Debug, Default, Deserialize)]
@@ -62,108 +59,6 @@ impl Overrides {
             (self.admin.is_some(), "admin"),
         ];
         keys.into_iter().filter_map(|(is_given, key)| is_given.then_some(key))
-    }
-}
-
-/// Why there is no valid config.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A file cannot be read.
-    #[error("cannot read {what} `{}`: {source}", path.display())]
-    Read {
-        /// Which file.
-        what: &'static str,
-        /// Where.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file is too large to be what it should be.
-    #[error("{what} `{}` has {found} bytes; at most {MAX_FILE} are read", path.display())]
-    TooLarge {
-        /// Which file.
-        what: &'static str,
-        /// Where.
-        path: PathBuf,
-        /// How large it is.
-        found: u64,
-    },
-    /// The config file is not valid; the message shows where.
-    #[error("the config file `{}` is not valid:\n{source}", path.display())]
-    Parse {
-        /// Where.
-        path: PathBuf,
-        /// What is wrong, with line and column.
-        source: Box<toml::de::Error>,
-    },
-    /// Something needed is not given.
-    #[error("no {what} is given; set {hint}")]
-    Missing {
-        /// What.
-        what: &'static str,
-        /// How to give it.
-        hint: &'static str,
-    },
-    /// The URL is not valid.
-    #[error("the Convex URL is not valid: {0}")]
-    Url(#[from] UrlError),
-    /// The token is not valid.
-    #[error("the token is not valid: {0}")]
-    Token(#[from] TokenError),
-    /// The token in a file is not valid.
-    #[error("the token in `{}` is not valid: {source}", path.display())]
-    TokenFile {
-        /// Where.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: TokenError,
-    },
-    /// Metrics and health cannot be served there.
-    #[error("the address for metrics and health is not valid: {0}")]
-    Admin(#[from] AdminAddressError),
-    /// A number or a time is out of range.
-    #[error("`{key}` is {found}; it must be {allowed}")]
-    Range {
-        /// The setting.
-        key: &'static str,
-        /// Its value.
-        found: String,
-        /// What it may be.
-        allowed: &'static str,
-    },
-    /// A value of the config file is not valid.
-    #[error("the config file `{}` is not valid in line {line}: {problem}", path.display())]
-    Place {
-        /// Where.
-        path: PathBuf,
-        /// The line in which the value stands.
-        line: usize,
-        /// What is wrong with it.
-        problem: Box<ConfigError>,
-    },
-    /// A file for many workers is not valid.
-    #[error(transparent)]
-    Fleet(#[from] FleetError),
-    /// The directory is not one.
-    #[error("`{}` is not a directory that can be entered; create it or set `directory`", path.display())]
-    Directory {
-        /// The path.
-        path: PathBuf,
-    },
-}
-
-impl ConfigError {
-    /// The key of the value that it is about, as in the config file.
-    pub(super) fn key(&self) -> Option<&'static str> {
-        match self {
-            Self::Url(_) => Some("convex_url"),
-            Self::Read { what: TOKEN_FILE, .. }
-            | Self::TooLarge { what: TOKEN_FILE, .. }
-            | Self::TokenFile { .. } => Some("token_file"),
-            Self::Range { key, .. } => Some(key),
-            Self::Directory { .. } => Some("directory"),
-            _ => None,
-        }
     }
 }
 

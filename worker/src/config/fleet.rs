@@ -29,77 +29,11 @@ use toml::Spanned;
 use super::{
     AdminAddress, Config, LifecycleSettings, OpencodeSettings, SessionSettings, Settings, SyncSettings,
     TurnSettings,
-    file::{ConfigError, Merged, Overrides, read, validate},
+    error::{ConfigError, FleetError, MAX_NAME, MAX_WORKERS},
+    file::{Merged, Overrides, read, validate},
     line_of,
     places::Places,
 };
-
-/// The most workers of one file.
-const MAX_WORKERS: usize = 64;
-/// The longest name (characters): as long as a worker's id in a token may be.
-const MAX_NAME: usize = 135;
-
-/// Why a file for many workers is not valid.
-#[derive(Debug, thiserror::Error)]
-pub enum FleetError {
-    /// It is not TOML of the right shape; the message shows where.
-    #[error("the workers file `{}` is not valid:\n{source}", path.display())]
-    Toml {
-        /// Where.
-        path: PathBuf,
-        /// What is wrong, with line and column.
-        source: Box<toml::de::Error>,
-    },
-    /// It is not JSON of the right shape; the message says where.
-    #[error("the workers file `{}` is not valid: {source}", path.display())]
-    Json {
-        /// Where.
-        path: PathBuf,
-        /// What is wrong, with line and column.
-        source: serde_json::Error,
-    },
-    /// There is nothing to run, or too much.
-    #[error("the workers file `{}` has {found} workers; 1 to {MAX_WORKERS} can run", path.display())]
-    Count {
-        /// Where.
-        path: PathBuf,
-        /// How many there are.
-        found: usize,
-    },
-    /// One worker cannot be run.
-    #[error("the workers file `{}` is not valid: worker `{name}` in line {line}: {problem}", path.display())]
-    Worker {
-        /// Where.
-        path: PathBuf,
-        /// The worker's name, or its number.
-        name: String,
-        /// The line in which its entry begins.
-        line: usize,
-        /// What is wrong with it.
-        problem: Box<ConfigError>,
-    },
-    /// Two workers cannot be told apart.
-    #[error(
-        "the workers file `{}` is not valid: worker `{name}` in line {line} has the {what} of an earlier one; each needs its own",
-        path.display()
-    )]
-    Twice {
-        /// Where.
-        path: PathBuf,
-        /// The later worker's name.
-        name: String,
-        /// The line in which its entry begins.
-        line: usize,
-        /// What they share.
-        what: &'static str,
-    },
-    /// A name that does not suit logs and metrics.
-    #[error("`{name}` is no name for a worker; it must be 1 to {MAX_NAME} letters, digits, `_`, `-` or `.`")]
-    Name {
-        /// The name, cut.
-        name: String,
-    },
-}
 
 /// Workers that run together, not yet validated one by one.
 #[derive(Debug, Clone)]

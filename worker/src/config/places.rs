@@ -10,7 +10,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{file::ConfigError, line_of};
+use super::{error::ConfigError, line_of};
 
 /// The lines of a config file's values, by their dotted keys. Empty where there is no file.
 #[derive(Debug, Clone, Default)]

@@ -2,22 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    Config,
-    file::{ConfigError, Merged},
-};
+use super::{Config, ConfigError, FOR_TESTS, file::Merged};
 
 /// Where a value comes from, by key, as `--directory` or `WORKER_DIRECTORY`: for what is neither of the file nor a
 /// default.
 pub type Origins = BTreeMap<&'static str, String>;
 
-/// Shows `merged` if it is valid. Secrets are redacted.
+/// Where a value comes from that nobody has set.
+const DEFAULT: &str = "default";
+
+/// Shows `merged` if it is valid; of the settings [for tests](FOR_TESTS), those that are set. Secrets are redacted.
 pub fn show(merged: &Merged, origins: &Origins) -> Result<String, ConfigError> {
     let config = merged.clone().validate()?;
     let mut text = String::new();
     for (key, value) in values(merged, &config) {
         let assignment = format!("{key} = {value}");
-        text.push_str(&format!("{assignment:<48} # {}\n", origin(&key, &merged.file, origins)));
+        match origin(&key, &merged.file, origins) {
+            DEFAULT if FOR_TESTS.contains(&key.as_str()) => {}
+            origin => text.push_str(&format!("{assignment:<48} # {origin}\n")),
+        }
     }
     let source = match origins.get("token") {
         Some(variable) => variable.clone(),
@@ -60,7 +63,7 @@ fn origin<'a>(key: &str, file: &toml::Table, origins: &'a Origins) -> &'a str {
     let mut parts = key.split('.');
     let first = parts.next().and_then(|part| file.get(part));
     let found = parts.fold(first, |value, part| value?.get(part));
-    if found.is_some() { "file" } else { "default" }
+    if found.is_some() { "file" } else { DEFAULT }
 }
 
 #[cfg(test)]
@@ -68,7 +71,10 @@ mod tests {
     use std::path::PathBuf;
 
     use super::{
-        super::file::{Overrides, load},
+        super::{
+            Settings,
+            file::{Overrides, load},
+        },
         *,
     };
 
@@ -107,28 +113,17 @@ mod tests {
         lifecycle.recovery_cap = "30s"                   # default
         lifecycle.stop_grace = "10s"                     # default
         opencode.binary = "opencode"                     # default
-        opencode.event_silence = "25s"                   # default
         opencode.idle_stop = "10m"                       # default
         opencode.permission_timeout = "2m"               # default
         opencode.permissions = "deny"                    # default
         opencode.request_timeout = "30s"                 # default
-        opencode.start_attempts = 3                      # default
         opencode.startup_timeout = "30s"                 # default
         sessions.cache_capacity = 64                     # default
-        sessions.create_attempts = 4                     # default
-        sessions.creates_in_flight = 5                   # default
         sessions.creates_per_second = 5                  # default
         sync.accept_mass_deletions = false               # default
-        sync.batch = 10                                  # default
-        sync.coalesce = "2s"                             # default
         sync.enabled = true                              # default
-        sync.page = 50                                   # default
-        sync.rescan = "1h"                               # default
-        sync.scrub_interval = "10s"                      # default
         turns.accept_unclaimed_within = "0s"             # default
-        turns.coalesce_bytes = 4096                      # default
         turns.coalesce_interval = "250ms"                # default
-        turns.expire_page = 50                           # default
         turns.idle_timeout = "1m 30s"                    # file
         turns.max_concurrent = 8                         # default
         turns.max_reply_bytes = 8388608                  # default
@@ -144,5 +139,23 @@ mod tests {
         let merged = merged("convex_url = 'https://a.b'\ndirectory = '/'\n[turns]\nwindow = 3\n");
         let (_dir, file) = file(&show(&merged, &Origins::new()).unwrap());
         assert_eq!(load(Some(&file), overrides(None)).unwrap().settings, merged.settings);
+    }
+
+    #[test]
+    fn a_setting_for_tests_is_shown_only_where_it_is_set() {
+        let shown = |text: &str| show(&merged(text), &Origins::new()).unwrap();
+        let base = "convex_url = 'https://a.b'\ndirectory = '/'\n";
+        assert!(!FOR_TESTS.iter().any(|key| shown(base).contains(key)));
+        let text = shown(&format!("{base}[sync]\npage = 50\n"));
+        assert!(text.contains("sync.page = 50") && !text.contains("sync.batch"), "{text}");
+    }
+
+    #[test]
+    fn every_setting_for_tests_exists() {
+        let settings = toml::Table::try_from(Settings::default()).unwrap();
+        for key in FOR_TESTS {
+            let (table, name) = key.split_once('.').unwrap();
+            assert!(settings[table].get(name).is_some(), "there is no `{key}`");
+        }
     }
 }

@@ -83,7 +83,7 @@ pub fn redact(text: &str) -> String {
     parts.fold(first, |text, part| text + "secret" + &redact_value(part))
 }
 
-/// What follows the word `secret`.
+/// Returns what follows the word `secret`.
 fn redact_value(text: &str) -> String {
     let start = text.find(is_legal).unwrap_or(text.len());
     let end = text[start..].find(|c| !is_legal(c)).map_or(text.len(), |length| start + length);

@@ -12,8 +12,7 @@ use super::{
 use crate::{
     config::Token,
     error::CallError,
-    opencode::PermissionAsked,
-    sync::plan::{Named, SyncPlan},
+    opencode::{OpencodeSessionId, PermissionAsked},
 };
 
 /// What of a permission question is shown: so many patterns, and so many characters of each text.
@@ -135,6 +134,26 @@ impl Linked {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.ids.iter().zip(&self.titles).map(|(id, title)| (id.as_str(), title.as_str()))
     }
+}
+
+/// A session and its title.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TitledSession {
+    /// Its OpenCode id.
+    pub id: OpencodeSessionId,
+    /// Its title.
+    pub title: String,
+}
+
+/// What has to change in Convex. All of it may be done twice.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SyncPlan {
+    /// Sessions whose title changed.
+    pub name_updates: Vec<TitledSession>,
+    /// Sessions that OpenCode does not have any more.
+    pub deletions: Vec<OpencodeSessionId>,
+    /// Sessions that Convex may not have yet.
+    pub new_sessions: Vec<TitledSession>,
 }
 
 /// What `sync.applyPlan` returns: how many changes changed something.
@@ -274,7 +293,7 @@ impl Backend {
         AnswerWatch { answers: self.client.subscribe(AnswerWatch::PATH, args), seen: Vec::new() }
     }
 
-    /// Whether a turn that this worker claimed is still in progress.
+    /// Returns true if a turn that this worker claimed is still in progress.
     pub async fn is_in_progress(&self, turn: &str) -> Result<bool, CallError> {
         const PATH: &str = "chat:isInProgress";
         read(PATH, self.query(PATH, self.args([("turn", turn.into())])).await?)
@@ -367,8 +386,8 @@ impl Backend {
     }
 }
 
-fn named(sessions: &[Named]) -> Value {
-    let named = |Named { id, title }: &Named| {
+fn named(sessions: &[TitledSession]) -> Value {
+    let named = |TitledSession { id, title }: &TitledSession| {
         let fields = [("opencodeSessionId", id.as_str().into()), ("title", title.as_str().into())];
         Value::Object(args(fields))
     };
@@ -389,7 +408,7 @@ impl WindowWatch {
 
 /// What a person answered to a permission question.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Answer {
+pub struct PermissionAnswer {
     /// Names the question in OpenCode (`per…`).
     pub request: String,
     /// Whether it may be done.
@@ -400,14 +419,14 @@ pub struct Answer {
 pub struct AnswerWatch {
     answers: Subscription,
     /// The rest of the last result; the backend bounds it.
-    seen: Vec<Answer>,
+    seen: Vec<PermissionAnswer>,
 }
 
 impl AnswerWatch {
     const PATH: &str = "permissions:subscribeToAnswers";
 
     /// The next answer; it comes again until its question is withdrawn. Safe to drop and call again.
-    pub async fn next(&mut self) -> Result<Answer, CallError> {
+    pub async fn next(&mut self) -> Result<PermissionAnswer, CallError> {
         loop {
             if let Some(answer) = self.seen.pop() {
                 return Ok(answer);

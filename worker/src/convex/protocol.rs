@@ -90,8 +90,8 @@ impl Protocol {
         messages.inspect(|message| self.unanswered.sent(message, now)).map(encode).collect()
     }
 
-    /// When the connection must be given up unless an answer arrives before. What is unanswered then is sent again on
-    /// the next one, under the same request ids, so that nothing runs twice.
+    /// Returns when the connection must be given up unless an answer arrives before. What is unanswered then is sent
+    /// again on the next one, under the same request ids, so that nothing runs twice.
     pub(super) fn gives_up_at(&self) -> Option<Duration> {
         self.unanswered.since().map(|since| since + OVERDUE)
     }

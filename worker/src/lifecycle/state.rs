@@ -51,7 +51,7 @@ impl Phase {
 
 /// What happens to a worker.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Event {
+pub enum LifecycleEvent {
     /// The process began.
     Start,
     /// Registration succeeded.
@@ -86,7 +86,7 @@ pub enum Event {
 
 /// What a worker has to do.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Action {
+pub enum LifecycleAction {
     /// Call `workers.register`.
     Register,
     /// From now on act as this incarnation.
@@ -109,12 +109,12 @@ pub enum Action {
         /// How often it has paused already without a heartbeat in between.
         attempt: u32,
     },
-    /// Take no more turns; report [`Event::Drained`] when none runs.
+    /// Take no more turns; report [`LifecycleEvent::Drained`] when none runs.
     Drain {
         /// Whether those that run may go on for a while. Nothing that they write would be accepted otherwise.
         patiently: bool,
     },
-    /// Say goodbye, stop OpenCode; report [`Event::Closed`].
+    /// Say goodbye, stop OpenCode; report [`LifecycleEvent::Closed`].
     Close {
         /// Whether the backend still listens to this incarnation.
         set_offline: bool,
@@ -152,89 +152,99 @@ impl Default for Lifecycle {
 }
 
 impl Lifecycle {
-    /// Where it is.
+    /// Returns the present phase.
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
     /// Takes in an event. An event that its state does not expect (the answer to a call that was given up, say)
     /// changes nothing.
-    pub fn apply(&mut self, event: Event) -> Vec<Action> {
+    pub fn apply(&mut self, event: LifecycleEvent) -> Vec<LifecycleAction> {
         let (next, actions) = self.transition(event);
         self.phase = next;
         actions
     }
 
-    fn transition(&mut self, event: Event) -> (Phase, Vec<Action>) {
+    fn transition(&mut self, event: LifecycleEvent) -> (Phase, Vec<LifecycleAction>) {
         use Phase::{
             Connecting, Ready, Recovering, Registering, Stopped, Stopping, Uninitialized, WaitingApproval,
         };
         match (self.phase, event) {
-            (Uninitialized, Event::Start) => (Registering, vec![Action::Register]),
-            (Registering, Event::Registered { epoch, approval }) => {
+            (Uninitialized, LifecycleEvent::Start) => (Registering, vec![LifecycleAction::Register]),
+            (Registering, LifecycleEvent::Registered { epoch, approval }) => {
                 self.registered = true;
                 let (next, mut actions) = self.approved(approval);
-                actions.insert(0, Action::Adopt { epoch });
+                actions.insert(0, LifecycleAction::Adopt { epoch });
                 (next, actions)
             }
-            (WaitingApproval, Event::ApprovalSeen(Approval::Approved)) => {
-                (Connecting, vec![Action::ExpirePage])
+            (WaitingApproval, LifecycleEvent::ApprovalSeen(Approval::Approved)) => {
+                (Connecting, vec![LifecycleAction::ExpirePage])
             }
-            (WaitingApproval, Event::ApprovalSeen(Approval::Revoked)) => {
+            (WaitingApproval, LifecycleEvent::ApprovalSeen(Approval::Revoked)) => {
                 let (path, code) = ("workers:getByMachineAndWorker", "revoked".to_owned());
                 let message = "This worker's access was revoked.".to_owned();
                 self.give_up(Exit::Refused(CallError::Refused { path, code, message }))
             }
-            (Connecting, Event::PageExpired { is_done: false }) => (Connecting, vec![Action::ExpirePage]),
-            (Connecting, Event::PageExpired { is_done: true }) => (Connecting, vec![Action::MarkConnected]),
-            (Connecting, Event::Connected) => (Ready, vec![Action::OpenWindow]),
-            (Ready, Event::Beat) => {
+            (Connecting, LifecycleEvent::PageExpired { is_done: false }) => {
+                (Connecting, vec![LifecycleAction::ExpirePage])
+            }
+            (Connecting, LifecycleEvent::PageExpired { is_done: true }) => {
+                (Connecting, vec![LifecycleAction::MarkConnected])
+            }
+            (Connecting, LifecycleEvent::Connected) => (Ready, vec![LifecycleAction::OpenWindow]),
+            (Ready, LifecycleEvent::Beat) => {
                 self.attempts = 0;
                 (Ready, vec![])
             }
-            (Stopped | Stopping, Event::Failed(_)) => (self.phase, vec![]),
-            (_, Event::Failed(error)) => self.failed(error),
+            (Stopped | Stopping, LifecycleEvent::Failed(_)) => (self.phase, vec![]),
+            (_, LifecycleEvent::Failed(error)) => self.failed(error),
             // The epoch is kept: it belongs to the process, and its turns may still be running.
-            (Recovering, Event::Recovered) if self.registered => (Connecting, vec![Action::ExpirePage]),
-            (Recovering, Event::Recovered) => (Registering, vec![Action::Register]),
-            (Stopped | Stopping, Event::StopRequested) => (self.phase, vec![]),
-            (_, Event::StopRequested) => (Stopping, vec![Action::Drain { patiently: true }]),
-            (Stopping, Event::Drained) => {
-                let set_offline = self.registered && self.exit == Exit::Stopped;
-                (Stopping, vec![Action::CloseWindow, Action::Close { set_offline }])
+            (Recovering, LifecycleEvent::Recovered) if self.registered => {
+                (Connecting, vec![LifecycleAction::ExpirePage])
             }
-            (Stopping, Event::Closed) => (Stopped, vec![Action::Exit(self.exit.clone())]),
+            (Recovering, LifecycleEvent::Recovered) => (Registering, vec![LifecycleAction::Register]),
+            (Stopped | Stopping, LifecycleEvent::StopRequested) => (self.phase, vec![]),
+            (_, LifecycleEvent::StopRequested) => {
+                (Stopping, vec![LifecycleAction::Drain { patiently: true }])
+            }
+            (Stopping, LifecycleEvent::Drained) => {
+                let set_offline = self.registered && self.exit == Exit::Stopped;
+                (Stopping, vec![LifecycleAction::CloseWindow, LifecycleAction::Close { set_offline }])
+            }
+            (Stopping, LifecycleEvent::Closed) => (Stopped, vec![LifecycleAction::Exit(self.exit.clone())]),
             (phase, _) => (phase, vec![]),
         }
     }
 
-    fn approved(&self, approval: Approval) -> (Phase, Vec<Action>) {
+    fn approved(&self, approval: Approval) -> (Phase, Vec<LifecycleAction>) {
         match approval {
-            Approval::Approved => (Phase::Connecting, vec![Action::ExpirePage]),
+            Approval::Approved => (Phase::Connecting, vec![LifecycleAction::ExpirePage]),
             // The backend refuses to register a revoked worker, so only the pending ones are left.
-            Approval::Pending | Approval::Revoked => (Phase::WaitingApproval, vec![Action::WatchApproval]),
+            Approval::Pending | Approval::Revoked => {
+                (Phase::WaitingApproval, vec![LifecycleAction::WatchApproval])
+            }
         }
     }
 
-    fn failed(&mut self, error: CallError) -> (Phase, Vec<Action>) {
+    fn failed(&mut self, error: CallError) -> (Phase, Vec<LifecycleAction>) {
         match error.code() {
             Some("superseded") => self.give_up(Exit::Superseded),
             Some("unauthorized" | "revoked") => self.give_up(Exit::Refused(error)),
             Some("not_approved") => {
-                (Phase::WaitingApproval, vec![Action::CloseWindow, Action::WatchApproval])
+                (Phase::WaitingApproval, vec![LifecycleAction::CloseWindow, LifecycleAction::WatchApproval])
             }
             _ if self.phase == Phase::Recovering => (Phase::Recovering, vec![]),
             _ => {
                 let attempt = self.attempts;
                 self.attempts += 1;
-                (Phase::Recovering, vec![Action::CloseWindow, Action::Pause { attempt }])
+                (Phase::Recovering, vec![LifecycleAction::CloseWindow, LifecycleAction::Pause { attempt }])
             }
         }
     }
 
-    fn give_up(&mut self, exit: Exit) -> (Phase, Vec<Action>) {
+    fn give_up(&mut self, exit: Exit) -> (Phase, Vec<LifecycleAction>) {
         self.exit = exit;
-        (Phase::Stopping, vec![Action::Drain { patiently: false }])
+        (Phase::Stopping, vec![LifecycleAction::Drain { patiently: false }])
     }
 }
 

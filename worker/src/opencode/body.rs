@@ -15,11 +15,11 @@ use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
 /// The largest event that is read (bytes). A tool's whole output may stand in one.
-pub const MAX_EVENT: usize = 16 * 1024 * 1024;
+pub(crate) const MAX_EVENT: usize = 16 * 1024 * 1024;
 
 /// Why a watched body ended before its end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StreamFault {
+pub(crate) enum StreamFault {
     /// Not a single byte for this long.
     #[error("no byte for {}s", .0.as_secs_f32())]
     Silent(Duration),

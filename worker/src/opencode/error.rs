@@ -100,7 +100,7 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// Whether the same request may succeed a little later. Says nothing about whether it is safe to repeat:
+    /// Returns true if the same request may succeed a little later. Says nothing about whether it is safe to repeat:
     /// see [`ApiError::may_have_happened`].
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -110,7 +110,7 @@ impl ApiError {
         }
     }
 
-    /// Whether the server may have carried the request out all the same. A prompt must not be repeated then.
+    /// Returns true if the server may have carried the request out all the same. A prompt must not be repeated then.
     pub fn may_have_happened(&self) -> bool {
         match self {
             Self::Interrupted { .. }
@@ -122,7 +122,7 @@ impl ApiError {
         }
     }
 
-    /// Whether the thing asked for does not exist.
+    /// Returns true if the thing asked for does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
     }
@@ -173,7 +173,7 @@ fn message_of(status: StatusCode, body: &[u8]) -> String {
     cut(&text.replace('\n', " "), MAX_MESSAGE).to_owned()
 }
 
-/// How an answer begins, in one line of at most 200 bytes.
+/// Returns how an answer begins, in one line of at most 200 bytes.
 pub(crate) fn snippet(body: &[u8]) -> String {
     let head = &body[..body.len().min(MAX_SNIPPET)];
     let text: String =

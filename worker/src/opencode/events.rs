@@ -9,8 +9,9 @@ use serde::{Deserialize, de::Error};
 use serde_json::value::RawValue;
 
 use super::{
+    id::OpencodeSessionId,
     json_text,
-    types::{MessageInfo, OpencodeSessionId, Part, RawPart, RemoteError, Session, Status},
+    types::{MessageInfo, Part, PermissionAsked, RawPart, RemoteError, Session, SessionStatus},
 };
 
 /// One event.
@@ -41,7 +42,7 @@ pub enum EventKind {
     /// Text to append to a part.
     Delta(Delta),
     /// A session began or ended work.
-    Status(Status),
+    Status(SessionStatus),
     /// A session has nothing left to do.
     Idle,
     /// A session's prompt failed.
@@ -79,19 +80,6 @@ pub struct Delta {
     pub field: String,
     /// What to append.
     pub delta: String,
-}
-
-/// A permission question.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct PermissionAsked {
-    /// Names the question (`per…`).
-    pub id: String,
-    /// What is to be allowed, such as `bash`.
-    #[serde(default)]
-    pub permission: String,
-    /// To what it would apply.
-    #[serde(default)]
-    pub patterns: Vec<String>,
 }
 
 /// Why an event could not be read. It is counted and skipped: one strange event must not end a stream.
@@ -137,7 +125,7 @@ struct PartOf<'a> {
 struct StatusOf {
     #[serde(rename = "sessionID")]
     session: OpencodeSessionId,
-    status: Status,
+    status: SessionStatus,
 }
 
 #[derive(Deserialize)]

@@ -15,16 +15,14 @@ use tokio::sync::Semaphore;
 use super::{
     connection::{Connector, Tasks},
     error::{ApiError, snippet},
-    generation::ServerStats,
-    types::{
-        Health, Message, ModelRef, OpencodeSessionId, PendingPermission, PermissionReply, Providers, Session,
-        Statuses, check_id,
-    },
+    id::{InvalidId, ModelRef, OpencodeSessionId, check_id},
+    stats::ServerStats,
+    types::{Health, Message, PendingPermission, PermissionReply, Providers, Session, Statuses},
 };
 use crate::env::{Address, Env};
 
 /// The largest answer that is read (bytes).
-pub const MAX_ANSWER: usize = 8 * 1024 * 1024;
+pub(crate) const MAX_ANSWER: usize = 8 * 1024 * 1024;
 /// Idle connections kept open to the server. A turn makes one request or two, and on loopback a new connection costs less
 /// than the 25 KiB that an idle one holds. So no request meets a connection that is just being closed, either.
 const MAX_IDLE_CONNECTIONS: usize = 0;
@@ -173,7 +171,7 @@ impl Client {
         self
     }
 
-    /// Whether the server is up, and its version.
+    /// Returns whether the server is up, and its version.
     pub async fn health(&self) -> Result<Health, ApiError> {
         self.json(Call::get("check the server's health", "/global/health")).await
     }
@@ -268,7 +266,7 @@ impl Client {
         Ok(MessagePage { messages: parse(&call, &answer.body)?, older: answer.next })
     }
 
-    /// What the sessions that are not idle are doing.
+    /// Returns what the sessions that are not idle are doing.
     pub async fn statuses(&self) -> Result<Statuses, ApiError> {
         self.json(Call::get("read the sessions' status", "/session/status")).await
     }
@@ -396,7 +394,7 @@ fn checked<'a>(
     id: &'a str,
 ) -> Result<&'a str, ApiError> {
     let refused =
-        |error: super::InvalidId| ApiError::BadRequest { operation, status: 400, message: error.to_string() };
+        |error: InvalidId| ApiError::BadRequest { operation, status: 400, message: error.to_string() };
     check_id(what, prefix, id).map(|()| id).map_err(refused)
 }
 
@@ -409,7 +407,7 @@ fn parse<T: DeserializeOwned>(call: &Call, body: &[u8]) -> Result<T, ApiError> {
     })
 }
 
-/// Where the next page begins, if there is one. What could change a path is no cursor.
+/// Returns where the next page begins, if there is one. What could change a path is no cursor.
 fn next_page(response: &Response<Incoming>) -> Option<String> {
     let cursor = response.headers().get("x-next-cursor")?.to_str().ok()?;
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte);

@@ -11,7 +11,7 @@ pub(super) enum NoText {
     NoCharacter,
 }
 
-/// Where `inner`, which is borrowed from `outer`, stands in it.
+/// Returns where `inner`, which is borrowed from `outer`, stands in it.
 pub(super) fn place_of(inner: &str, outer: &str) -> Range<usize> {
     let start = inner.as_ptr().addr() - outer.as_ptr().addr();
     start..start + inner.len()

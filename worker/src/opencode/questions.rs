@@ -1,7 +1,7 @@
 //! Which of all the permission questions of a server concern one session.
 
 use super::{
-    error::ApiError, events::PermissionAsked, http::Client, registry::Registry, types::OpencodeSessionId,
+    error::ApiError, http::Client, id::OpencodeSessionId, registry::Registry, types::PermissionAsked,
 };
 
 /// Questions of one list that are looked at.
@@ -25,7 +25,7 @@ pub(crate) async fn of_session(
     Ok(ours)
 }
 
-/// Whether `asker` is `session` or descends from it.
+/// Returns true if `asker` is `session` or descends from it.
 async fn works_for(
     client: &Client,
     registry: &Registry,

@@ -13,9 +13,9 @@ use tracing::{debug, warn};
 use super::{
     body::{StreamFault, Watched},
     events::{self, EventKind},
-    generation::ServerStats,
     http::Client,
     registry::{Registry, Tap},
+    stats::ServerStats,
     supervisor::backoff,
 };
 

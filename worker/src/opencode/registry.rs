@@ -9,11 +9,11 @@ use tokio::sync::mpsc;
 
 use super::{
     events::{Event, EventKind},
-    types::OpencodeSessionId,
+    id::OpencodeSessionId,
 };
 
 /// Events that wait for one turn. When they are full the stream waits, so a turn must always drain its receiver.
-pub const RECEIVER_QUEUE: usize = 256;
+pub(crate) const RECEIVER_QUEUE: usize = 256;
 /// Child sessions (of tools that start agents) that are remembered at once.
 const MAX_CHILDREN: usize = 1_000;
 
@@ -229,7 +229,7 @@ impl Tap {
         self.catch_up();
     }
 
-    /// Whether nothing is missing.
+    /// Returns true if nothing is missing.
     fn catch_up(&mut self) -> bool {
         if std::mem::take(&mut self.missed) {
             self.send(TapEvent::Gap);

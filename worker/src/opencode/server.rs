@@ -14,10 +14,12 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use self::start::{Running, Start, StartFailure, seed};
+use self::start::{RunningServer, Start, StartFailure, seed};
 use super::{
-    generation::{Generation, Lease, Onlooker, ServerStats},
+    generation::Generation,
+    lease::{Lease, ServerWatch},
     registry::TapEvent,
+    stats::ServerStats,
     supervisor::{Action, Input, Refusal, Supervisor, backoff},
 };
 use crate::{
@@ -90,7 +92,7 @@ impl Server {
             start: Arc::new(Start { env: env.clone(), directory, settings, stats, tap }),
             commands: receiver,
             waiting: Vec::new(),
-            work: Work::Nothing,
+            process: Process::None,
             current,
             timer: None,
             starts: 0,
@@ -110,8 +112,8 @@ impl Server {
     }
 
     /// Follows which server runs, without a part in whether one does.
-    pub fn look_on(&self) -> Onlooker {
-        Onlooker::new(self.current.clone())
+    pub fn watch(&self) -> ServerWatch {
+        ServerWatch::new(self.current.clone())
     }
 
     /// Ends the server for good: it may take `grace` to end by itself. Returns when the process is gone.
@@ -129,7 +131,7 @@ struct Owner<E: Env> {
     commands: mpsc::Receiver<Command>,
     /// Bounded by the turns that run: each waits for at most one lease.
     waiting: Vec<Granted>,
-    work: Work<E::Server>,
+    process: Process<E::Server>,
     /// The generation that was handed out, for those who wait for a lease and for those who look on.
     current: watch::Sender<Option<Arc<Generation>>>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -139,25 +141,25 @@ struct Owner<E: Env> {
 }
 
 /// What the process is doing.
-enum Work<P> {
-    Nothing,
-    Starting(BoxFuture<'static, Result<Running<P>, StartFailure>>),
-    Running(Box<Running<P>>),
+enum Process<P> {
+    None,
+    Starting(BoxFuture<'static, Result<RunningServer<P>, StartFailure>>),
+    Running(Box<RunningServer<P>>),
     Stopping(BoxFuture<'static, ()>),
 }
 
-impl<P: ServerProcess> Work<P> {
-    /// What it comes to. Safe to cancel: a step that is not over goes on at the next call.
+impl<P: ServerProcess> Process<P> {
+    /// Waits for what it comes to. Safe to cancel: a step that is not over goes on at the next call.
     async fn next(&mut self) -> Input {
         match self {
-            Self::Nothing => pending().await,
+            Self::None => pending().await,
             Self::Starting(start) => match start.await {
                 Ok(running) => {
                     *self = Self::Running(Box::new(running));
                     Input::Started
                 }
                 Err(StartFailure { reason, hopeless }) => {
-                    *self = Self::Nothing;
+                    *self = Self::None;
                     Input::StartFailed { reason, hopeless }
                 }
             },
@@ -165,13 +167,13 @@ impl<P: ServerProcess> Work<P> {
                 let input = running.next().await;
                 if matches!(input, Input::Exited { .. }) {
                     // Dropping the process kills what is left of its group.
-                    *self = Self::Nothing;
+                    *self = Self::None;
                 }
                 input
             }
             Self::Stopping(stop) => {
                 stop.await;
-                *self = Self::Nothing;
+                *self = Self::None;
                 Input::Stopped
             }
         }
@@ -195,7 +197,7 @@ impl<E: Env> Owner<E> {
     async fn next_input(&mut self) -> Input {
         tokio::select! {
             biased;
-            input = self.work.next() => input,
+            input = self.process.next() => input,
             Some(command) = self.commands.recv() => match command {
                 Command::Acquire(granted) => {
                     self.waiting.retain(|waiter| !waiter.is_closed());
@@ -242,18 +244,18 @@ impl<E: Env> Owner<E> {
             Action::ArmBackoff { failures } => self.arm(backoff(failures, seed(&self.start.env))),
             Action::Disarm => self.timer = None,
             // Drops a start that is under way, which kills what it launched.
-            Action::Finish => self.work = Work::Nothing,
+            Action::Finish => self.process = Process::None,
         }
     }
 
     fn begin_start(&mut self) {
         self.starts += 1;
         self.start.stats.start_tried();
-        self.work = Work::Starting(Box::pin(self.start.clone().run(self.starts)));
+        self.process = Process::Starting(Box::pin(self.start.clone().run(self.starts)));
     }
 
     fn grant(&mut self) {
-        let Work::Running(running) = &self.work else { unreachable!("granted without a server") };
+        let Process::Running(running) = &self.process else { unreachable!("granted without a server") };
         let generation = running.generation.clone();
         self.start.stats.runs(generation.number);
         for waiter in self.waiting.drain(..) {
@@ -283,12 +285,12 @@ impl<E: Env> Owner<E> {
     }
 
     fn begin_stop(&mut self, gently: bool) {
-        let Work::Running(running) = mem::replace(&mut self.work, Work::Nothing) else {
+        let Process::Running(running) = mem::replace(&mut self.process, Process::None) else {
             unreachable!("stopped without a server")
         };
         let grace = if gently { self.grace } else { Duration::ZERO };
-        self.work = Work::Stopping(Box::pin(async move {
-            let Running { process, generation, .. } = *running;
+        self.process = Process::Stopping(Box::pin(async move {
+            let RunningServer { process, generation, .. } = *running;
             process.stop(grace).await;
             // Aborted tasks end at their next step; none of them waits for anything.
             let _ = timeout(UNWIND, generation.client.closed()).await;

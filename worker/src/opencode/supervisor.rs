@@ -20,7 +20,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// The pause after so many failures in a row, jittered by a seed drawn for it.
-pub fn backoff(failures: u32, seed: u64) -> Duration {
+pub(crate) fn backoff(failures: u32, seed: u64) -> Duration {
     let pauses = ExponentialBuilder::new()
         .with_min_delay(FIRST_PAUSE)
         .with_max_delay(LONGEST_PAUSE)
@@ -34,7 +34,7 @@ pub fn backoff(failures: u32, seed: u64) -> Duration {
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
+pub(crate) enum Input {
     /// Somebody needs the server.
     Acquire,
     /// The server answers and its event stream is open.
@@ -74,7 +74,7 @@ pub enum Input {
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Start a server.
     Start,
     /// Give the server to all who wait.
@@ -103,7 +103,7 @@ pub enum Action {
 
 /// Why those who wait get no server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// So many starts failed.
     Failed {
         /// Starts tried since they began to wait.
@@ -135,7 +135,7 @@ enum After {
 
 /// The state of one server over all its generations.
 #[derive(Debug)]
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     state: State,
     /// Whether somebody waits for a server.
     waiting: bool,
@@ -149,19 +149,19 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Nothing runs. Those who wait are refused after `max_attempts` failed starts (at least 1).
-    pub fn new(max_attempts: u32) -> Self {
+    pub(crate) fn new(max_attempts: u32) -> Self {
         let max_attempts = max_attempts.max(1);
         Self { state: State::Stopped, waiting: false, attempts: 0, failures: 0, max_attempts }
     }
 
-    /// Whether nothing will ever happen again.
-    pub fn is_closed(&self) -> bool {
+    /// Returns true if nothing will ever happen again.
+    pub(crate) fn is_closed(&self) -> bool {
         self.state == State::Closed
     }
 
     /// Takes in what happened and says what is to be done, in this order. What does not fit the state (a timer that
     /// was just disarmed) does nothing.
-    pub fn apply(&mut self, input: Input) -> Vec<Action> {
+    pub(crate) fn apply(&mut self, input: Input) -> Vec<Action> {
         use State::{Backoff, Closed, Running, Starting, Stopped, Stopping};
         match (self.state, input) {
             (Closed, Input::Acquire) => vec![Action::Refuse(Refusal::Closed)],

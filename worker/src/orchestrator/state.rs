@@ -127,7 +127,7 @@ impl Workers {
         self.members.values().all(|member| matches!(member.condition, Condition::GivenUp(_)))
     }
 
-    /// Why the workers that were given up may not run.
+    /// Returns why the workers that were given up may not run.
     pub fn given_up(&self) -> impl Iterator<Item = (&str, &Exit)> {
         self.members.iter().filter_map(|(name, member)| match &member.condition {
             Condition::GivenUp(exit) => Some((name.as_str(), exit)),

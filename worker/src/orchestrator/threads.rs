@@ -49,7 +49,7 @@ fn live(config: Config, stop: Stop, status: Arc<Status>) -> Ended {
     }
 }
 
-/// What a panic says, which may quote whatever the code had in its hands.
+/// Returns what a panic says, which may quote whatever the code had in its hands.
 fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     redact(text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic"))

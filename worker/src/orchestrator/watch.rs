@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, convert::Infallible};
 use tokio::time::sleep;
 
 use super::Roster;
-use crate::run::PULSE;
+use crate::telemetry::PULSE;
 
 /// Who hangs, as far as the log tells.
 #[derive(Debug, Default)]
@@ -17,21 +17,21 @@ struct Watch {
     hanging: BTreeSet<String>,
 }
 
-/// What is new.
+/// What changed.
 #[derive(Debug, PartialEq, Eq)]
-enum News {
+enum Change {
     Hangs(String),
     Lives(String),
 }
 
 impl Watch {
-    /// These hang now. Only what changed is news.
-    fn look(&mut self, hanging: BTreeSet<String>) -> Vec<News> {
-        let hangs = hanging.difference(&self.hanging).cloned().map(News::Hangs);
-        let lives = self.hanging.difference(&hanging).cloned().map(News::Lives);
-        let news = hangs.chain(lives).collect();
+    /// These hang now. Returns what changed.
+    fn look(&mut self, hanging: BTreeSet<String>) -> Vec<Change> {
+        let hangs = hanging.difference(&self.hanging).cloned().map(Change::Hangs);
+        let lives = self.hanging.difference(&hanging).cloned().map(Change::Lives);
+        let changes = hangs.chain(lives).collect();
         self.hanging = hanging;
-        news
+        changes
     }
 }
 
@@ -40,15 +40,15 @@ pub(super) async fn watch(roster: &Roster) -> Infallible {
     let mut watch = Watch::default();
     loop {
         sleep(PULSE).await;
-        for news in watch.look(roster.hanging()) {
-            match news {
-                News::Hangs(worker) => {
+        for change in watch.look(roster.hanging()) {
+            match change {
+                Change::Hangs(worker) => {
                     tracing::error!(
                         worker,
                         "it hangs; the others go on, and only a restart of the process ends it"
                     );
                 }
-                News::Lives(worker) => tracing::info!(worker, "it does not hang any more"),
+                Change::Lives(worker) => tracing::info!(worker, "it does not hang any more"),
             }
         }
     }
@@ -66,8 +66,8 @@ mod tests {
     fn each_hang_is_told_once_and_so_is_its_end() {
         let mut watch = Watch::default();
         assert_eq!(watch.look(names(&[])), []);
-        assert_eq!(watch.look(names(&["a"])), [News::Hangs("a".into())]);
-        assert_eq!(watch.look(names(&["a", "b"])), [News::Hangs("b".into())]);
-        assert_eq!(watch.look(names(&["b"])), [News::Lives("a".into())]);
+        assert_eq!(watch.look(names(&["a"])), [Change::Hangs("a".into())]);
+        assert_eq!(watch.look(names(&["a", "b"])), [Change::Hangs("b".into())]);
+        assert_eq!(watch.look(names(&["b"])), [Change::Lives("a".into())]);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::Worker;
+use super::worker::{Call, Worker};
 use crate::{
     convex::{
         Backend,
@@ -18,26 +18,23 @@ use crate::{
     error::CallError,
     lifecycle::{
         heartbeat::next_pause,
-        state::{Action, Event},
+        state::{LifecycleAction, LifecycleEvent},
     },
     session::creator::Gate,
-    turns::driver::Shared,
+    turns::driver::TurnContext,
 };
 
 /// A subscription to the approval that says nothing for this long is opened anew: that asks, whatever became of it.
 pub(super) const APPROVAL_POLL: Duration = Duration::from_secs(30);
 
-/// A call whose end concerns the worker's life, or nobody.
-pub(super) type Call = BoxFuture<'static, Option<Event>>;
-
 impl<E: Env> Worker<E> {
     /// Starts a call; its failure is an event too.
     pub(super) fn call<F>(&self, call: impl FnOnce(Backend) -> F)
     where
-        F: Future<Output = Result<Event, CallError>> + Send + 'static,
+        F: Future<Output = Result<LifecycleEvent, CallError>> + Send + 'static,
     {
         let call = call(self.backend.clone());
-        self.calls.push(Box::pin(async move { Some(call.await.unwrap_or_else(Event::Failed)) }));
+        self.calls.push(Box::pin(async move { Some(call.await.unwrap_or_else(LifecycleEvent::Failed)) }));
     }
 
     pub(super) fn register(&self) {
@@ -47,7 +44,7 @@ impl<E: Env> Worker<E> {
         self.call(move |backend| async move {
             let registration = backend.register(within).await?;
             *digest.lock().unwrap_or_else(PoisonError::into_inner) = registration.models_digest;
-            Ok(Event::Registered { epoch: registration.epoch, approval: registration.approval })
+            Ok(LifecycleEvent::Registered { epoch: registration.epoch, approval: registration.approval })
         });
     }
 
@@ -55,12 +52,12 @@ impl<E: Env> Worker<E> {
         self.backend = self.backend.with_epoch(epoch);
         let settings = self.config.settings.clone();
         let sessions = &settings.sessions;
-        self.shared = Some(Arc::new(Shared {
+        self.shared = Some(Arc::new(TurnContext {
             env: self.env.clone(),
             backend: self.backend.clone(),
             server: self.server.clone(),
             gate: Gate::new(sessions.creates_in_flight.max(1), sessions.creates_per_second.max(1)),
-            cache: Shared::<E>::new_cache(&settings),
+            cache: TurnContext::<E>::new_cache(&settings),
             sync: self.sync.clone(),
             status: self.status.clone(),
             settings,
@@ -78,7 +75,7 @@ impl<E: Env> Worker<E> {
         self.call(move |backend| async move {
             let page = backend.expire_stale(limit, running).await?;
             status.add_expired(page.expired);
-            Ok(Event::PageExpired { is_done: page.is_done })
+            Ok(LifecycleEvent::PageExpired { is_done: page.is_done })
         });
     }
 
@@ -100,13 +97,13 @@ impl<E: Env> Worker<E> {
         })
     }
 
-    pub(super) fn beaten(&mut self, result: Result<(), CallError>) -> Vec<Action> {
+    pub(super) fn beaten(&mut self, result: Result<(), CallError>) -> Vec<LifecycleAction> {
         self.heart = result.is_ok().then(|| self.next_beat());
-        self.apply(result.map_or_else(Event::Failed, |()| Event::Beat))
+        self.apply(result.map_or_else(LifecycleEvent::Failed, |()| LifecycleEvent::Beat))
     }
 }
 
-/// What the approval is, or `None` when its subscription is to be opened anew.
+/// Waits for what the approval is, or `None` when its subscription is to be opened anew.
 pub(super) async fn next_approval(
     (watch, until): &mut (ApprovalWatch, Instant),
 ) -> Option<Result<Approval, CallError>> {
@@ -114,7 +111,7 @@ pub(super) async fn next_approval(
 }
 
 /// The next event among the calls; `None` (which a select ignores) if there are no calls or one ended without.
-pub(super) async fn next_event(calls: &mut FuturesUnordered<Call>) -> Option<Event> {
+pub(super) async fn next_event(calls: &mut FuturesUnordered<Call>) -> Option<LifecycleEvent> {
     loop {
         match calls.next().await {
             Some(Some(event)) => return Some(event),

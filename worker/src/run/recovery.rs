@@ -5,8 +5,8 @@ use std::time::Duration;
 use backon::BackoffBuilder;
 use tokio::time::sleep;
 
-use super::Worker;
-use crate::{backoff::exponential, env::Env, lifecycle::state::Event};
+use super::worker::Worker;
+use crate::{backoff::exponential, env::Env, lifecycle::state::LifecycleEvent};
 
 /// First pause after a failure; doubles up to `lifecycle.recovery_cap`, jitter included.
 const RECOVERY_MIN: Duration = Duration::from_secs(1);
@@ -16,7 +16,7 @@ impl<E: Env> Worker<E> {
         let pause = recovery_pause(&self.env, self.config.settings.lifecycle.recovery_cap, attempt);
         self.calls.push(Box::pin(async move {
             sleep(pause).await;
-            Some(Event::Recovered)
+            Some(LifecycleEvent::Recovered)
         }));
     }
 }

@@ -4,26 +4,18 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Worker;
+use super::worker::{Patience, Worker};
 use crate::{
     env::Env,
-    lifecycle::state::{Action, Event},
+    lifecycle::state::{LifecycleAction, LifecycleEvent},
 };
 
 /// How long turns may take to end after their grace period: an abort, and the last writes.
 const LAST_WRITES: Duration = Duration::from_secs(10);
-/// How long the goodbye to the backend may take.
-const GOODBYE: Duration = Duration::from_secs(3);
+/// How long each of the last calls to the backend may take.
+const OFFLINE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long OpenCode may take to end by itself.
 const SERVER_GRACE: Duration = Duration::from_secs(5);
-
-/// How long the turns that run may still take.
-#[derive(Clone, Copy)]
-pub(super) enum Patience {
-    Unlimited,
-    Grace { until: Instant },
-    LastWrites { until: Instant },
-}
 
 impl<E: Env> Worker<E> {
     pub(super) fn drain(&mut self, patiently: bool) {
@@ -35,16 +27,16 @@ impl<E: Env> Worker<E> {
             self.turns.clear();
         }
         if self.turns.is_empty() {
-            self.calls.push(Box::pin(std::future::ready(Some(Event::Drained))));
+            self.calls.push(Box::pin(std::future::ready(Some(LifecycleEvent::Drained))));
         }
     }
 
-    pub(super) fn drained(&mut self) -> Vec<Action> {
+    pub(super) fn drained(&mut self) -> Vec<LifecycleAction> {
         let is_drained = self.inbox.is_closed() && self.turns.is_empty();
-        if is_drained { self.apply(Event::Drained) } else { Vec::new() }
+        if is_drained { self.apply(LifecycleEvent::Drained) } else { Vec::new() }
     }
 
-    pub(super) fn lose_patience(&mut self) -> Vec<Action> {
+    pub(super) fn lose_patience(&mut self) -> Vec<LifecycleAction> {
         match self.patience {
             Patience::Unlimited => Vec::new(),
             Patience::Grace { .. } => {
@@ -71,17 +63,17 @@ impl<E: Env> Worker<E> {
         self.calls.push(Box::pin(async move {
             if set_offline {
                 if let Some(moment) = synced_until {
-                    let noted = timeout(GOODBYE, backend.update_last_sync_timestamp(moment)).await;
-                    tracing::debug!(?noted, "noted up to when Convex is synced");
+                    let saved = timeout(OFFLINE_TIMEOUT, backend.update_last_sync_timestamp(moment)).await;
+                    tracing::debug!(?saved, "saved up to when Convex is synced");
                 }
-                match timeout(GOODBYE, backend.set_offline()).await {
+                match timeout(OFFLINE_TIMEOUT, backend.set_offline()).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::warn!(%error, "cannot say goodbye"),
-                    Err(_) => tracing::warn!("the goodbye took too long"),
+                    Ok(Err(error)) => tracing::warn!(%error, "cannot set the worker offline"),
+                    Err(_) => tracing::warn!("setting the worker offline took too long"),
                 }
             }
             server.shutdown(SERVER_GRACE).await;
-            Some(Event::Closed)
+            Some(LifecycleEvent::Closed)
         }));
     }
 }

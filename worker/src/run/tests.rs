@@ -1,6 +1,8 @@
-use std::{future::ready, panic::AssertUnwindSafe};
+use std::{future::ready, panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{calls::APPROVAL_POLL, *};
 use crate::{
@@ -36,9 +38,9 @@ fn superseded() -> CallError {
 #[tokio::test(start_paused = true)]
 async fn a_heart_that_stopped_while_turns_end_is_not_listened_to_again() {
     let (mut worker, _connection) = worker();
-    worker.apply(Event::Start);
-    worker.apply(Event::Registered { epoch: 1.0, approval: Approval::Approved });
-    worker.apply(Event::StopRequested);
+    worker.apply(LifecycleEvent::Start);
+    worker.apply(LifecycleEvent::Registered { epoch: 1.0, approval: Approval::Approved });
+    worker.apply(LifecycleEvent::StopRequested);
     worker.inbox.close();
     worker.heart = Some(Box::pin(ready(Err(superseded()))));
     let input = worker.next_input().await;
@@ -63,8 +65,8 @@ async fn a_worker_that_never_reached_convex_stops_within_seconds() {
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_waits_for_approval_asks_again_when_its_subscription_is_silent() {
     let (mut worker, _connection) = worker();
-    worker.apply(Event::Start);
-    let actions = worker.apply(Event::Registered { epoch: 1.0, approval: Approval::Pending });
+    worker.apply(LifecycleEvent::Start);
+    let actions = worker.apply(LifecycleEvent::Registered { epoch: 1.0, approval: Approval::Pending });
     actions.into_iter().for_each(|action| worker.perform(action));
     let begun = Instant::now();
     for polls in 1..=3 {
@@ -101,13 +103,15 @@ async fn a_panic_of_a_turn_ends_the_worker_instead_of_keeping_the_turns_place() 
 fn ready_with(turns: &[&str]) -> (Worker<TestEnv>, AbortOnDropHandle<()>) {
     let (mut worker, connection) = worker();
     for event in [
-        Event::Start,
-        Event::Registered { epoch: 1.0, approval: Approval::Approved },
-        Event::PageExpired { is_done: true },
-        Event::Connected,
+        LifecycleEvent::Start,
+        LifecycleEvent::Registered { epoch: 1.0, approval: Approval::Approved },
+        LifecycleEvent::PageExpired { is_done: true },
+        LifecycleEvent::Connected,
     ] {
         let actions = worker.apply(event);
-        let of_state = |action: &Action| matches!(action, Action::Adopt { .. } | Action::OpenWindow);
+        let of_state = |action: &LifecycleAction| {
+            matches!(action, LifecycleAction::Adopt { .. } | LifecycleAction::OpenWindow)
+        };
         actions.into_iter().filter(of_state).for_each(|action| worker.perform(action));
     }
     let row = |turn: &&str| ReadySession { session: format!("session of {turn}"), turn: (*turn).to_owned() };

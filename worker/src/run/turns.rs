@@ -1,12 +1,12 @@
 //! The turns that run: each is a task that the worker owns.
 
-use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt;
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::Worker;
+use super::worker::{RunningTurn, Worker};
 use crate::{
     convex::{
         ReadySession,
@@ -14,10 +14,10 @@ use crate::{
     },
     env::Env,
     error::CallError,
-    lifecycle::state::{Action, Event},
+    lifecycle::state::{LifecycleAction, LifecycleEvent},
     turns::{
         driver::{self, Control},
-        inbox,
+        inbox::InboxAction,
     },
 };
 
@@ -25,23 +25,12 @@ use crate::{
 const CLAIM_MIN: Duration = Duration::from_secs(1);
 const CLAIM_MAX: Duration = Duration::from_secs(60);
 
-/// What a turn came to, or the panic that ended its task: a runtime keeps that to itself, and a turn that nobody
-/// ends would keep its place for ever.
-pub(super) type TurnEnd = Result<Result<(), CallError>, Box<dyn Any + Send>>;
-
-/// A turn that runs.
-pub(super) struct Running {
-    pub(super) turn: TurnId,
-    cancel: CancellationToken,
-    _task: AbortOnDropHandle<()>,
-}
-
 impl<E: Env> Worker<E> {
-    pub(super) fn perform_all(&mut self, actions: Vec<inbox::Action>) {
+    pub(super) fn perform_all(&mut self, actions: Vec<InboxAction>) {
         for action in actions {
             match action {
-                inbox::Action::Start(row) => self.start_turn(row),
-                inbox::Action::Cancel(turn) => {
+                InboxAction::Start(row) => self.start_turn(row),
+                InboxAction::Cancel(turn) => {
                     self.turns
                         .values()
                         .filter(|running| running.turn == turn)
@@ -63,10 +52,14 @@ impl<E: Env> Worker<E> {
             // The receiver lives as long as the worker.
             let _ = report.send((row.session, result)).await;
         });
-        self.turns.insert(session, Running { turn, cancel, _task: AbortOnDropHandle::new(task) });
+        self.turns.insert(session, RunningTurn { turn, cancel, _task: AbortOnDropHandle::new(task) });
     }
 
-    pub(super) fn turn_ended(&mut self, session: &str, result: Result<(), CallError>) -> Vec<Action> {
+    pub(super) fn turn_ended(
+        &mut self,
+        session: &str,
+        result: Result<(), CallError>,
+    ) -> Vec<LifecycleAction> {
         let Some(running) = self.turns.remove(session) else { return Vec::new() };
         let result = match result {
             // So many wait at most; more than that are no matter of single turns.
@@ -83,7 +76,7 @@ impl<E: Env> Worker<E> {
         self.publish_models();
         let mut actions = match result {
             Ok(()) => Vec::new(),
-            Err(error) => self.apply(Event::Failed(error)),
+            Err(error) => self.apply(LifecycleEvent::Failed(error)),
         };
         actions.extend(self.drained());
         actions
@@ -107,7 +100,7 @@ impl<E: Env> Worker<E> {
     }
 }
 
-/// Whether a claim threw: it changed nothing then, and says nothing about the worker or about other turns.
+/// Returns true if a claim threw: it changed nothing then, and says nothing about the worker or about other turns.
 fn is_of_one_claim(error: &CallError) -> bool {
     error.path() == CLAIM && error.was_thrown() && !error.concerns_worker()
 }

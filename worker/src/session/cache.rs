@@ -10,13 +10,13 @@ use lru::LruCache;
 use crate::{convex::api::SessionId, opencode::OpencodeSessionId};
 
 /// A bounded cache; its memory does not depend on how many sessions exist.
-pub struct SessionCache {
+pub(crate) struct SessionCache {
     /// The standard hasher takes its keys from the operating system, so simulation controls them; the crate's own
     /// takes them from addresses, and the table's growth would differ from run to run.
-    entries: LruCache<SessionId, Known, RandomState>,
+    entries: LruCache<SessionId, Entry, RandomState>,
 }
 
-struct Known {
+struct Entry {
     opencode: OpencodeSessionId,
     /// It keeps a model that does not exist.
     is_spoiled: bool,
@@ -24,43 +24,38 @@ struct Known {
 
 impl SessionCache {
     /// Remembers at most `capacity` sessions.
-    pub fn new(capacity: NonZeroUsize) -> Self {
+    pub(crate) fn new(capacity: NonZeroUsize) -> Self {
         Self { entries: LruCache::with_hasher(capacity, RandomState::new()) }
     }
 
     /// The session's OpenCode session, which counts as a use.
-    pub fn get(&mut self, session: &str) -> Option<&OpencodeSessionId> {
-        self.entries.get(session).map(|known| &known.opencode)
+    pub(crate) fn get(&mut self, session: &str) -> Option<&OpencodeSessionId> {
+        self.entries.get(session).map(|entry| &entry.opencode)
     }
 
     /// Notes that the session's OpenCode session keeps a model that does not exist.
-    pub fn spoil(&mut self, session: &str) {
-        self.entries.peek_mut(session).into_iter().for_each(|known| known.is_spoiled = true);
+    pub(crate) fn spoil(&mut self, session: &str) {
+        self.entries.peek_mut(session).into_iter().for_each(|entry| entry.is_spoiled = true);
     }
 
-    /// Whether it does, as far as is known.
-    pub fn is_spoiled(&self, session: &str) -> bool {
-        self.entries.peek(session).is_some_and(|known| known.is_spoiled)
+    /// Returns true if it is known to keep such a model.
+    pub(crate) fn is_spoiled(&self, session: &str) -> bool {
+        self.entries.peek(session).is_some_and(|entry| entry.is_spoiled)
     }
 
     /// Remembers a link. Beyond capacity the least recently used session is forgotten.
-    pub fn insert(&mut self, session: SessionId, opencode: OpencodeSessionId) {
-        self.entries.put(session, Known { opencode, is_spoiled: false });
+    pub(crate) fn insert(&mut self, session: SessionId, opencode: OpencodeSessionId) {
+        self.entries.put(session, Entry { opencode, is_spoiled: false });
     }
 
     /// Forgets a session: its OpenCode session is gone.
-    pub fn forget(&mut self, session: &str) {
+    pub(crate) fn forget(&mut self, session: &str) {
         self.entries.pop(session);
     }
 
-    /// How many sessions are remembered.
-    pub fn len(&self) -> usize {
+    /// Returns how many sessions are remembered.
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::{
 use super::throttle::{Admission, Throttle};
 
 /// The one gate through which every creation passes.
-pub struct Gate {
+pub(crate) struct Gate {
     /// Held by whoever is next in line, so that nobody overtakes; tokio's mutex is fair.
     turn: Mutex<()>,
     throttle: std::sync::Mutex<Throttle>,
@@ -19,11 +19,11 @@ pub struct Gate {
 }
 
 /// Leave to create one session; give it back by dropping it.
-pub struct Permit<'a>(&'a Gate);
+pub(crate) struct Permit<'a>(&'a Gate);
 
 impl Gate {
     /// See [`Throttle::new`].
-    pub fn new(max_in_flight: usize, per_second: usize) -> Self {
+    pub(crate) fn new(max_in_flight: usize, per_second: usize) -> Self {
         Self {
             turn: Mutex::new(()),
             throttle: std::sync::Mutex::new(Throttle::new(max_in_flight, per_second)),
@@ -33,7 +33,7 @@ impl Gate {
     }
 
     /// Waits until one more creation may start. Dropping the future gives up the place in line.
-    pub async fn enter(&self) -> Permit<'_> {
+    pub(crate) async fn enter(&self) -> Permit<'_> {
         let _turn = self.turn.lock().await;
         loop {
             match self.admit(self.epoch.elapsed()) {

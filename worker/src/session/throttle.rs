@@ -6,11 +6,11 @@
 use std::{collections::VecDeque, time::Duration};
 
 /// The window in which starts are counted.
-pub const WINDOW: Duration = Duration::from_secs(1);
+pub(crate) const WINDOW: Duration = Duration::from_secs(1);
 
 /// Decides which creation may start. Holds at most `per_window` moments.
 #[derive(Debug)]
-pub struct Throttle {
+pub(crate) struct Throttle {
     max_in_flight: usize,
     per_window: usize,
     in_flight: usize,
@@ -19,7 +19,7 @@ pub struct Throttle {
 
 /// The answer to one request to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// Start now; it has been counted. Tell [`Throttle::ended`] when it is over.
     Start,
     /// Ask again at this moment: too many have started within a second.
@@ -30,13 +30,13 @@ pub enum Admission {
 
 impl Throttle {
     /// At most `max_in_flight` at once and `per_window` starts in any [`WINDOW`]; both at least 1.
-    pub fn new(max_in_flight: usize, per_window: usize) -> Self {
+    pub(crate) fn new(max_in_flight: usize, per_window: usize) -> Self {
         assert!(max_in_flight > 0 && per_window > 0, "a throttle that lets nothing through");
         Self { max_in_flight, per_window, in_flight: 0, starts: VecDeque::with_capacity(per_window.min(64)) }
     }
 
     /// May one more start at `now`? Moments are durations since any fixed point and never go back.
-    pub fn admit(&mut self, now: Duration) -> Admission {
+    pub(crate) fn admit(&mut self, now: Duration) -> Admission {
         if self.in_flight >= self.max_in_flight {
             return Admission::WhenOneEnds;
         }
@@ -52,7 +52,7 @@ impl Throttle {
     }
 
     /// One that was started is over, well or badly.
-    pub fn ended(&mut self) {
+    pub(crate) fn ended(&mut self) {
         assert!(self.in_flight > 0, "more creations ended than started");
         self.in_flight -= 1;
     }

@@ -1,14 +1,15 @@
-//! Carries out one [`Step`]: reads both sides, writes to Convex.
+//! Carries out one [`Step`](super::state::Step): reads both sides, writes to Convex.
 
 use super::{
-    Shared,
-    plan::{InConvex, InOpencode, SyncResult, fingerprint, is_mass_deletion},
+    plan::{InConvex, InOpencode, fingerprint, is_mass_deletion},
+    shared::Shared,
     state::{Batch, Page, Stamp, State},
 };
 use crate::{
     convex::{Backend, api::Linked},
     error::CallError,
     opencode::{ApiError, Client, OpencodeSessionId},
+    telemetry::SyncResult,
 };
 
 /// Why a step was not carried out.
@@ -49,7 +50,8 @@ pub(super) async fn list(
     let (length, newest, oldest) = (sessions.len(), times.clone().max(), times.min());
     let roots = sessions.into_iter().filter(|session| session.parent.is_none());
     let changed = shared.look(|state| {
-        let differs = |id: &OpencodeSessionId, opencode: &InOpencode| state.known(id) != opencode.agreed();
+        let differs =
+            |id: &OpencodeSessionId, opencode: &InOpencode| state.in_convex(id) != opencode.agreed();
         let seen = roots.map(|session| (session.id, InOpencode::titled(&session.title)));
         seen.filter(|(id, opencode)| differs(id, opencode)).collect::<Vec<_>>()
     });
@@ -57,7 +59,7 @@ pub(super) async fn list(
     let now = shared.now();
     shared.change(|state| {
         for (id, opencode) in changed {
-            let convex = match state.known(&id) {
+            let convex = match state.in_convex(&id) {
                 InConvex::Unknown => in_convex(&linked, &id),
                 known => known,
             };
@@ -69,7 +71,7 @@ pub(super) async fn list(
     Ok(())
 }
 
-/// What Convex has of those of which nothing is known; it is not called if there are none.
+/// Asks what Convex has of those of which nothing is known; it is not called if there are none.
 async fn linked_among(
     shared: &Shared,
     backend: &Backend,
@@ -77,7 +79,7 @@ async fn linked_among(
 ) -> Result<Linked, CallError> {
     let unknown: Vec<_> = shared.look(|state| {
         let ids = sessions.iter().map(|(id, _)| id);
-        ids.filter(|id| state.known(id) == InConvex::Unknown).map(ToString::to_string).collect()
+        ids.filter(|id| state.in_convex(id) == InConvex::Unknown).map(ToString::to_string).collect()
     });
     let mut linked = Linked::default();
     for some in unknown.chunks(MAX_ASKED) {
@@ -116,7 +118,7 @@ pub(super) async fn scrub(
 /// these the rest of the page is passed over too, because each may take as long as a request may.
 const MAX_UNREADABLE: usize = 3;
 
-/// What is not there is believed to be deleted only when the page was seen, and not all at once.
+/// Compares a page. What is not there is believed to be deleted only when the page was seen, and not all at once.
 async fn compare_page(shared: &Shared, client: &Client, page: &Linked, stamp: Stamp) -> Result<(), ApiError> {
     let passes_over = shared.look(|state| state.is_stuck());
     let (mut gone, mut there, mut unreadable) = (Vec::new(), 0, 0);

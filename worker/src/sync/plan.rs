@@ -8,14 +8,17 @@
 //!   OpenCode session. A turn that was running there fails with `session_deleted`.
 //! - A child session (of a tool that starts agents) is no chat; it never comes here.
 
-use crate::opencode::OpencodeSessionId;
+use crate::{
+    convex::api::{SyncPlan, TitledSession},
+    opencode::OpencodeSessionId,
+};
 
 /// The longest title that is kept (characters).
-pub const MAX_TITLE: usize = 300;
+pub(crate) const MAX_TITLE: usize = 300;
 
 /// What OpenCode says of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum InOpencode {
+pub(crate) enum InOpencode {
     /// It exists, with this title (at most [`MAX_TITLE`] characters).
     Titled(String),
     /// It was deleted.
@@ -24,12 +27,12 @@ pub enum InOpencode {
 
 impl InOpencode {
     /// It exists, with this title, which is cut if it is too long.
-    pub fn titled(title: &str) -> Self {
+    pub(crate) fn titled(title: &str) -> Self {
         Self::Titled(title.chars().take(MAX_TITLE).collect())
     }
 
-    /// How Convex stands once it agrees.
-    pub fn agreed(&self) -> InConvex {
+    /// Returns what Convex has once it agrees.
+    pub(crate) fn agreed(&self) -> InConvex {
         match self {
             Self::Titled(title) => InConvex::Titled(fingerprint(title)),
             Self::Gone => InConvex::Absent,
@@ -39,7 +42,7 @@ impl InOpencode {
 
 /// What is known of a session in Convex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InConvex {
+pub(crate) enum InConvex {
     /// Nothing.
     Unknown,
     /// No chat is linked with it.
@@ -48,56 +51,23 @@ pub enum InConvex {
     Titled(u64),
 }
 
-/// A session and its title.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
-    /// Its OpenCode id.
-    pub id: OpencodeSessionId,
-    /// Its title.
-    pub title: String,
-}
-
 /// A page with fewer sessions says little.
 const FEW: usize = 5;
 
-/// Whether sessions that OpenCode does not know, of a page of which it knows so many others, look as if it were another
-/// OpenCode than the one that made them: nine in ten are missing. Nobody would want all chats to lose their sessions
-/// because a worker was started once with another `HOME`.
+/// Returns true if at least nine in ten of a page's sessions are missing in OpenCode, which suggests that it runs with
+/// another data directory. Nobody would want all chats to lose their sessions because a worker was started once with
+/// another `HOME`.
 ///
 /// What is deleted while the server runs is told by events, which are believed, however many they are; a chat whose
 /// session is gone gets a new one with its next message in any case. So nothing depends on what is left alone here but
-/// the mark at the chat; whoever wants it says so (`sync.accept_mass_deletions`).
-pub fn is_mass_deletion(gone: usize, there: usize) -> bool {
+/// the mark at the chat; `sync.accept_mass_deletions` carries the deletions through.
+pub(crate) fn is_mass_deletion(gone: usize, there: usize) -> bool {
     let all = gone + there;
     all >= FEW && gone * 10 >= all * 9
 }
 
-/// What has to change in Convex. All of it may be done twice.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SyncPlan {
-    /// Sessions whose title changed.
-    pub name_updates: Vec<Named>,
-    /// Sessions that OpenCode does not have any more.
-    pub deletions: Vec<OpencodeSessionId>,
-    /// Sessions that Convex may not have yet.
-    pub new_sessions: Vec<Named>,
-}
-
-/// What became of a plan.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SyncResult {
-    /// Chats that were made.
-    pub created: u64,
-    /// Titles that were changed.
-    pub renamed: u64,
-    /// Chats that lost their OpenCode session.
-    pub deleted: u64,
-    /// Calls that failed.
-    pub errors: u64,
-}
-
 /// Compares what both sides have, session by session. A session may come once.
-pub fn plan<'a>(
+pub(crate) fn plan<'a>(
     sessions: impl IntoIterator<Item = (&'a OpencodeSessionId, &'a InOpencode, InConvex)>,
 ) -> SyncPlan {
     let mut plan = SyncPlan::default();
@@ -109,10 +79,10 @@ pub fn plan<'a>(
         match (opencode, convex) {
             (InOpencode::Gone, _) => plan.deletions.push(id),
             (InOpencode::Titled(title), InConvex::Titled(_)) => {
-                plan.name_updates.push(Named { id, title: title.clone() });
+                plan.name_updates.push(TitledSession { id, title: title.clone() });
             }
             (InOpencode::Titled(title), InConvex::Absent | InConvex::Unknown) => {
-                plan.new_sessions.push(Named { id, title: title.clone() });
+                plan.new_sessions.push(TitledSession { id, title: title.clone() });
             }
         }
     }
@@ -120,7 +90,7 @@ pub fn plan<'a>(
 }
 
 /// 64 bits of a text (FNV-1a), the same in every process.
-pub fn fingerprint(text: &str) -> u64 {
+pub(crate) fn fingerprint(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

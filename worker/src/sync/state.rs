@@ -6,23 +6,25 @@
 //! neither moves the time by which OpenCode lists. While a server runs both come round again, rarely: another OpenCode
 //! process on the same disk tells this one nothing.
 
-mod news;
+mod events;
 mod next;
 mod results;
 
 use std::{collections::BTreeSet, collections::VecDeque, time::Duration};
 
 use super::{
-    known::Known,
-    plan::{InConvex, InOpencode, SyncPlan},
+    convex_cache::ConvexCache,
+    cursor::Cursor,
+    plan::{InConvex, InOpencode},
 };
-use crate::{config::SyncSettings, opencode::OpencodeSessionId};
+use crate::{config::SyncSettings, convex::api::SyncPlan, opencode::OpencodeSessionId};
 
 /// Sessions that wait for a call. What does not fit is found again by listing and scrub.
-pub const QUEUE: usize = 128;
+pub(crate) const QUEUE: usize = 128;
+
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Make these changes in Convex, then [`State::applied`].
     Apply(Batch),
     /// Ask Convex up to when it is synced, then [`State::loaded`].
@@ -39,17 +41,18 @@ pub enum Step {
 
 /// Changes for one call.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// What to change.
     pub plan: SyncPlan,
     /// Up to when Convex is synced once this is done, if that is known (OpenCode's clock, ms).
     pub synced_until: Option<u64>,
+    /// What each session's change rests on, and what Convex has once this is done.
     items: Vec<(OpencodeSessionId, u64, InConvex)>,
 }
 
 /// A page of a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Page {
+pub(crate) struct Page {
     /// Sessions used at this moment or later (ms).
     pub since: u64,
     /// And before this one.
@@ -60,7 +63,7 @@ pub struct Page {
 
 /// A moment in the order of what happened, before a read is begun: events that came later know better than the read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp(u64);
+pub(crate) struct Stamp(u64);
 
 /// A session that may have to be changed in Convex.
 #[derive(Debug)]
@@ -68,8 +71,8 @@ struct Change {
     id: OpencodeSessionId,
     opencode: InOpencode,
     convex: InConvex,
-    /// When this was said.
-    said: u64,
+    /// Which event told of it.
+    sequence: u64,
     /// When the session began to wait.
     since: Duration,
     /// Creations with a smaller number may be of this session.
@@ -86,24 +89,17 @@ enum Listing {
 
 /// See the file's comment. Its size is bounded by [`QUEUE`] and by the creations in flight.
 #[derive(Debug)]
-pub struct State {
+pub(crate) struct State {
     settings: SyncSettings,
-    known: Known,
+    convex: ConvexCache,
     queue: VecDeque<Change>,
-    /// Counts what happened.
-    moment: u64,
-    /// Who was heard of last, so that a read that began before does not win; a few dozen.
-    heard: VecDeque<(OpencodeSessionId, u64)>,
+    /// Counts the events.
+    sequence: u64,
+    /// Of whom events told last, and which: so that a read that began before does not win. A few dozen.
+    recent: VecDeque<(OpencodeSessionId, u64)>,
     creations: BTreeSet<u64>,
     next_creation: u64,
-    /// Everything that OpenCode's clock puts before this is done; `None` until it was loaded.
-    synced: Option<u64>,
-    /// What Convex has noted of that.
-    noted: u64,
-    noted_at: Duration,
-    /// The latest use of a session that was listed (ms). Events do not move it: what another process did before them
-    /// is not heard of, and the next listing must still find it.
-    horizon: u64,
+    cursor: Cursor,
     listing: Listing,
     scrub: Scrub,
     /// No batch before this moment, unless it is a full one.
@@ -127,19 +123,16 @@ struct Scrub {
 
 impl State {
     /// Nothing is known.
-    pub fn new(settings: SyncSettings) -> Self {
+    pub(crate) fn new(settings: SyncSettings) -> Self {
         Self {
             settings,
-            known: Known::default(),
+            convex: ConvexCache::default(),
             queue: VecDeque::new(),
-            moment: 0,
-            heard: VecDeque::new(),
+            sequence: 0,
+            recent: VecDeque::new(),
             creations: BTreeSet::new(),
             next_creation: 0,
-            synced: None,
-            noted: 0,
-            noted_at: Duration::ZERO,
-            horizon: 0,
+            cursor: Cursor::default(),
             listing: Listing::Due,
             scrub: Scrub::default(),
             quiet_until: Duration::ZERO,

@@ -1,5 +1,6 @@
 //! Runs one turn: claim, then server, session and prompt (`prompt`), the reply (`follow`), and the end.
 
+mod error;
 mod follow;
 mod prompt;
 mod reread;
@@ -13,6 +14,7 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::error::TurnError;
 use super::{failure::Failure, state::Ending};
 use crate::{
     config::Settings,
@@ -22,12 +24,12 @@ use crate::{
     opencode::{ModelRef, OpencodeSessionId, Server},
     session::{cache::SessionCache, creator::Gate},
     stream::{Chunk, Reply},
-    sync::Sync,
+    sync::SyncHandle,
     telemetry::{Status, count},
 };
 
 /// What all turns of one worker share.
-pub struct Shared<E> {
+pub(crate) struct TurnContext<E> {
     /// The world.
     pub env: E,
     /// The settings.
@@ -41,20 +43,20 @@ pub struct Shared<E> {
     /// Which OpenCode sessions are known. Never held across an await.
     pub cache: Mutex<SessionCache>,
     /// To be told which sessions are ours.
-    pub sync: Sync,
+    pub sync: SyncHandle,
     /// What the outside sees.
     pub status: Arc<Status>,
 }
 
-impl<E> Shared<E> {
+impl<E> TurnContext<E> {
     /// The cache.
-    pub fn cache(&self) -> MutexGuard<'_, SessionCache> {
+    pub(crate) fn cache(&self) -> MutexGuard<'_, SessionCache> {
         // Nothing here panics half-way through a change.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An empty cache of the configured size, at least one session for each turn that may run.
-    pub fn new_cache(settings: &Settings) -> Mutex<SessionCache> {
+    pub(crate) fn new_cache(settings: &Settings) -> Mutex<SessionCache> {
         let capacity = settings.sessions.cache_capacity.max(settings.turns.max_concurrent);
         Mutex::new(SessionCache::new(NonZeroUsize::new(capacity).unwrap_or(NonZeroUsize::MIN)))
     }
@@ -62,7 +64,7 @@ impl<E> Shared<E> {
 
 /// How a turn is asked to end early.
 #[derive(Debug, Clone)]
-pub struct Control {
+pub(crate) struct Control {
     /// A person ended the session.
     pub cancel: CancellationToken,
     /// The worker stops, and the grace period is over.
@@ -70,8 +72,12 @@ pub struct Control {
 }
 
 /// Runs the session's head turn to its end. `Err`: a call failed in a way that concerns the whole worker.
-pub async fn run<E: Env>(shared: &Shared<E>, row: &ReadySession, control: &Control) -> Result<(), CallError> {
-    let sure = Instant::now();
+pub(crate) async fn run<E: Env>(
+    shared: &TurnContext<E>,
+    row: &ReadySession,
+    control: &Control,
+) -> Result<(), CallError> {
+    let confirmed_at = Instant::now();
     let claim = shared.backend.claim(&row.turn).await?;
     let Claim::Claimed { content, model, title, opencode_session_id } = claim else {
         tracing::debug!(turn = %row.turn, ?claim, "not claimed");
@@ -83,7 +89,7 @@ pub async fn run<E: Env>(shared: &Shared<E>, row: &ReadySession, control: &Contr
         shared.sync.linked(id, title.as_deref().unwrap_or_default());
     }
     let known = shared.cache().get(&row.session).cloned();
-    let driver = Driver { shared, row, control, sure, reply: Reply::new(&shared.settings.turns) };
+    let driver = Driver { shared, row, control, confirmed_at, reply: Reply::new(&shared.settings.turns) };
     match Box::pin(driver.drive(content, model, title.unwrap_or_default(), known.or(linked))).await {
         // One reply that cannot be stored, not a worker that cannot work: the turn must end all the same.
         Err(error) if !error.concerns_worker() => {
@@ -95,11 +101,11 @@ pub async fn run<E: Env>(shared: &Shared<E>, row: &ReadySession, control: &Contr
 }
 
 struct Driver<'a, E> {
-    shared: &'a Shared<E>,
+    shared: &'a TurnContext<E>,
     row: &'a ReadySession,
     control: &'a Control,
-    /// When the backend was last asked something that only the present process is answered.
-    sure: Instant,
+    /// When the backend last confirmed that this process still owns the turn; taken before it was asked.
+    confirmed_at: Instant,
     /// What is not stored yet when the turn ends before its reply has begun.
     reply: Reply,
 }
@@ -117,14 +123,15 @@ impl<E: Env> Driver<'_, E> {
             Err(error) => return self.end(Failure::model_name(&error).into()).await,
         };
         // Each phase's room is given back when it is over: a turn spends most of its life following its reply.
-        match Box::pin(self.prompt(&content, model.as_ref(), &title, session)).await? {
+        match Box::pin(self.prompt(&content, model.as_ref(), &title, session)).await {
             Ok(prompted) => {
                 drop(content);
                 let (ending, reply) = Box::pin(self.follow(prompted)).await?;
                 self.reply = reply;
                 self.end(ending).await
             }
-            Err(failure) => self.end(failure.into()).await,
+            Err(TurnError::Failed(failure)) => self.end(failure.into()).await,
+            Err(TurnError::Call(error)) => Err(error),
         }
     }
 

@@ -93,7 +93,7 @@ impl Failure {
         Self::new(MODEL_UNKNOWN, message)
     }
 
-    /// Whether the session keeps a model that does not exist.
+    /// Returns true if the session keeps a model that does not exist.
     pub(super) fn spoils_session(&self) -> bool {
         self.code == MODEL_UNKNOWN
     }
@@ -155,7 +155,7 @@ impl Failure {
     }
 }
 
-/// What fits into a sentence of what somebody else said.
+/// Returns what fits into a sentence of what somebody else said.
 fn first_line(said: &str) -> &str {
     let line = said.lines().next().unwrap_or_default().trim().trim_end_matches('.');
     if line.is_empty() { "it does not say why" } else { cut(line, RemoteError::MAX_MESSAGE) }

@@ -6,7 +6,7 @@ use crate::convex::api::{ReadySession, SessionId, TurnId, Window};
 
 /// What the worker has to do about its turns.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Action {
+pub enum InboxAction {
     /// Claim this session's head turn and run it.
     Start(ReadySession),
     /// A person ended the session: stop the turn.
@@ -44,7 +44,7 @@ impl Inbox {
     }
 
     /// The window changed.
-    pub fn window_changed(&mut self, window: Window) -> Vec<Action> {
+    pub fn window_changed(&mut self, window: Window) -> Vec<InboxAction> {
         self.started.retain(|turn| window.ready.iter().any(|row| row.turn == *turn));
         self.cancelled.retain(|turn| window.cancelled.contains(turn));
         self.failed.retain(|turn, _| window.ready.iter().any(|row| row.turn == *turn));
@@ -72,13 +72,13 @@ impl Inbox {
     }
 
     /// A turn that could not be claimed may be tried again, if the window still shows it.
-    pub fn try_again(&mut self, turn: &str) -> Vec<Action> {
+    pub fn try_again(&mut self, turn: &str) -> Vec<InboxAction> {
         self.started.remove(turn);
         self.starts()
     }
 
     /// A turn has ended, however it went: its place is free.
-    pub fn ended(&mut self, session: &str) -> Vec<Action> {
+    pub fn ended(&mut self, session: &str) -> Vec<InboxAction> {
         let turn = self.running.remove(session);
         assert!(turn.is_some(), "a turn ended that was not running");
         self.starts()
@@ -89,24 +89,28 @@ impl Inbox {
         self.closed = true;
     }
 
-    /// Whether it was closed.
+    /// Returns true if it was closed.
     pub fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// How many turns run.
+    /// Returns how many turns run.
     pub fn running(&self) -> usize {
         self.running.len()
     }
 
-    fn cancellations(&mut self) -> Vec<Action> {
+    fn cancellations(&mut self) -> Vec<InboxAction> {
         let asked = self.window.cancelled.iter();
         let running: Vec<TurnId> =
             asked.filter(|turn| self.running.values().any(|r| r == *turn)).cloned().collect();
-        running.into_iter().filter(|turn| self.cancelled.insert(turn.clone())).map(Action::Cancel).collect()
+        running
+            .into_iter()
+            .filter(|turn| self.cancelled.insert(turn.clone()))
+            .map(InboxAction::Cancel)
+            .collect()
     }
 
-    fn starts(&mut self) -> Vec<Action> {
+    fn starts(&mut self) -> Vec<InboxAction> {
         let mut actions = Vec::new();
         for row in &self.window.ready {
             if self.closed || self.running.len() >= self.max_concurrent {
@@ -117,7 +121,7 @@ impl Inbox {
             }
             self.running.insert(row.session.clone(), row.turn.clone());
             self.started.insert(row.turn.clone());
-            actions.push(Action::Start(row.clone()));
+            actions.push(InboxAction::Start(row.clone()));
         }
         actions
     }
@@ -145,8 +149,8 @@ mod tests {
     fn the_oldest_ready_sessions_start_up_to_the_limit() {
         let mut inbox = Inbox::new(2);
         let actions = inbox.window_changed(window(&[("a", "1"), ("b", "2"), ("c", "3")]));
-        assert_eq!(actions, [Action::Start(row("a", "1")), Action::Start(row("b", "2"))]);
-        assert_eq!(inbox.ended("a"), [Action::Start(row("c", "3"))]);
+        assert_eq!(actions, [InboxAction::Start(row("a", "1")), InboxAction::Start(row("b", "2"))]);
+        assert_eq!(inbox.ended("a"), [InboxAction::Start(row("c", "3"))]);
     }
 
     #[test]
@@ -155,7 +159,7 @@ mod tests {
         inbox.window_changed(window(&[("a", "1")]));
         assert_eq!(inbox.ended("a"), []);
         assert_eq!(inbox.window_changed(window(&[("a", "1")])), []);
-        assert_eq!(inbox.window_changed(window(&[("a", "2")])), [Action::Start(row("a", "2"))]);
+        assert_eq!(inbox.window_changed(window(&[("a", "2")])), [InboxAction::Start(row("a", "2"))]);
     }
 
     #[test]
@@ -164,7 +168,7 @@ mod tests {
         inbox.window_changed(window(&[("a", "1"), ("b", "2")]));
         inbox.window_closed();
         assert_eq!(inbox.ended("a"), [], "nothing is started from a window that is closed");
-        assert_eq!(inbox.window_changed(window(&[("a", "1")])), [Action::Start(row("a", "1"))]);
+        assert_eq!(inbox.window_changed(window(&[("a", "1")])), [InboxAction::Start(row("a", "1"))]);
     }
 
     #[test]
@@ -172,11 +176,11 @@ mod tests {
         let mut inbox = Inbox::new(1);
         inbox.window_changed(window(&[("a", "1"), ("b", "2"), ("c", "3")]));
         assert_eq!(inbox.claim_failed("1"), 0);
-        assert_eq!(inbox.ended("a"), [Action::Start(row("b", "2"))]);
+        assert_eq!(inbox.ended("a"), [InboxAction::Start(row("b", "2"))]);
         assert_eq!(inbox.try_again("1"), [], "there is no place free");
-        assert_eq!(inbox.ended("b"), [Action::Start(row("a", "1"))], "and it is the oldest");
+        assert_eq!(inbox.ended("b"), [InboxAction::Start(row("a", "1"))], "and it is the oldest");
         assert_eq!(inbox.claim_failed("1"), 1);
-        assert_eq!(inbox.ended("a"), [Action::Start(row("c", "3"))]);
+        assert_eq!(inbox.ended("a"), [InboxAction::Start(row("c", "3"))]);
         inbox.window_changed(window(&[("c", "3")]));
         assert_eq!(inbox.try_again("1"), [], "it is not shown any more");
         assert_eq!(inbox.claim_failed("1"), 0, "nor is it remembered");
@@ -188,7 +192,7 @@ mod tests {
         inbox.window_changed(window(&[("a", "1")]));
         let cancelled =
             Window { ready: vec![], cancelled: vec!["1".into(), "other".into()], ..Window::default() };
-        assert_eq!(inbox.window_changed(cancelled.clone()), [Action::Cancel("1".into())]);
+        assert_eq!(inbox.window_changed(cancelled.clone()), [InboxAction::Cancel("1".into())]);
         assert_eq!(inbox.window_changed(cancelled), []);
     }
 
@@ -216,7 +220,7 @@ mod tests {
                     }
                 };
                 for action in actions {
-                    let Action::Start(row) = action else { continue };
+                    let InboxAction::Start(row) = action else { continue };
                     prop_assert!(running.insert(row.session), "a second turn of a session");
                 }
                 prop_assert!(running.len() <= 3);

@@ -21,7 +21,7 @@ const MAX_SHOWN: usize = 200;
 
 /// What is to be done about a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub enum PermissionAction {
     /// Answer it.
     Reply {
         /// Names the question.
@@ -40,7 +40,7 @@ pub enum Action {
 
 /// The questions of one turn.
 #[derive(Debug)]
-pub struct Questions {
+pub(crate) struct Questions {
     policy: PermissionPolicy,
     timeout: Duration,
     /// Those that a person has been asked, at most [`MAX_OPEN`].
@@ -60,7 +60,7 @@ struct Open {
 
 impl Questions {
     /// No questions yet.
-    pub fn new(settings: &OpencodeSettings) -> Self {
+    pub(crate) fn new(settings: &OpencodeSettings) -> Self {
         Self {
             policy: settings.permissions,
             timeout: settings.permission_timeout,
@@ -71,19 +71,19 @@ impl Questions {
     }
 
     /// Somebody is being asked.
-    pub fn are_open(&self) -> bool {
+    pub(crate) fn are_open(&self) -> bool {
         !self.open.is_empty()
     }
 
     /// Until when the next answer is waited for.
-    pub fn until(&self) -> Option<Duration> {
+    pub(crate) fn until(&self) -> Option<Duration> {
         self.open.iter().map(|question| question.until).min()
     }
 
     /// A tool asks, or is seen to be still asking.
-    pub fn asked(&mut self, asked: PermissionAsked, now: Duration) -> Option<Action> {
+    pub(crate) fn asked(&mut self, asked: PermissionAsked, now: Duration) -> Option<PermissionAction> {
         if let Some((id, reply)) = self.answered.iter().find(|(id, _)| *id == asked.id) {
-            return Some(Action::Reply { id: id.clone(), reply: *reply });
+            return Some(PermissionAction::Reply { id: id.clone(), reply: *reply });
         }
         if self.open.iter().any(|question| question.id == asked.id) {
             return None;
@@ -97,46 +97,46 @@ impl Questions {
             }
             PermissionPolicy::Relay => {
                 self.open.push(Open { id: asked.id.clone(), shown, until: now + self.timeout });
-                Some(Action::Relay(asked))
+                Some(PermissionAction::Relay(asked))
             }
         }
     }
 
-    /// What a tool asks is refused whatever the policy says: the turn is being stopped.
-    pub fn asked_too_late(&mut self, asked: PermissionAsked) -> Action {
+    /// Refuses what a tool asks, whatever the policy says: the turn is being stopped.
+    pub(crate) fn refuse_late(&mut self, asked: PermissionAsked) -> PermissionAction {
         self.answer(asked.id, PermissionReply::Reject)
     }
 
     /// A person has answered.
-    pub fn decided(&mut self, id: &str, allow: bool) -> Vec<Action> {
+    pub(crate) fn decided(&mut self, id: &str, allow: bool) -> Vec<PermissionAction> {
         let Some(open) = self.close(id) else { return Vec::new() };
         let reply = if allow {
             self.answer(open.id.clone(), PermissionReply::Once)
         } else {
             self.refuse(open.id.clone(), &open.shown, "that was refused")
         };
-        vec![reply, Action::Withdraw { id: open.id }]
+        vec![reply, PermissionAction::Withdraw { id: open.id }]
     }
 
     /// OpenCode has an answer, ours or somebody else's.
-    pub fn settled(&mut self, id: &str) -> Option<Action> {
-        self.close(id).map(|open| Action::Withdraw { id: open.id })
+    pub(crate) fn replied(&mut self, id: &str) -> Option<PermissionAction> {
+        self.close(id).map(|open| PermissionAction::Withdraw { id: open.id })
     }
 
     /// Nobody can be asked.
-    pub fn unreachable(&mut self, id: &str) -> Option<Action> {
+    pub(crate) fn unreachable(&mut self, id: &str) -> Option<PermissionAction> {
         let open = self.close(id)?;
         Some(self.refuse(open.id, &open.shown, "nobody could be asked"))
     }
 
     /// Nobody's answers can be had any more.
-    pub fn all_unreachable(&mut self) -> Vec<Action> {
+    pub(crate) fn all_unreachable(&mut self) -> Vec<PermissionAction> {
         let open: Vec<String> = self.open.iter().map(|question| question.id.clone()).collect();
         open.iter().filter_map(|id| self.unreachable(id)).collect()
     }
 
     /// Time passes: what nobody has answered in time is refused.
-    pub fn expire(&mut self, now: Duration) -> Vec<Action> {
+    pub(crate) fn expire(&mut self, now: Duration) -> Vec<PermissionAction> {
         let late: Vec<String> =
             self.open.iter().filter(|question| question.until <= now).map(|q| q.id.clone()).collect();
         let why = format!("nobody answered within {} s", self.timeout.as_secs());
@@ -144,13 +144,13 @@ impl Questions {
         for id in late {
             let open = self.close(&id).expect("it was open a moment ago");
             actions.push(self.refuse(id.clone(), &open.shown, &why));
-            actions.push(Action::Withdraw { id });
+            actions.push(PermissionAction::Withdraw { id });
         }
         actions
     }
 
-    /// Why a turn ended early, if a refusal explains it.
-    pub fn failure(&self) -> Option<Failure> {
+    /// Returns why a turn ended early, if a refusal explains it.
+    pub(crate) fn failure(&self) -> Option<Failure> {
         self.refused.as_deref().map(Failure::permission_refused)
     }
 
@@ -159,21 +159,21 @@ impl Questions {
         Some(self.open.remove(place))
     }
 
-    fn refuse(&mut self, id: String, shown: &str, why: &str) -> Action {
+    fn refuse(&mut self, id: String, shown: &str, why: &str) -> PermissionAction {
         self.refused = Some(format!("OpenCode asked to be allowed {shown}, but {why}"));
         self.answer(id, PermissionReply::Reject)
     }
 
-    fn answer(&mut self, id: String, reply: PermissionReply) -> Action {
+    fn answer(&mut self, id: String, reply: PermissionReply) -> PermissionAction {
         if self.answered.len() == MAX_ANSWERED {
             self.answered.pop_front();
         }
         self.answered.push_back((id.clone(), reply));
-        Action::Reply { id, reply }
+        PermissionAction::Reply { id, reply }
     }
 }
 
-/// What is asked for, as `bash` (`rm -r build`).
+/// Returns what is asked for, as `bash` (`rm -r build`).
 fn describe(asked: &PermissionAsked) -> String {
     let name: String = asked.permission.chars().take(MAX_SHOWN).collect();
     let patterns: String = asked.patterns.join("`, `").chars().take(MAX_SHOWN).collect();
@@ -197,8 +197,8 @@ mod tests {
         PermissionAsked { id: id.into(), permission: "bash".into(), patterns: vec!["rm -r build".into()] }
     }
 
-    fn reply(id: &str, reply: PermissionReply) -> Action {
-        Action::Reply { id: id.into(), reply }
+    fn reply(id: &str, reply: PermissionReply) -> PermissionAction {
+        PermissionAction::Reply { id: id.into(), reply }
     }
 
     fn text(questions: &Questions) -> String {
@@ -218,10 +218,10 @@ mod tests {
     #[test]
     fn a_relayed_question_waits_for_its_answer_and_is_asked_once() {
         let mut relay = questions(PermissionPolicy::Relay);
-        assert_eq!(relay.asked(asked("per_1"), NOW), Some(Action::Relay(asked("per_1"))));
+        assert_eq!(relay.asked(asked("per_1"), NOW), Some(PermissionAction::Relay(asked("per_1"))));
         assert_eq!(relay.asked(asked("per_1"), NOW), None, "seen a second time, in the list");
         assert_eq!(relay.until(), Some(Duration::from_secs(70)));
-        let withdraw = Action::Withdraw { id: "per_1".into() };
+        let withdraw = PermissionAction::Withdraw { id: "per_1".into() };
         assert_eq!(relay.decided("per_1", true), [reply("per_1", PermissionReply::Once), withdraw]);
         assert_eq!(relay.decided("per_1", false), [], "the answer is seen until it is withdrawn");
         let again = relay.asked(asked("per_1"), NOW);
@@ -233,7 +233,8 @@ mod tests {
         let mut relay = questions(PermissionPolicy::Relay);
         relay.asked(asked("per_1"), NOW);
         assert_eq!(relay.expire(Duration::from_secs(69)), []);
-        let refused = [reply("per_1", PermissionReply::Reject), Action::Withdraw { id: "per_1".into() }];
+        let refused =
+            [reply("per_1", PermissionReply::Reject), PermissionAction::Withdraw { id: "per_1".into() }];
         assert_eq!(relay.expire(Duration::from_secs(70)), refused);
         insta::assert_snapshot!(text(&relay), @"OpenCode asked to be allowed `bash` (`rm -r build`), but nobody answered within 60 s. Send the message again if it can be done otherwise.");
     }
@@ -242,8 +243,8 @@ mod tests {
     fn a_question_that_somebody_else_answered_is_shown_no_more() {
         let mut relay = questions(PermissionPolicy::Relay);
         relay.asked(asked("per_1"), NOW);
-        assert_eq!(relay.settled("per_1"), Some(Action::Withdraw { id: "per_1".into() }));
-        assert_eq!((relay.settled("per_1"), relay.until(), relay.failure()), (None, None, None));
+        assert_eq!(relay.replied("per_1"), Some(PermissionAction::Withdraw { id: "per_1".into() }));
+        assert_eq!((relay.replied("per_1"), relay.until(), relay.failure()), (None, None, None));
     }
 
     proptest! {
@@ -258,7 +259,7 @@ mod tests {
                 let id = format!("per_{number}");
                 match step {
                     0 => drop(relay.decided(&id, number % 2 == 0)),
-                    1 => drop(relay.settled(&id)),
+                    1 => drop(relay.replied(&id)),
                     _ => drop(relay.asked(asked(&id), now)),
                 }
                 relay.expire(now);

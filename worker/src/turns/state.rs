@@ -1,4 +1,4 @@
-//! One claimed turn from its prompt to its end. Event in, actions out; no async, no clock, no I/O.
+//! One claimed turn from its prompt to its end. TurnEvent in, actions out; no async, no clock, no I/O.
 //!
 //! What OpenCode really does shapes the rules (measured on 1.18.33): `prompt_async` answers before anything is
 //! stored, so a prompt counts as begun only when an event shows it; `idle` may come before `busy`; after an abort
@@ -8,6 +8,7 @@
 mod abort;
 mod ending;
 mod heard;
+mod phase;
 mod questions;
 mod reread;
 mod retry;
@@ -15,15 +16,20 @@ mod thread;
 
 use std::time::Duration;
 
-use self::{abort::Abort, questions::permit, retry::Retries, thread::Thread};
+pub use self::phase::Ending;
+use self::{
+    phase::{IDLE_GRACE, Phase},
+    retry::Retries,
+    thread::Thread,
+};
 use crate::{
     config::Settings,
     convex::api::Written,
-    opencode::{Message, PermissionAsked, RemoteError, SessionEvent, Status},
+    opencode::{Message, PermissionAsked, RemoteError, SessionEvent, SessionStatus},
     stream::{Chunk, Reply},
     turns::{
         failure::Failure,
-        permissions::{self, Questions},
+        permissions::{PermissionAction, Questions},
     },
 };
 
@@ -32,12 +38,10 @@ use crate::{
 const OVERDUE: Duration = Duration::from_secs(15);
 /// Steps of one reply that are remembered. What older ones still say is found when the messages are read again.
 const MAX_ANSWERS: usize = 64;
-/// How long the last message may follow the session's idleness.
-const SETTLE: Duration = Duration::from_secs(2);
 
 /// What happens to a turn.
 #[derive(Debug)]
-pub enum Event {
+pub enum TurnEvent {
     /// The server's event stream said something.
     Opencode(SessionEvent),
     /// OpenCode does not know the session any more.
@@ -47,7 +51,7 @@ pub enum Event {
     /// The session's messages can never be had, and why.
     Unreadable(String),
     /// What the session does (nothing if it is idle), or why that cannot be had.
-    Status(Result<Option<Status>, String>),
+    Status(Result<Option<SessionStatus>, String>),
     /// The session's open permission questions, or why they cannot be had.
     Asking(Result<Vec<PermissionAsked>, String>),
     /// A person has answered a permission question.
@@ -78,7 +82,7 @@ pub enum Event {
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub enum TurnAction {
     /// Store this.
     Write(Chunk),
     /// Fetch the session's messages from that one on.
@@ -93,26 +97,9 @@ pub enum Action {
     /// Look which permission questions of the session are open.
     ListQuestions,
     /// Do something about a permission question.
-    Permission(permissions::Action),
+    Permission(PermissionAction),
     /// The turn is over. No event is taken any more.
     End(Ending),
-}
-
-/// How a turn ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
-    /// With a whole reply.
-    Completed,
-    /// Without one; what came is kept.
-    Failed(Failure),
-    /// It was ended by somebody else; nothing is to be written.
-    Gone,
-}
-
-impl From<Failure> for Ending {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
 }
 
 /// One running turn.
@@ -127,36 +114,26 @@ pub struct Turn {
     error: Option<RemoteError>,
     retries: Retries,
     phase: Phase,
-    /// In [`Phase::Aborting`]: what comes of it.
-    abort: Option<Abort>,
+    /// The messages are being read again, which may be so in any phase.
     rereading: bool,
-    /// Whether the messages were read again since the session became idle.
-    confirmed: bool,
+    /// Re-reads since one last showed that OpenCode works.
     rereads: u32,
     last_sign: Duration,
     questions: Questions,
-    /// The open questions are being looked at.
-    looking: bool,
-    /// When they were looked at last.
-    looked: Duration,
-    /// The end without a last step was checked: a re-read confirms it or shows what follows.
-    settled: bool,
+    look: Look,
+}
+
+/// The last look at the open questions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// It is under way.
+    Pending,
+    /// It was over at this moment.
+    Done(Duration),
 }
 
 /// `Err`: the turn is over, like this.
 type Step = Result<(), Ending>;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Nothing shows yet that OpenCode works on the prompt.
-    Prompted,
-    /// It works.
-    Working,
-    /// It says that it has finished; since when.
-    Idle(Duration),
-    /// It was asked to stop.
-    Aborting,
-}
 
 #[derive(Debug)]
 struct Answer {
@@ -190,15 +167,11 @@ impl Turn {
             error: None,
             retries: Retries::new(&settings.turns),
             phase: Phase::Prompted,
-            abort: None,
             rereading: false,
-            confirmed: false,
             rereads: 0,
             last_sign: now,
             questions: Questions::new(&settings.opencode),
-            looking: false,
-            looked: now,
-            settled: false,
+            look: Look::Done(now),
         }
     }
 
@@ -207,15 +180,15 @@ impl Turn {
         self.questions.are_open()
     }
 
-    /// When [`Event::Tick`] is due, if nothing else happens before.
+    /// Returns when [`TurnEvent::Tick`] is due, if nothing else happens before.
     pub fn deadline(&self) -> Option<Duration> {
         self.patience_ends().into_iter().chain(self.reply.due_at()).min()
     }
 
-    /// When the present phase has lasted too long.
+    /// Returns when the present phase will have lasted too long.
     fn patience_ends(&self) -> Option<Duration> {
-        match self.phase {
-            Phase::Aborting => self.abort.as_ref().map(Abort::until),
+        match &self.phase {
+            Phase::Aborting(abort) => Some(abort.until()),
             // A re-read is bounded by the time that a request may take.
             _ if self.rereading => None,
             Phase::Prompted => Some(self.last_sign + OVERDUE),
@@ -224,48 +197,54 @@ impl Turn {
                 let waits = self.questions.until().unwrap_or_else(|| self.next_look());
                 Some(self.retries.until().map_or(waits, |until| until.min(waits)))
             }
-            Phase::Idle(since) => Some(since + SETTLE),
+            Phase::Idle(idle) => Some(idle.since + IDLE_GRACE),
         }
     }
 
     /// Takes in an event at `now` (a duration since any fixed point; it never goes back).
-    pub fn apply(&mut self, event: Event, now: Duration) -> Vec<Action> {
+    pub fn apply(&mut self, event: TurnEvent, now: Duration) -> Vec<TurnAction> {
         let mut actions = Vec::new();
         let result = self.take_in(event, now, &mut actions);
         match result.and_then(|()| self.conclude(now, &mut actions)) {
             Err(ending) => self.end(ending, now, &mut actions),
-            Ok(()) => actions.extend(self.reply.due(now).map(Action::Write)),
+            Ok(()) => actions.extend(self.reply.due(now).map(TurnAction::Write)),
         }
         actions
     }
 
-    fn take_in(&mut self, event: Event, now: Duration, actions: &mut Vec<Action>) -> Step {
+    fn take_in(&mut self, event: TurnEvent, now: Duration, actions: &mut Vec<TurnAction>) -> Step {
         match event {
-            Event::Opencode(SessionEvent::Event(event)) => self.opencode(event.kind, now, actions),
-            Event::Opencode(SessionEvent::Child(event)) => self.child(event.kind, now, actions),
-            Event::Opencode(SessionEvent::Gap) => self.gap(actions),
-            Event::Opencode(SessionEvent::ServerLost { reason }) => self.server_lost(&reason, now),
-            Event::Deleted => Err(Failure::session_deleted().into()),
-            Event::Reread(messages) => self.reread(messages, now, actions),
-            Event::Unreadable(why) => Err(Failure::unreadable(&why).into()),
-            Event::Status(status) => self.status(status, now, actions),
-            Event::Asking(questions) => self.asking(questions, now, actions),
-            Event::Decided { id, allow } => {
+            TurnEvent::Opencode(SessionEvent::Event(event)) => self.opencode(event.kind, now, actions),
+            TurnEvent::Opencode(SessionEvent::Child(event)) => self.child(event.kind, now, actions),
+            TurnEvent::Opencode(SessionEvent::Gap) => self.gap(actions),
+            TurnEvent::Opencode(SessionEvent::ServerLost { reason }) => self.server_lost(&reason, now),
+            TurnEvent::Deleted => Err(Failure::session_deleted().into()),
+            TurnEvent::Reread(messages) => self.reread(messages, now, actions),
+            TurnEvent::Unreadable(why) => Err(Failure::unreadable(&why).into()),
+            TurnEvent::Status(status) => self.status(status, now, actions),
+            TurnEvent::Asking(questions) => self.questions_listed(questions, now, actions),
+            TurnEvent::Decided { id, allow } => {
                 self.last_sign = now;
                 permit(self.questions.decided(&id, allow), actions)
             }
-            Event::NotRelayed { id } => permit(self.questions.unreachable(&id), actions),
-            Event::NoAnswers => permit(self.questions.all_unreachable(), actions),
-            Event::Written(written) => self.written(written, now, actions),
-            Event::NotWritten(failure) => {
+            TurnEvent::NotRelayed { id } => permit(self.questions.unreachable(&id), actions),
+            TurnEvent::NoAnswers => permit(self.questions.all_unreachable(), actions),
+            TurnEvent::Written(written) => self.written(written, now, actions),
+            TurnEvent::NotWritten(failure) => {
                 self.reply.abandon();
                 Err(failure.into())
             }
-            Event::Tick => self.tick(now, actions),
-            Event::Cancel => self.abort(Failure::cancelled(), now, actions),
-            Event::Stop => self.stop(now, actions),
+            TurnEvent::Tick => self.tick(now, actions),
+            TurnEvent::Cancel => self.abort(Failure::cancelled(), now, actions),
+            TurnEvent::Stop => self.stop(now, actions),
         }
     }
+}
+
+/// Passes on what is to be done about permission questions.
+fn permit(all: impl IntoIterator<Item = PermissionAction>, actions: &mut Vec<TurnAction>) -> Step {
+    actions.extend(all.into_iter().map(TurnAction::Permission));
+    Ok(())
 }
 
 #[cfg(test)]

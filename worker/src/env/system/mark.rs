@@ -70,7 +70,7 @@ pub fn end_orphans() {
     }
 }
 
-/// Whether the worker that a mark names is gone. `worker` names the one that has a number now.
+/// Returns true if the worker that a mark names is gone. `worker` names the one that has a number now.
 fn is_orphan(mark: &str, namespace: &str, worker: impl Fn(u32) -> Option<String>) -> bool {
     let Some((named, _)) = mark.rsplit_once('-') else { return false };
     let mut parts = named.split('.');

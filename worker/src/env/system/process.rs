@@ -30,7 +30,7 @@ use crate::env::{Address, Launch, LaunchError, ServerProcess};
 /// Ports tried, each free a moment before, until a launch is given up.
 const PORT_ATTEMPTS: usize = 3;
 /// How long the end of its output is waited for when a child has ended.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long a killed process may take to be gone. Only one that hangs in the kernel takes longer.
 const REAPING: Duration = Duration::from_secs(5);
 
@@ -121,7 +121,7 @@ async fn launch_once(launch: &Launch) -> Result<SystemServer, LaunchError> {
         Some(address) = started.ready.recv() => address,
         status = exit_of(&mut started.child) => {
             started.group.end();
-            started.last_words().await;
+            started.drain_output().await;
             return Err(LaunchError::Exited { binary, status, output: started.tail.text() });
         }
         () = sleep(launch.startup_timeout) => {
@@ -156,8 +156,8 @@ impl Started {
         status
     }
 
-    async fn last_words(&mut self) {
-        let _ = timeout(LAST_WORDS, async { while self.drains.join_next().await.is_some() {} }).await;
+    async fn drain_output(&mut self) {
+        let _ = timeout(DRAIN_TIMEOUT, async { while self.drains.join_next().await.is_some() {} }).await;
     }
 }
 

@@ -6,24 +6,24 @@ fn refusal(code: &str) -> CallError {
     CallError::Refused { path: "chat:claim", code: code.into(), message: "no".into() }
 }
 
-fn registered(approval: Approval) -> Event {
-    Event::Registered { epoch: 3.0, approval }
+fn registered(approval: Approval) -> LifecycleEvent {
+    LifecycleEvent::Registered { epoch: 3.0, approval }
 }
 
 /// Applies the events and returns the last phase and all actions.
-fn live(events: impl IntoIterator<Item = Event>) -> (Phase, Vec<Action>) {
+fn live(events: impl IntoIterator<Item = LifecycleEvent>) -> (Phase, Vec<LifecycleAction>) {
     let mut life = Lifecycle::default();
     let actions = events.into_iter().flat_map(|event| life.apply(event)).collect();
     (life.phase(), actions)
 }
 
-fn until_ready() -> Vec<Event> {
+fn until_ready() -> Vec<LifecycleEvent> {
     vec![
-        Event::Start,
+        LifecycleEvent::Start,
         registered(Approval::Approved),
-        Event::PageExpired { is_done: false },
-        Event::PageExpired { is_done: true },
-        Event::Connected,
+        LifecycleEvent::PageExpired { is_done: false },
+        LifecycleEvent::PageExpired { is_done: true },
+        LifecycleEvent::Connected,
     ]
 }
 
@@ -32,12 +32,12 @@ fn an_approved_worker_expires_page_by_page_before_it_opens_its_window() {
     let (phase, actions) = live(until_ready());
     assert_eq!(phase, Phase::Ready);
     let expected = [
-        Action::Register,
-        Action::Adopt { epoch: 3.0 },
-        Action::ExpirePage,
-        Action::ExpirePage,
-        Action::MarkConnected,
-        Action::OpenWindow,
+        LifecycleAction::Register,
+        LifecycleAction::Adopt { epoch: 3.0 },
+        LifecycleAction::ExpirePage,
+        LifecycleAction::ExpirePage,
+        LifecycleAction::MarkConnected,
+        LifecycleAction::OpenWindow,
     ];
     assert_eq!(actions, expected);
 }
@@ -45,35 +45,44 @@ fn an_approved_worker_expires_page_by_page_before_it_opens_its_window() {
 #[test]
 fn a_worker_that_waits_for_approval_goes_on_when_it_is_approved() {
     let (phase, actions) = live([
-        Event::Start,
+        LifecycleEvent::Start,
         registered(Approval::Pending),
-        Event::ApprovalSeen(Approval::Pending),
-        Event::ApprovalSeen(Approval::Approved),
+        LifecycleEvent::ApprovalSeen(Approval::Pending),
+        LifecycleEvent::ApprovalSeen(Approval::Approved),
     ]);
     assert_eq!(phase, Phase::Connecting);
-    assert_eq!(actions[2..], [Action::WatchApproval, Action::ExpirePage]);
+    assert_eq!(actions[2..], [LifecycleAction::WatchApproval, LifecycleAction::ExpirePage]);
 }
 
 #[test]
 fn a_worker_that_is_revoked_while_it_waits_for_approval_ends() {
-    let (phase, actions) =
-        live([Event::Start, registered(Approval::Pending), Event::ApprovalSeen(Approval::Revoked)]);
+    let (phase, actions) = live([
+        LifecycleEvent::Start,
+        registered(Approval::Pending),
+        LifecycleEvent::ApprovalSeen(Approval::Revoked),
+    ]);
     assert_eq!(phase, Phase::Stopping);
-    assert_eq!(actions.last(), Some(&Action::Drain { patiently: false }));
+    assert_eq!(actions.last(), Some(&LifecycleAction::Drain { patiently: false }));
 }
 
 #[test]
 fn what_fails_whenever_the_window_opens_is_tried_again_ever_more_slowly_until_a_heartbeat() {
     let again = || {
-        let failed = Event::Failed(CallError::Failed { path: "chat:claim", message: "boom".into() });
-        [failed, Event::Recovered, Event::PageExpired { is_done: true }, Event::Connected]
+        let failed = LifecycleEvent::Failed(CallError::Failed { path: "chat:claim", message: "boom".into() });
+        [
+            failed,
+            LifecycleEvent::Recovered,
+            LifecycleEvent::PageExpired { is_done: true },
+            LifecycleEvent::Connected,
+        ]
     };
-    let events = until_ready().into_iter().chain(again()).chain(again()).chain([Event::Beat]).chain(again());
+    let events =
+        until_ready().into_iter().chain(again()).chain(again()).chain([LifecycleEvent::Beat]).chain(again());
     let (_, actions) = live(events);
     let attempts: Vec<u32> = actions
         .iter()
         .filter_map(|action| match action {
-            Action::Pause { attempt } => Some(*attempt),
+            LifecycleAction::Pause { attempt } => Some(*attempt),
             _ => None,
         })
         .collect();
@@ -83,72 +92,87 @@ fn what_fails_whenever_the_window_opens_is_tried_again_ever_more_slowly_until_a_
 #[test]
 fn a_superseded_worker_stops_and_does_not_touch_the_new_ones_status() {
     let mut events = until_ready();
-    events.extend([Event::Failed(refusal("superseded")), Event::Drained, Event::Closed]);
+    events.extend([
+        LifecycleEvent::Failed(refusal("superseded")),
+        LifecycleEvent::Drained,
+        LifecycleEvent::Closed,
+    ]);
     let (phase, actions) = live(events);
     assert_eq!(phase, Phase::Stopped);
-    assert!(actions.contains(&Action::Close { set_offline: false }));
-    assert_eq!(actions.last(), Some(&Action::Exit(Exit::Superseded)));
+    assert!(actions.contains(&LifecycleAction::Close { set_offline: false }));
+    assert_eq!(actions.last(), Some(&LifecycleAction::Exit(Exit::Superseded)));
 }
 
 #[test]
 fn a_wrong_secret_ends_the_worker_instead_of_being_tried_again() {
-    let (phase, actions) =
-        live([Event::Start, Event::Failed(refusal("unauthorized")), Event::Drained, Event::Closed]);
+    let (phase, actions) = live([
+        LifecycleEvent::Start,
+        LifecycleEvent::Failed(refusal("unauthorized")),
+        LifecycleEvent::Drained,
+        LifecycleEvent::Closed,
+    ]);
     assert_eq!(phase, Phase::Stopped);
-    assert_eq!(actions.last(), Some(&Action::Exit(Exit::Refused(refusal("unauthorized")))));
+    assert_eq!(actions.last(), Some(&LifecycleAction::Exit(Exit::Refused(refusal("unauthorized")))));
 }
 
 #[test]
 fn other_failures_are_tried_again_with_the_same_epoch_and_longer_pauses() {
-    let failure = || Event::Failed(CallError::Failed { path: "chat:expireStale", message: "boom".into() });
-    let (phase, actions) =
-        live([Event::Start, registered(Approval::Approved), failure(), Event::Recovered, failure()]);
+    let failure =
+        || LifecycleEvent::Failed(CallError::Failed { path: "chat:expireStale", message: "boom".into() });
+    let (phase, actions) = live([
+        LifecycleEvent::Start,
+        registered(Approval::Approved),
+        failure(),
+        LifecycleEvent::Recovered,
+        failure(),
+    ]);
     assert_eq!(phase, Phase::Recovering);
     assert!(
-        actions.contains(&Action::Pause { attempt: 0 }) && actions.contains(&Action::Pause { attempt: 1 })
+        actions.contains(&LifecycleAction::Pause { attempt: 0 })
+            && actions.contains(&LifecycleAction::Pause { attempt: 1 })
     );
-    assert_eq!(actions.iter().filter(|action| **action == Action::Register).count(), 1);
+    assert_eq!(actions.iter().filter(|action| **action == LifecycleAction::Register).count(), 1);
 }
 
 /// How to come to each phase.
-fn ways() -> Vec<Vec<Event>> {
-    let failed = || Event::Failed(refusal("something"));
-    let stopping = || [until_ready(), vec![Event::StopRequested]].concat();
+fn ways() -> Vec<Vec<LifecycleEvent>> {
+    let failed = || LifecycleEvent::Failed(refusal("something"));
+    let stopping = || [until_ready(), vec![LifecycleEvent::StopRequested]].concat();
     vec![
         vec![],
-        vec![Event::Start],
-        vec![Event::Start, registered(Approval::Pending)],
-        vec![Event::Start, registered(Approval::Approved)],
+        vec![LifecycleEvent::Start],
+        vec![LifecycleEvent::Start, registered(Approval::Pending)],
+        vec![LifecycleEvent::Start, registered(Approval::Approved)],
         until_ready(),
-        vec![Event::Start, failed()],
+        vec![LifecycleEvent::Start, failed()],
         [until_ready(), vec![failed()]].concat(),
         stopping(),
-        [stopping(), vec![Event::Drained, Event::Closed]].concat(),
+        [stopping(), vec![LifecycleEvent::Drained, LifecycleEvent::Closed]].concat(),
     ]
 }
 
 /// Every event, by what distinguishes it.
-fn events() -> Vec<(&'static str, Event)> {
+fn events() -> Vec<(&'static str, LifecycleEvent)> {
     vec![
-        ("start", Event::Start),
+        ("start", LifecycleEvent::Start),
         ("registered, approved", registered(Approval::Approved)),
         ("registered, pending", registered(Approval::Pending)),
-        ("approval seen: approved", Event::ApprovalSeen(Approval::Approved)),
-        ("approval seen: pending", Event::ApprovalSeen(Approval::Pending)),
-        ("approval seen: revoked", Event::ApprovalSeen(Approval::Revoked)),
-        ("page expired", Event::PageExpired { is_done: false }),
-        ("last page expired", Event::PageExpired { is_done: true }),
-        ("connected", Event::Connected),
-        ("beat", Event::Beat),
-        ("failed", Event::Failed(refusal("something"))),
-        ("superseded", Event::Failed(refusal("superseded"))),
-        ("unauthorized", Event::Failed(refusal("unauthorized"))),
-        ("revoked", Event::Failed(refusal("revoked"))),
-        ("not approved", Event::Failed(refusal("not_approved"))),
-        ("recovered", Event::Recovered),
-        ("stop requested", Event::StopRequested),
-        ("drained", Event::Drained),
-        ("closed", Event::Closed),
+        ("approval seen: approved", LifecycleEvent::ApprovalSeen(Approval::Approved)),
+        ("approval seen: pending", LifecycleEvent::ApprovalSeen(Approval::Pending)),
+        ("approval seen: revoked", LifecycleEvent::ApprovalSeen(Approval::Revoked)),
+        ("page expired", LifecycleEvent::PageExpired { is_done: false }),
+        ("last page expired", LifecycleEvent::PageExpired { is_done: true }),
+        ("connected", LifecycleEvent::Connected),
+        ("beat", LifecycleEvent::Beat),
+        ("failed", LifecycleEvent::Failed(refusal("something"))),
+        ("superseded", LifecycleEvent::Failed(refusal("superseded"))),
+        ("unauthorized", LifecycleEvent::Failed(refusal("unauthorized"))),
+        ("revoked", LifecycleEvent::Failed(refusal("revoked"))),
+        ("not approved", LifecycleEvent::Failed(refusal("not_approved"))),
+        ("recovered", LifecycleEvent::Recovered),
+        ("stop requested", LifecycleEvent::StopRequested),
+        ("drained", LifecycleEvent::Drained),
+        ("closed", LifecycleEvent::Closed),
     ]
 }
 
@@ -157,7 +181,7 @@ fn the_table_says_what_every_event_does_in_every_phase() {
     let mut table = String::new();
     for way in ways() {
         let before = live(way.clone());
-        let registered = if before.1.iter().any(|action| matches!(action, Action::Adopt { .. })) {
+        let registered = if before.1.iter().any(|action| matches!(action, LifecycleAction::Adopt { .. })) {
             ", registered"
         } else {
             ""
@@ -178,29 +202,29 @@ fn the_table_says_what_every_event_does_in_every_phase() {
 fn a_refusal_is_final_in_every_phase() {
     for way in ways() {
         for code in ["superseded", "unauthorized", "revoked"] {
-            let (phase, _) = live(way.iter().cloned().chain([Event::Failed(refusal(code))]));
+            let (phase, _) = live(way.iter().cloned().chain([LifecycleEvent::Failed(refusal(code))]));
             assert!(matches!(phase, Phase::Stopping | Phase::Stopped), "{code} after {way:?}: {phase:?}");
         }
     }
 }
 
-fn any_event() -> impl Strategy<Value = Event> {
+fn any_event() -> impl Strategy<Value = LifecycleEvent> {
     prop_oneof![
-        Just(Event::Start),
+        Just(LifecycleEvent::Start),
         Just(registered(Approval::Approved)),
         Just(registered(Approval::Pending)),
-        Just(Event::ApprovalSeen(Approval::Approved)),
-        Just(Event::ApprovalSeen(Approval::Revoked)),
-        Just(Event::Beat),
-        any::<bool>().prop_map(|is_done| Event::PageExpired { is_done }),
-        Just(Event::Connected),
-        Just(Event::Failed(refusal("superseded"))),
-        Just(Event::Failed(refusal("not_approved"))),
-        Just(Event::Failed(refusal("something"))),
-        Just(Event::Recovered),
-        Just(Event::StopRequested),
-        Just(Event::Drained),
-        Just(Event::Closed),
+        Just(LifecycleEvent::ApprovalSeen(Approval::Approved)),
+        Just(LifecycleEvent::ApprovalSeen(Approval::Revoked)),
+        Just(LifecycleEvent::Beat),
+        any::<bool>().prop_map(|is_done| LifecycleEvent::PageExpired { is_done }),
+        Just(LifecycleEvent::Connected),
+        Just(LifecycleEvent::Failed(refusal("superseded"))),
+        Just(LifecycleEvent::Failed(refusal("not_approved"))),
+        Just(LifecycleEvent::Failed(refusal("something"))),
+        Just(LifecycleEvent::Recovered),
+        Just(LifecycleEvent::StopRequested),
+        Just(LifecycleEvent::Drained),
+        Just(LifecycleEvent::Closed),
     ]
 }
 
@@ -214,9 +238,9 @@ proptest! {
         for event in events {
             let actions = life.apply(event);
             prop_assert!(!exited || actions.is_empty(), "something was done after the exit");
-            let opens = actions.contains(&Action::OpenWindow);
+            let opens = actions.contains(&LifecycleAction::OpenWindow);
             prop_assert!(!opens || life.phase() == Phase::Ready);
-            exited |= actions.iter().any(|action| matches!(action, Action::Exit(_)));
+            exited |= actions.iter().any(|action| matches!(action, LifecycleAction::Exit(_)));
             prop_assert_eq!(exited, life.phase() == Phase::Stopped);
         }
     }
@@ -229,10 +253,10 @@ proptest! {
     ) {
         let mut life = Lifecycle::default();
         before.into_iter().for_each(|event| drop(life.apply(event)));
-        life.apply(Event::Failed(refusal(code)));
+        life.apply(LifecycleEvent::Failed(refusal(code)));
         for event in after {
             for action in life.apply(event) {
-                let is_end = matches!(action, Action::CloseWindow | Action::Close { .. } | Action::Exit(_));
+                let is_end = matches!(action, LifecycleAction::CloseWindow | LifecycleAction::Close { .. } | LifecycleAction::Exit(_));
                 prop_assert!(is_end, "{action:?}");
             }
         }
@@ -244,7 +268,7 @@ proptest! {
         for event in events {
             life.apply(event);
         }
-        for event in [Event::StopRequested, Event::Drained, Event::Closed] {
+        for event in [LifecycleEvent::StopRequested, LifecycleEvent::Drained, LifecycleEvent::Closed] {
             life.apply(event);
         }
         prop_assert_eq!(life.phase(), Phase::Stopped);

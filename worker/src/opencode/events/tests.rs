@@ -92,7 +92,7 @@ fn sessions_come_with_their_titles() {
 #[test]
 fn work_begins_and_ends() {
     let busy = r#"{"sessionID":"ses_1","status":{"type":"busy"}}"#;
-    check("session.status", busy, session("ses_1"), |k| *k == EventKind::Status(Status::Busy));
+    check("session.status", busy, session("ses_1"), |k| *k == EventKind::Status(SessionStatus::Busy));
     check("session.idle", r#"{"sessionID":"ses_1"}"#, session("ses_1"), |k| *k == EventKind::Idle);
 }
 

@@ -4,7 +4,7 @@ use crate::{
         Launch,
         testing::{Answer, TestEnv, TestServer},
     },
-    opencode::types::{PartKind, Role, Status},
+    opencode::types::{PartKind, Role, SessionStatus},
 };
 
 const PASSWORD: &str = "pass-word-secret";
@@ -72,7 +72,7 @@ async fn answers_are_typed() {
     assert!(
         matches!(&messages[0].parts[0].kind, PartKind::Text { text, ended: true, .. } if text == "hello")
     );
-    assert_eq!(client.statuses().await.unwrap().get("ses_1"), Some(&Status::Busy));
+    assert_eq!(client.statuses().await.unwrap().get("ses_1"), Some(&SessionStatus::Busy));
     assert_eq!(client.health().await.unwrap().major(), Some(1));
     assert_eq!(env.world().requests[0], "GET /session/ses_1/message?limit=2");
 }

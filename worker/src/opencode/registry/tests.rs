@@ -1,5 +1,5 @@
 use super::*;
-use crate::opencode::types::{Session, SessionTime, Status};
+use crate::opencode::types::{Session, SessionStatus, SessionTime};
 
 fn id(text: &str) -> OpencodeSessionId {
     OpencodeSessionId::new(text).unwrap()
@@ -18,11 +18,11 @@ fn created(child: &str, parent: &str) -> Event {
 async fn each_receiver_gets_its_own_session_s_events_in_order() {
     let registry = Arc::new(Registry::default());
     let (mut one, mut two) = (registry.subscribe(&id("ses_1")), registry.subscribe(&id("ses_2")));
-    registry.deliver(event("ses_1", EventKind::Status(Status::Busy))).await;
+    registry.deliver(event("ses_1", EventKind::Status(SessionStatus::Busy))).await;
     registry.deliver(event("ses_2", EventKind::Idle)).await;
     registry.deliver(event("ses_1", EventKind::Idle)).await;
     registry.gap().await;
-    assert_eq!(one.recv().await, SessionEvent::Event(event("ses_1", EventKind::Status(Status::Busy))));
+    assert_eq!(one.recv().await, SessionEvent::Event(event("ses_1", EventKind::Status(SessionStatus::Busy))));
     assert_eq!(one.recv().await, SessionEvent::Event(event("ses_1", EventKind::Idle)));
     assert_eq!(one.recv().await, SessionEvent::Gap);
     assert_eq!(two.recv().await, SessionEvent::Event(event("ses_2", EventKind::Idle)));

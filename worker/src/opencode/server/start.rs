@@ -15,12 +15,13 @@ use crate::{
     config::OpencodeSettings,
     env::{Env, Launch, LaunchError, ServerProcess},
     opencode::{
-        generation::{Generation, ServerStats},
+        generation::Generation,
         http::Client,
+        maybe_busy::MaybeBusy,
         reader::Reader,
         registry::{Registry, Tap, TapEvent},
+        stats::ServerStats,
         supervisor::Input,
-        work::Doubted,
     },
 };
 
@@ -72,7 +73,7 @@ impl From<LaunchError> for StartFailure {
 }
 
 /// A server that serves.
-pub(super) struct Running<P> {
+pub(super) struct RunningServer<P> {
     pub(super) process: P,
     pub(super) generation: Arc<Generation>,
     users: watch::Receiver<usize>,
@@ -90,8 +91,8 @@ impl Drop for Connections {
     }
 }
 
-impl<P: ServerProcess> Running<P> {
-    /// What happens next to it. Safe to cancel.
+impl<P: ServerProcess> RunningServer<P> {
+    /// Waits for what happens next to it. Safe to cancel.
     pub(super) async fn next(&mut self) -> Input {
         let stable = self.since.elapsed() >= STABLE_AFTER;
         tokio::select! {
@@ -107,7 +108,7 @@ impl<P: ServerProcess> Running<P> {
 
 impl<E: Env> Start<E> {
     /// Starts generation `number`; ends what it started if anything fails, or if it is dropped.
-    pub(super) async fn run(self: Arc<Self>, number: u64) -> Result<Running<E::Server>, StartFailure> {
+    pub(super) async fn run(self: Arc<Self>, number: u64) -> Result<RunningServer<E::Server>, StartFailure> {
         let password = self.password();
         let launch = Launch {
             binary: self.settings.binary.clone(),
@@ -133,10 +134,15 @@ impl<E: Env> Start<E> {
             }
         };
         let (sender, users) = watch::channel(0);
-        let generation =
-            Arc::new(Generation { number, client, registry, users: sender, doubted: Doubted::default() });
+        let generation = Arc::new(Generation {
+            number,
+            client,
+            registry,
+            users: sender,
+            maybe_busy: MaybeBusy::default(),
+        });
         let since = Instant::now();
-        Ok(Running { process, generation, users, wedged, since, _connections: connections })
+        Ok(RunningServer { process, generation, users, wedged, since, _connections: connections })
     }
 
     async fn prepare(

@@ -7,8 +7,8 @@ use crate::{
     opencode::{
         body::MAX_EVENT,
         events::EventKind,
+        id::OpencodeSessionId,
         registry::{EventReceiver, SessionEvent},
-        types::OpencodeSessionId,
     },
 };
 
@@ -296,19 +296,19 @@ async fn a_session_that_was_left_behind_is_asked_to_stop_and_not_prompted_while_
     bench.env.answer("POST /session/ses_1/abort", Answer::json(200, "true"));
     bench.env.answer("GET /session/status", Answer::json(200, r#"{"ses_1":{"type":"busy"}}"#));
     let lease = bench.server.acquire().await.unwrap();
-    assert!(lease.settle(&id()).await, "nothing is asked about a session that nobody left behind");
-    lease.begin(&id()).is_over();
-    assert!(lease.settle(&id()).await);
+    assert!(lease.wait_until_idle(&id()).await, "nothing is asked about a session that nobody left behind");
+    lease.begin(&id()).finish();
+    assert!(lease.wait_until_idle(&id()).await);
     let asked = |what: &str| bench.env.world().requests.iter().filter(|request| *request == what).count();
     assert_eq!((asked("POST /session/ses_1/abort"), asked("GET /session/status")), (0, 0));
 
     drop(lease.begin(&id()));
     let begun = Instant::now();
-    assert!(!lease.settle(&id()).await);
+    assert!(!lease.wait_until_idle(&id()).await);
     assert_eq!(begun.elapsed(), Duration::from_secs(8));
     assert_eq!((asked("POST /session/ses_1/abort"), asked("GET /session/status")), (5, 5));
     bench.env.answer("GET /session/status", Answer::json(200, "{}"));
-    assert!(lease.settle(&id()).await && lease.settle(&id()).await);
+    assert!(lease.wait_until_idle(&id()).await && lease.wait_until_idle(&id()).await);
     assert_eq!(asked("GET /session/status"), 6);
 }
 

@@ -8,8 +8,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{ModelRef, OpencodeSessionId};
-use crate::opencode::error::cut;
+use crate::opencode::{
+    error::cut,
+    id::{ModelRef, OpencodeSessionId},
+};
 
 /// A message with its parts.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -146,13 +148,13 @@ impl RemoteError {
         Self { name: "UnknownError".into(), message: message.into(), status: None, retryable: false }
     }
 
-    /// Whether the model does not exist. OpenCode says so in words only (measured).
+    /// Returns true if the model does not exist. OpenCode says so in words only (measured).
     pub fn is_unknown_model(&self) -> bool {
         let without_class = self.message.trim_start_matches("ProviderModelNotFoundError: ");
         self.name == "ProviderModelNotFoundError" || without_class.starts_with("Model not found: ")
     }
 
-    /// Whether it reports our own abort rather than a failure.
+    /// Returns true if it reports our own abort rather than a failure.
     pub fn is_abort(&self) -> bool {
         self.name == "MessageAbortedError"
     }
@@ -198,7 +200,7 @@ impl Part {
         }
     }
 
-    /// Where its text goes, if it is to be kept.
+    /// Returns where its text goes, if it is to be kept.
     pub(in crate::opencode) fn text_mut(&mut self) -> Option<&mut String> {
         match &mut self.kind {
             PartKind::Text { text, .. } => Some(text),

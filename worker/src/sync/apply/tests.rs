@@ -6,7 +6,7 @@ use crate::{
     env::testing::{Answer, TestEnv},
     opencode::{Lease, Server},
     sync::{
-        Sync,
+        SyncHandle,
         state::{State, Step},
     },
     telemetry::Status,
@@ -27,7 +27,7 @@ impl World {
         let opencode = OpencodeSettings::default();
         let server = Server::new(env.clone(), ".".into(), opencode, status.server.clone(), None);
         let lease = server.acquire().await.unwrap();
-        let shared = Sync::new(settings, status.clone()).0.unwrap();
+        let shared = SyncHandle::new(settings, status.clone()).0.unwrap();
         Self { env, shared, status, lease, _server: server }
     }
 

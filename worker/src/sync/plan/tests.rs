@@ -23,13 +23,13 @@ impl Chats {
 
     /// As `sync.applyPlan`.
     fn apply(&mut self, plan: &SyncPlan) {
-        for Named { id, title } in &plan.new_sessions {
+        for TitledSession { id, title } in &plan.new_sessions {
             match self.find(id) {
                 Some(chat) => chat.1.clone_from(title),
                 None => self.0.push((Some(id.clone()), title.clone())),
             }
         }
-        for Named { id, title } in &plan.name_updates {
+        for TitledSession { id, title } in &plan.name_updates {
             if let Some(chat) = self.find(id) {
                 chat.1.clone_from(title);
             }

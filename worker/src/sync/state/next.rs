@@ -7,12 +7,12 @@ use crate::sync::plan::{InConvex, plan};
 
 /// Listings overlap by so much (ms): events of one moment may come in any order.
 const OVERLAP: u64 = 1_000;
-/// While a server runs, what it said is noted as synced this often, if there is anything to note.
+/// While a server runs, the cursor is saved this often, if it has moved.
 const CHECKPOINT: Duration = Duration::from_secs(10 * 60);
 
 impl State {
-    /// What to do at `now`. `server` says whether one runs; without one nothing is read.
-    pub fn next(&mut self, server: bool, now: Duration) -> Step {
+    /// Returns what to do at `now`. `server` says whether one runs; without one nothing is read.
+    pub(crate) fn next(&mut self, server: bool, now: Duration) -> Step {
         if now < self.retry_at && self.failures > 0 {
             return Step::Wait(Some(self.retry_at));
         }
@@ -23,10 +23,10 @@ impl State {
         work.or_else(|| self.save(server, now)).unwrap_or_else(|| Step::Wait(self.deadline(server)))
     }
 
-    /// What Convex should note before this process ends, if anything.
-    pub fn unsaved(&mut self) -> Option<u64> {
-        self.settle();
-        self.synced.filter(|synced| *synced > self.noted)
+    /// The cursor, if Convex should save it before this process ends.
+    pub(crate) fn unsaved(&mut self) -> Option<u64> {
+        self.advance_cursor();
+        self.cursor.unsaved()
     }
 
     fn batch(&mut self, now: Duration) -> Option<Batch> {
@@ -36,10 +36,10 @@ impl State {
             return None;
         }
         let chosen = &free[..free.len().min(self.settings.batch)];
-        let items = chosen.iter().map(|c| (c.id.clone(), c.said, c.opencode.agreed())).collect();
+        let items = chosen.iter().map(|c| (c.id.clone(), c.sequence, c.opencode.agreed())).collect();
         let plan = plan(chosen.iter().map(|c| (&c.id, &c.opencode, c.convex)));
         let is_all = chosen.len() == self.queue.len() && matches!(self.listing, Listing::Rests(_));
-        let synced_until = self.synced.filter(|_| is_all).map(|synced| synced.max(self.horizon));
+        let synced_until = self.cursor.once_done().filter(|_| is_all);
         Some(Batch { plan, synced_until, items })
     }
 
@@ -47,7 +47,7 @@ impl State {
         (change.since + self.settings.coalesce).max(self.quiet_until)
     }
 
-    /// Whether the session may be one that is being created for a chat right now.
+    /// Returns true if the session may be one that is being created for a chat right now.
     fn is_held(&self, change: &Change) -> bool {
         let is_linked = matches!(change.convex, InConvex::Titled(_));
         !is_linked && self.creations.first().is_some_and(|first| *first < change.before_creation)
@@ -56,7 +56,7 @@ impl State {
     fn read(&mut self, now: Duration) -> Option<Step> {
         let has_room = |more: usize| self.queue.is_empty() || self.queue.len() + more <= QUEUE;
         if self.listing == Listing::Due || matches!(self.listing, Listing::Rests(until) if now >= until) {
-            let Some(synced) = self.synced else { return Some(Step::Load) };
+            let Some(synced) = self.cursor.synced() else { return Some(Step::Load) };
             let since = synced.saturating_sub(OVERLAP);
             self.listing = Listing::At(Page { since, cursor: None, limit: self.settings.page });
         }
@@ -74,14 +74,14 @@ impl State {
 
     fn save(&mut self, server: bool, now: Duration) -> Option<Step> {
         let moment = self.unsaved()?;
-        // Once a server is gone nothing more is to be noted.
-        (!server || now >= self.noted_at + CHECKPOINT).then_some(Step::Save(moment))
+        // Once a server is gone the cursor moves no more.
+        (!server || now >= self.cursor.saved_at() + CHECKPOINT).then_some(Step::Save(moment))
     }
 
     /// If nothing is under way, everything that was listed is done.
-    fn settle(&mut self) {
+    fn advance_cursor(&mut self) {
         if self.queue.is_empty() && matches!(self.listing, Listing::Rests(_)) {
-            self.synced = self.synced.map(|synced| synced.max(self.horizon));
+            self.cursor.advance();
         }
     }
 
@@ -93,8 +93,8 @@ impl State {
             _ => None,
         };
         let scrub = server.then_some(self.scrub.next);
-        let is_unsaved = self.synced.is_some_and(|synced| synced.max(self.horizon) > self.noted);
-        let save = (server && is_unsaved).then_some(self.noted_at + CHECKPOINT);
+        let is_due = server && self.cursor.will_be_unsaved();
+        let save = is_due.then_some(self.cursor.saved_at() + CHECKPOINT);
         apply.chain(listing).chain(scrub).chain(save).min()
     }
 }

@@ -16,23 +16,23 @@ pub(super) const MAX_FAILURES: u32 = 4;
 
 impl State {
     /// Taken before a read of either side is begun.
-    pub fn stamp(&self) -> Stamp {
-        Stamp(self.moment)
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp(self.sequence)
     }
 
     /// Convex was read since `stamp`, and has this. What is known here is no older.
-    pub fn remember(&mut self, id: &OpencodeSessionId, convex: InConvex, stamp: Stamp) {
-        if self.known.get(id) == InConvex::Unknown && !self.has_heard(id, stamp) {
-            self.known.put_listed(id, convex);
+    pub(crate) fn remember(&mut self, id: &OpencodeSessionId, convex: InConvex, stamp: Stamp) {
+        if self.convex.get(id) == InConvex::Unknown && !self.has_changed(id, stamp) {
+            self.convex.put_listed(id, convex);
         }
     }
 
-    fn has_heard(&self, id: &OpencodeSessionId, stamp: Stamp) -> bool {
-        self.heard.iter().any(|(heard, moment)| heard == id && *moment > stamp.0)
+    fn has_changed(&self, id: &OpencodeSessionId, stamp: Stamp) -> bool {
+        self.recent.iter().any(|(recent, sequence)| recent == id && *sequence > stamp.0)
     }
 
     /// Compares what was read of one session since `stamp`. Later events win.
-    pub fn compare(
+    pub(crate) fn compare(
         &mut self,
         id: &OpencodeSessionId,
         opencode: InOpencode,
@@ -40,21 +40,21 @@ impl State {
         stamp: Stamp,
         now: Duration,
     ) {
-        if !self.has_heard(id, stamp) {
-            self.note(id, opencode, convex, now);
+        if !self.has_changed(id, stamp) {
+            self.enqueue(id, opencode, convex, now);
         }
     }
 
-    /// What a batch said is so.
-    pub fn applied(&mut self, batch: &Batch, now: Duration) {
+    /// A batch is done.
+    pub(crate) fn applied(&mut self, batch: &Batch, now: Duration) {
         self.succeeded();
         self.quiet_until = now + self.settings.coalesce;
-        for (id, said, convex) in &batch.items {
-            self.known.put(id, *convex);
+        for (id, sequence, convex) in &batch.items {
+            self.convex.put(id, *convex);
             let Some(place) = self.queue.iter().position(|change| change.id == *id) else { continue };
             self.queue[place].convex = *convex;
             // It may have changed meanwhile.
-            if self.queue[place].said == *said || self.queue[place].opencode.agreed() == *convex {
+            if self.queue[place].sequence == *sequence || self.queue[place].opencode.agreed() == *convex {
                 self.queue.remove(place);
             }
         }
@@ -64,21 +64,19 @@ impl State {
     }
 
     /// Up to when Convex says that it is synced.
-    pub fn loaded(&mut self, moment: u64) {
+    pub(crate) fn loaded(&mut self, moment: u64) {
         self.succeeded();
-        self.synced = Some(self.synced.unwrap_or(0).max(moment));
-        self.noted = self.noted.max(moment);
+        self.cursor.load(moment);
     }
 
-    /// Convex has noted this.
-    pub fn saved(&mut self, moment: u64, now: Duration) {
+    /// Convex has saved the cursor.
+    pub(crate) fn saved(&mut self, moment: u64, now: Duration) {
         self.succeeded();
-        self.noted = self.noted.max(moment);
-        self.noted_at = now;
+        self.cursor.save(moment, now);
     }
 
     /// `page` was listed: it had `length` sessions, the last of them used at `oldest` (ms).
-    pub fn listed(
+    pub(crate) fn listed(
         &mut self,
         page: Page,
         length: usize,
@@ -90,7 +88,7 @@ impl State {
         if self.listing != Listing::At(page) {
             return;
         }
-        self.horizon = self.horizon.max(newest.unwrap_or(0));
+        self.cursor.list(newest.unwrap_or(0));
         self.listing = match oldest {
             Some(oldest) if length >= page.limit => Listing::At(next_page(page, oldest, self.settings.page)),
             _ => Listing::Rests(now + self.settings.scrub_interval * 3),
@@ -98,7 +96,7 @@ impl State {
     }
 
     /// The page after `after` was compared; `last` is its last id, if it was not the last page.
-    pub fn scrubbed(&mut self, last: Option<String>, now: Duration) {
+    pub(crate) fn scrubbed(&mut self, last: Option<String>, now: Duration) {
         self.succeeded();
         self.scrub.next = now + self.settings.scrub_interval;
         match last {
@@ -115,7 +113,7 @@ impl State {
     }
 
     /// OpenCode cannot show a session of the page that is compared.
-    pub fn left_out(&mut self) {
+    pub(crate) fn left_out(&mut self) {
         self.scrub.left_out = true;
     }
 
@@ -131,22 +129,22 @@ impl State {
     }
 
     /// A step failed. A batch that fails again and again is given up.
-    pub fn failed(&mut self, batch: Option<&Batch>, now: Duration) {
+    pub(crate) fn failed(&mut self, batch: Option<&Batch>, now: Duration) {
         self.failures += 1;
         self.retry_at = now + (RETRY_MIN * 2_u32.pow(self.failures.min(10) - 1)).min(RETRY_MAX);
         if let Some(batch) = batch
             && self.failures >= MAX_FAILURES
         {
             self.queue.retain(|change| {
-                !batch.items.iter().any(|(id, said, _)| *id == change.id && *said == change.said)
+                !batch.items.iter().any(|(id, sequence, _)| *id == change.id && *sequence == change.sequence)
             });
             self.failures = 0;
             self.scrub.passes = self.scrub.passes.max(1);
         }
     }
 
-    /// Whether the same step has failed so often that what it cannot do is to be left out.
-    pub fn is_stuck(&self) -> bool {
+    /// Returns true if the same step has failed so often that what it cannot do is to be left out.
+    pub(crate) fn is_stuck(&self) -> bool {
         self.failures >= MAX_FAILURES
     }
 

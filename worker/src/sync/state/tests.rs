@@ -24,7 +24,7 @@ const fn secs(seconds: u64) -> Duration {
 }
 
 /// A state that has loaded and listed, so that only events are left.
-fn settled() -> State {
+fn listed_state() -> State {
     let mut state = State::new(SyncSettings::default());
     assert_eq!(state.next(true, secs(0)), Step::Load);
     state.loaded(0);
@@ -50,7 +50,7 @@ fn nothing_is_read_while_no_server_runs() {
 
 #[test]
 fn many_titles_of_one_session_become_one_call() {
-    let mut state = settled();
+    let mut state = listed_state();
     for (number, title) in ["a", "b", "c"].iter().enumerate() {
         state.take(
             event(EventKind::SessionUpdated(session(1, title, 5))),
@@ -59,12 +59,12 @@ fn many_titles_of_one_session_become_one_call() {
     }
     assert_eq!(plan_of(&mut state, secs(1)), None);
     let plan = plan_of(&mut state, secs(2)).unwrap();
-    assert_eq!(plan.new_sessions, [crate::sync::plan::Named { id: id(1), title: "c".into() }]);
+    assert_eq!(plan.new_sessions, [crate::convex::api::TitledSession { id: id(1), title: "c".into() }]);
 }
 
 /// Convex has session 1 as `a`; these events call for nothing.
 fn check_costs_nothing<const N: usize>(events: [EventKind; N]) {
-    let mut state = settled();
+    let mut state = listed_state();
     state.linked(&id(1), "a");
     events.into_iter().for_each(|kind| state.take(event(kind), secs(1)));
     assert_eq!(plan_of(&mut state, secs(9)), None);
@@ -88,7 +88,7 @@ fn a_child_session_is_nobody_s_chat() {
 
 #[test]
 fn a_lost_session_that_a_turn_replaces_is_not_deleted_any_more() {
-    let mut state = settled();
+    let mut state = listed_state();
     let in_convex = InOpencode::titled("a").agreed();
     let stamp = state.stamp();
     state.compare(&id(1), InOpencode::Gone, in_convex, stamp, secs(1));
@@ -100,7 +100,7 @@ fn a_lost_session_that_a_turn_replaces_is_not_deleted_any_more() {
 
 #[test]
 fn a_session_in_use_is_still_known_after_a_listing_of_thousands() {
-    let mut state = settled();
+    let mut state = listed_state();
     let titled = InOpencode::titled("a").agreed();
     let stamp = state.stamp();
     let list = |numbers: std::ops::Range<usize>, state: &mut State| {
@@ -110,12 +110,12 @@ fn a_session_in_use_is_still_known_after_a_listing_of_thousands() {
     let last = id(10_000);
     state.linked(&last, "a");
     list(10_001..20_000, &mut state);
-    assert_eq!(state.known(&last), titled);
+    assert_eq!(state.in_convex(&last), titled);
 }
 
 #[test]
 fn a_session_that_is_being_created_for_a_chat_is_not_taken_for_a_new_one() {
-    let mut state = settled();
+    let mut state = listed_state();
     let creation = state.creating();
     state.take(event(EventKind::SessionCreated(session(1, "ours", 5))), secs(1));
     assert_eq!(plan_of(&mut state, secs(60)), None);
@@ -125,7 +125,7 @@ fn a_session_that_is_being_created_for_a_chat_is_not_taken_for_a_new_one() {
 
 #[test]
 fn a_stranger_s_session_waits_only_for_creations_that_were_under_way_before_it() {
-    let mut state = settled();
+    let mut state = listed_state();
     let before = state.creating();
     state.take(event(EventKind::SessionCreated(session(1, "theirs", 5))), secs(1));
     let _after = state.creating();
@@ -136,7 +136,7 @@ fn a_stranger_s_session_waits_only_for_creations_that_were_under_way_before_it()
 
 #[test]
 fn what_was_read_before_an_event_does_not_undo_it() {
-    let mut state = settled();
+    let mut state = listed_state();
     let stamp = state.stamp();
     state.take(event(EventKind::SessionUpdated(session(1, "new", 5))), secs(1));
     let convex = InOpencode::titled("older").agreed();
@@ -146,7 +146,7 @@ fn what_was_read_before_an_event_does_not_undo_it() {
 
 #[test]
 fn a_full_queue_falls_back_to_a_listing_and_a_scrub() {
-    let mut state = settled();
+    let mut state = listed_state();
     for number in 0..=QUEUE {
         state.take(event(EventKind::SessionCreated(session(number, "x", 5))), secs(1));
     }
@@ -155,7 +155,7 @@ fn a_full_queue_falls_back_to_a_listing_and_a_scrub() {
 
 #[test]
 fn a_session_that_waited_over_a_gap_is_made_a_chat_only_if_it_is_still_there() {
-    let mut state = settled();
+    let mut state = listed_state();
     let creation = state.creating();
     state.take(event(EventKind::SessionCreated(session(1, "theirs", 5))), secs(1));
     state.take(TapEvent::Gap, secs(2));
@@ -177,7 +177,7 @@ fn a_page_of_sessions_of_one_moment_does_not_end_the_listing() {
 
 #[test]
 fn a_batch_that_fails_again_and_again_is_given_up_until_the_next_scrub() {
-    let mut state = settled();
+    let mut state = listed_state();
     state.take(event(EventKind::SessionCreated(session(1, "x", 5))), secs(1));
     let mut now = secs(9);
     for _ in 0..MAX_FAILURES {
@@ -191,7 +191,7 @@ fn a_batch_that_fails_again_and_again_is_given_up_until_the_next_scrub() {
 
 #[test]
 fn what_another_process_made_is_listed_although_others_were_heard_of_after_it() {
-    let mut state = settled();
+    let mut state = listed_state();
     state.take(event(EventKind::SessionUpdated(session(1, "a", 90_000))), secs(1));
     let Step::Apply(batch) = state.next(true, secs(5)) else { panic!() };
     state.applied(&batch, secs(5));

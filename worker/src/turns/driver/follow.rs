@@ -4,7 +4,7 @@ use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 
 use super::{Driver, prompt::Prompted, reread};
 use crate::{
-    convex::api::{Answer, AnswerWatch, Written},
+    convex::api::{AnswerWatch, PermissionAnswer, Written},
     env::Env,
     error::CallError,
     opencode::{ApiError, Lease, OpencodeSessionId, PermissionAsked, PermissionReply},
@@ -12,18 +12,18 @@ use crate::{
     telemetry::count,
     turns::{
         failure::Failure,
-        permissions,
-        state::{Action, Ending, Event, Turn},
+        permissions::PermissionAction,
+        state::{Ending, Turn, TurnAction, TurnEvent},
     },
 };
 
 /// What a call that runs beside the events leads to.
-type Call<'a> = BoxFuture<'a, Result<Option<Event>, CallError>>;
+type Call<'a> = BoxFuture<'a, Result<Option<TurnEvent>, CallError>>;
 
 impl<E: Env> Driver<'_, E> {
     /// Follows the reply until its end, and stores what comes.
     pub(super) async fn follow(&self, prompted: Prompted) -> Result<(Ending, Reply), CallError> {
-        let Prompted { lease, session, work, mut events, early, mut turn, started } = prompted;
+        let Prompted { lease, session, active, mut events, early, mut turn, started } = prompted;
         let mut early = early.into_iter();
         let mut calls: FuturesUnordered<Call<'_>> = FuturesUnordered::new();
         let (mut cancelled, mut stopped) = (false, false);
@@ -42,43 +42,43 @@ impl<E: Env> Driver<'_, E> {
                 early = Vec::new().into_iter();
             }
             let event = match early.next() {
-                Some(event) => Event::Opencode(event),
+                Some(event) => TurnEvent::Opencode(event),
                 None => tokio::select! {
                     Some(done) = calls.next() => match done? {
                         Some(event) => event,
                         None => continue,
                     },
-                    event = events.recv() => Event::Opencode(event),
+                    event = events.recv() => TurnEvent::Opencode(event),
                     answer = next_answer(&mut answers) => match answer {
                         Err(error) if error.concerns_worker() => return Err(error),
                         Err(error) => {
                             tracing::warn!(%error, "the answers to permission questions cannot be seen");
-                            Event::NoAnswers
+                            TurnEvent::NoAnswers
                         }
-                        Ok(answer) => Event::Decided { id: answer.request, allow: answer.allow },
+                        Ok(answer) => TurnEvent::Decided { id: answer.request, allow: answer.allow },
                     },
-                    () = wake, if deadline.is_some() => Event::Tick,
+                    () = wake, if deadline.is_some() => TurnEvent::Tick,
                     () = self.control.cancel.cancelled(), if !cancelled => {
                         cancelled = true;
-                        Event::Cancel
+                        TurnEvent::Cancel
                     }
                     () = self.control.stop.cancelled(), if !stopped => {
                         stopped = true;
-                        Event::Stop
+                        TurnEvent::Stop
                     }
                 },
             };
             for action in turn.apply(event, started.elapsed()) {
                 match action {
-                    Action::End(ending) => {
+                    TurnAction::End(ending) => {
                         // The stream, which is everybody's, must not wait for a write of a turn that is over.
                         drop(events);
                         if turn.is_stuck() {
-                            work.is_stuck()
+                            active.abandon()
                         } else {
-                            work.is_over()
+                            active.finish()
                         }
-                        let failure = self.settle(&mut calls, &mut turn).await?;
+                        let failure = self.flush(&mut calls, &mut turn).await?;
                         return Ok((failure.map_or(ending, Ending::from), turn.reply));
                     }
                     action => calls.push(self.call(&lease, &session, action)),
@@ -88,15 +88,15 @@ impl<E: Env> Driver<'_, E> {
     }
 
     /// Waits until the chunk that is being written is stored, or cannot be.
-    async fn settle(
+    async fn flush(
         &self,
         calls: &mut FuturesUnordered<Call<'_>>,
         turn: &mut Turn,
     ) -> Result<Option<Failure>, CallError> {
         while turn.reply.is_writing() {
             match calls.next().await.expect("a write is under way")? {
-                Some(Event::Written(_)) => turn.reply.written(),
-                Some(Event::NotWritten(failure)) => {
+                Some(TurnEvent::Written(_)) => turn.reply.written(),
+                Some(TurnEvent::NotWritten(failure)) => {
                     turn.reply.abandon();
                     return Ok(Some(failure));
                 }
@@ -108,42 +108,42 @@ impl<E: Env> Driver<'_, E> {
 
     /// Starts what an action asks for. At most one write, one re-read and one abort run at a time, and one answer
     /// to each question that the turn asks.
-    fn call<'a>(&'a self, lease: &'a Lease, session: &'a OpencodeSessionId, action: Action) -> Call<'a> {
+    fn call<'a>(&'a self, lease: &'a Lease, session: &'a OpencodeSessionId, action: TurnAction) -> Call<'a> {
         Box::pin(async move {
             Ok(match action {
-                Action::Write(chunk) => {
+                TurnAction::Write(chunk) => {
                     let backend = &self.shared.backend;
                     Some(match backend.write_chunk(&self.row.turn, chunk.sequence, chunk.text).await {
                         Err(error) if error.concerns_worker() => return Err(error),
                         // One reply that cannot be stored, not a worker that cannot work.
-                        Err(error) => Event::NotWritten(Failure::not_stored(&error)),
-                        Ok(written) => Event::Written(written),
+                        Err(error) => TurnEvent::NotWritten(Failure::not_stored(&error)),
+                        Ok(written) => TurnEvent::Written(written),
                     })
                 }
-                Action::Reread { since } => Some(reread::reread(lease.client(), session, &since).await),
-                Action::AskStatus => {
+                TurnAction::Reread { since } => Some(reread::reread(lease.client(), session, &since).await),
+                TurnAction::AskStatus => {
                     let statuses = lease.client().statuses().await;
                     let status = statuses.map(|mut all| all.remove(session));
-                    Some(Event::Status(status.map_err(|error| error.to_string())))
+                    Some(TurnEvent::Status(status.map_err(|error| error.to_string())))
                 }
-                Action::Abort => {
+                TurnAction::Abort => {
                     report("abort", lease.client().abort(session).await);
                     None
                 }
-                Action::ListQuestions => {
+                TurnAction::ListQuestions => {
                     let questions = lease.questions(session).await;
-                    Some(Event::Asking(questions.map_err(|error| error.to_string())))
+                    Some(TurnEvent::Asking(questions.map_err(|error| error.to_string())))
                 }
-                Action::Permission(action) => self.permit(lease, action).await?,
-                Action::End(_) => None,
+                TurnAction::Permission(action) => self.permit(lease, action).await?,
+                TurnAction::End(_) => None,
             })
         })
     }
 
-    async fn permit(&self, lease: &Lease, action: permissions::Action) -> Result<Option<Event>, CallError> {
+    async fn permit(&self, lease: &Lease, action: PermissionAction) -> Result<Option<TurnEvent>, CallError> {
         let (status, backend) = (&self.shared.status, &self.shared.backend);
         match action {
-            permissions::Action::Reply { id, reply } => {
+            PermissionAction::Reply { id, reply } => {
                 let refused = reply == PermissionReply::Reject;
                 count(if refused { &status.permissions_refused } else { &status.permissions_allowed });
                 match lease.client().reply_permission(&id, reply).await {
@@ -152,8 +152,8 @@ impl<E: Env> Driver<'_, E> {
                     result => report("answer a permission question", result),
                 }
             }
-            permissions::Action::Relay(asked) => return self.relay(asked).await,
-            permissions::Action::Withdraw { id } => {
+            PermissionAction::Relay(asked) => return self.relay(asked).await,
+            PermissionAction::Withdraw { id } => {
                 match backend.withdraw_permission(&self.row.turn, &id).await {
                     Err(error) if error.concerns_worker() => return Err(error),
                     Err(error) => tracing::warn!(%error, "a permission question cannot be withdrawn"),
@@ -165,22 +165,22 @@ impl<E: Env> Driver<'_, E> {
     }
 
     /// Shows a question to the person who owns the session.
-    async fn relay(&self, asked: PermissionAsked) -> Result<Option<Event>, CallError> {
+    async fn relay(&self, asked: PermissionAsked) -> Result<Option<TurnEvent>, CallError> {
         let timeout = self.shared.settings.opencode.permission_timeout;
         match self.shared.backend.ask_permission(&self.row.turn, &asked, timeout).await {
             Ok(Written::Written) => Ok(None),
-            Ok(Written::Ended) => Ok(Some(Event::NotRelayed { id: asked.id })),
+            Ok(Written::Ended) => Ok(Some(TurnEvent::NotRelayed { id: asked.id })),
             Err(error) if error.concerns_worker() => Err(error),
             Err(error) => {
                 tracing::warn!(%error, "a permission question cannot be shown to anybody");
-                Ok(Some(Event::NotRelayed { id: asked.id }))
+                Ok(Some(TurnEvent::NotRelayed { id: asked.id }))
             }
         }
     }
 }
 
 /// The next answer of a person, or never.
-async fn next_answer(answers: &mut Option<AnswerWatch>) -> Result<Answer, CallError> {
+async fn next_answer(answers: &mut Option<AnswerWatch>) -> Result<PermissionAnswer, CallError> {
     match answers {
         Some(answers) => answers.next().await,
         None => std::future::pending().await,

@@ -5,13 +5,12 @@ use std::time::Duration;
 use backon::Retryable;
 use tokio::time::Instant;
 
-use super::Driver;
+use super::{Driver, error::TurnError};
 use crate::{
     backoff::exponential,
     env::Env,
-    error::CallError,
     opencode::{
-        ApiError, EventReceiver, Lease, MessageInfo, ModelRef, OpencodeSessionId, SessionEvent, Work,
+        ActivePrompt, ApiError, EventReceiver, Lease, MessageInfo, ModelRef, OpencodeSessionId, SessionEvent,
         prompt_id,
     },
     telemetry::count,
@@ -23,7 +22,7 @@ const CREATE_BACKOFF_MIN: Duration = Duration::from_millis(500);
 const CREATE_BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// A turn belongs to this process for sure if the backend was asked so lately. A process that stood still meanwhile may
 /// have a successor, which has told the person that the turn expired.
-const SURE: Duration = Duration::from_secs(1);
+const CONFIRMED_FOR: Duration = Duration::from_secs(1);
 /// Messages among which the model is looked for that answered last.
 const RECENT: usize = 16;
 /// Events that may come while a prompt is handed over. More are taken for a gap, after which the session is read again.
@@ -33,7 +32,7 @@ const MAX_EARLY: usize = 256;
 pub(super) struct Prompted {
     pub(super) lease: Lease,
     pub(super) session: OpencodeSessionId,
-    pub(super) work: Work,
+    pub(super) active: ActivePrompt,
     pub(super) events: EventReceiver,
     /// What has come already.
     pub(super) early: Vec<SessionEvent>,
@@ -49,15 +48,10 @@ impl<E: Env> Driver<'_, E> {
         model: Option<&ModelRef>,
         title: &str,
         session: Option<OpencodeSessionId>,
-    ) -> Result<Result<Prompted, Failure>, CallError> {
-        if !Box::pin(self.is_sure()).await? {
-            return Ok(Err(Failure::gone()));
-        }
-        let lease = match self.unless_ended(self.shared.server.acquire()).await {
-            Ok(Ok(lease)) => lease,
-            Ok(Err(error)) => return Ok(Err(Failure::server_start(&error))),
-            Err(failure) => return Ok(Err(failure)),
-        };
+    ) -> Result<Prompted, TurnError> {
+        Box::pin(self.still_ours()).await?;
+        let lease = self.unless_ended(self.shared.server.acquire()).await?;
+        let lease = lease.map_err(|error| Failure::server_start(&error))?;
         let mut may_be_missing = session.is_some();
         let (mut session, mut lost) = (session, None);
         let healed = self.heal(&lease, &mut session, &mut lost, model).await;
@@ -65,30 +59,23 @@ impl<E: Env> Driver<'_, E> {
         loop {
             let id = match session.take() {
                 Some(id) => id,
-                None => match self.create(&lease, title, model, lost.as_ref()).await? {
-                    Ok(id) => id,
-                    Err(failure) => return Ok(Err(failure)),
-                },
+                None => self.create(&lease, title, model, lost.as_ref()).await?,
             };
-            match Box::pin(self.unless_ended(lease.settle(&id))).await {
-                Ok(true) => {}
-                Ok(false) => return Ok(Err(Failure::session_busy())),
-                Err(failure) => return Ok(Err(failure)),
+            if !Box::pin(self.unless_ended(lease.wait_until_idle(&id))).await? {
+                return Err(Failure::session_busy().into());
             }
-            if !Box::pin(self.is_sure()).await? {
-                return Ok(Err(Failure::gone()));
-            }
+            Box::pin(self.still_ours()).await?;
             self.remember(&id);
             let mut events = lease.events(&id);
             let prompt = prompt_id::new(&self.shared.env);
             let started = Instant::now();
             let turn = Turn::new(prompt.clone(), &self.shared.settings, Duration::ZERO);
-            let work = lease.begin(&id);
+            let active = lease.begin(&id);
             let sending = lease.client().prompt_async(&id, &prompt, content, model);
             let (sent, early) = drained(sending, &mut events).await;
             match sent {
                 Err(error) if error.is_not_found() && may_be_missing => {
-                    work.is_over();
+                    active.finish();
                     tracing::info!(session = %self.row.session, opencode = %id, "OpenCode lost the session");
                     self.shared.cache().forget(&self.row.session);
                     may_be_missing = false;
@@ -96,10 +83,10 @@ impl<E: Env> Driver<'_, E> {
                 }
                 // It may have been taken all the same: the events tell. It is never sent a second time.
                 Err(error) if !error.may_have_happened() => {
-                    work.is_over();
-                    return Ok(Err(Failure::prompt(&error)));
+                    active.finish();
+                    return Err(Failure::prompt(&error).into());
                 }
-                _ => return Ok(Ok(Prompted { lease, session: id, work, events, early, turn, started })),
+                _ => return Ok(Prompted { lease, session: id, active, events, early, turn, started }),
             }
         }
     }
@@ -141,7 +128,7 @@ impl<E: Env> Driver<'_, E> {
         title: &str,
         model: Option<&ModelRef>,
         lost: Option<&OpencodeSessionId>,
-    ) -> Result<Result<OpencodeSessionId, Failure>, CallError> {
+    ) -> Result<OpencodeSessionId, TurnError> {
         let attempts = self.shared.settings.sessions.create_attempts.max(1);
         let backoff = exponential(&self.shared.env, CREATE_BACKOFF_MIN, CREATE_BACKOFF_MAX)
             .with_max_times(attempts - 1);
@@ -151,28 +138,24 @@ impl<E: Env> Driver<'_, E> {
             lease.client().create_session(title, model).await
         };
         let created = attempt.retry(backoff).when(ApiError::is_retryable);
-        match self.unless_ended(created).await {
-            Ok(Ok(session)) => {
-                count(&self.shared.status.sessions_created);
-                self.sure = Instant::now();
-                self.shared.backend.session_ready(&self.row.session, session.id.as_str()).await?;
-                creation.linked(&session.id, title, lost);
-                Ok(Ok(session.id))
-            }
-            Ok(Err(error)) => Ok(Err(Failure::create(&error))),
-            Err(failure) => Ok(Err(failure)),
-        }
+        let session = self.unless_ended(created).await?.map_err(|error| Failure::create(&error))?;
+        count(&self.shared.status.sessions_created);
+        self.confirmed_at = Instant::now();
+        self.shared.backend.session_ready(&self.row.session, session.id.as_str()).await?;
+        creation.linked(&session.id, title, lost);
+        Ok(session.id)
     }
 
-    /// Before something is asked of OpenCode on behalf of the turn: whether it is still in progress, and this process's.
-    async fn is_sure(&mut self) -> Result<bool, CallError> {
-        if self.sure.elapsed() <= SURE {
-            return Ok(true);
+    /// Makes sure that the turn is still in progress, and this process's, before something is asked of OpenCode on its
+    /// behalf.
+    async fn still_ours(&mut self) -> Result<(), TurnError> {
+        if self.confirmed_at.elapsed() <= CONFIRMED_FOR {
+            return Ok(());
         }
         let asked = Instant::now();
         let is_in_progress = self.shared.backend.is_in_progress(&self.row.turn).await?;
-        self.sure = asked;
-        Ok(is_in_progress)
+        self.confirmed_at = asked;
+        if is_in_progress { Ok(()) } else { Err(Failure::gone().into()) }
     }
 
     fn remember(&self, id: &OpencodeSessionId) {

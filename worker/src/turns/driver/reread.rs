@@ -2,7 +2,7 @@
 
 use crate::{
     opencode::{ApiError, Client, Message, OpencodeSessionId},
-    turns::state::Event,
+    turns::state::TurnEvent,
 };
 
 /// Messages that are asked for first: mostly, they hold the prompt and its answers, one per step.
@@ -13,14 +13,14 @@ const PAGE: usize = 16;
 const MAX_MESSAGES: usize = 1_024;
 
 /// The session's messages since the prompt.
-pub(super) async fn reread(client: &Client, session: &OpencodeSessionId, since: &str) -> Event {
+pub(super) async fn reread(client: &Client, session: &OpencodeSessionId, since: &str) -> TurnEvent {
     match pages(client, session, since).await {
         // No event told of it: a gap, or another OpenCode process on the same disk.
-        Err(error) if error.is_not_found() => Event::Deleted,
-        Err(error @ ApiError::TooLong { .. }) => Event::Unreadable(error.to_string()),
-        Err(error) => Event::Reread(Err(error.to_string())),
-        Ok(Some(messages)) => Event::Reread(Ok(messages)),
-        Ok(None) => Event::Unreadable(format!("it is more than {MAX_MESSAGES} messages")),
+        Err(error) if error.is_not_found() => TurnEvent::Deleted,
+        Err(error @ ApiError::TooLong { .. }) => TurnEvent::Unreadable(error.to_string()),
+        Err(error) => TurnEvent::Reread(Err(error.to_string())),
+        Ok(Some(messages)) => TurnEvent::Reread(Ok(messages)),
+        Ok(None) => TurnEvent::Unreadable(format!("it is more than {MAX_MESSAGES} messages")),
     }
 }
 
@@ -82,7 +82,7 @@ mod tests {
         let client = Client::new(env.clone(), server.address(), &password, Duration::from_secs(30));
         let session = OpencodeSessionId::new("ses_1").unwrap();
         let event = reread(&client, &session, "msg_1").await;
-        let Event::Unreadable(why) = event else { panic!("{event:?}") };
+        let TurnEvent::Unreadable(why) = event else { panic!("{event:?}") };
         assert!(why.contains("longer than 8388608 bytes"), "{why}");
         let limits = [8, 2, 1].map(|limit| format!("GET /session/ses_1/message?limit={limit}"));
         assert_eq!(env.world().requests, limits);

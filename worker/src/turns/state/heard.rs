@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Action, Answer, End, MAX_ANSWERS, Phase, Step, Turn, questions::permit};
+use super::{Answer, End, MAX_ANSWERS, Phase, Step, Turn, TurnAction, permit};
 use crate::{
-    opencode::{EventKind, MessageInfo, Part, PartKind, Status},
+    opencode::{EventKind, MessageInfo, Part, PartKind, SessionStatus},
     turns::failure::Failure,
 };
 
 impl Turn {
-    pub(super) fn opencode(&mut self, kind: EventKind, now: Duration, actions: &mut Vec<Action>) -> Step {
+    pub(super) fn opencode(&mut self, kind: EventKind, now: Duration, actions: &mut Vec<TurnAction>) -> Step {
         self.last_sign = now;
         match kind {
             EventKind::Message(info) => self.message(info),
@@ -17,20 +17,20 @@ impl Turn {
             EventKind::Delta(delta) if delta.field == "text" => {
                 self.reply.delta(&delta.part, &delta.delta, now)
             }
-            EventKind::Status(Status::Idle) | EventKind::Idle => self.idle(now),
-            EventKind::Status(Status::Retry { attempt, message }) => {
-                self.is_busy();
+            EventKind::Status(SessionStatus::Idle) | EventKind::Idle => self.session_became_idle(now),
+            EventKind::Status(SessionStatus::Retry { attempt, message }) => {
+                self.session_became_busy();
                 return self.put_off(attempt, message, now, actions);
             }
-            EventKind::Status(_) => self.is_busy(),
+            EventKind::Status(_) => self.session_became_busy(),
             // The end of an earlier turn, whose abort took longer than it was waited for.
-            EventKind::Error(error) if error.is_abort() && self.phase == Phase::Prompted => {}
+            EventKind::Error(error) if error.is_abort() && matches!(self.phase, Phase::Prompted) => {}
             EventKind::Error(error) => {
-                self.works();
+                self.note_work();
                 self.error = Some(error);
             }
             EventKind::PermissionAsked(asked) => return self.asked(asked, now, actions),
-            EventKind::PermissionReplied { id } => return permit(self.questions.settled(&id), actions),
+            EventKind::PermissionReplied { id } => return permit(self.questions.replied(&id), actions),
             EventKind::QuestionAsked { .. } => return self.abort(Failure::asked(), now, actions),
             EventKind::SessionDeleted(_) => {
                 return Err(Failure::session_deleted().into());
@@ -41,7 +41,7 @@ impl Turn {
     }
 
     /// A session that a tool of this turn started: it shows life, and its questions hold up the turn.
-    pub(super) fn child(&mut self, kind: EventKind, now: Duration, actions: &mut Vec<Action>) -> Step {
+    pub(super) fn child(&mut self, kind: EventKind, now: Duration, actions: &mut Vec<TurnAction>) -> Step {
         match kind {
             EventKind::PermissionAsked(_)
             | EventKind::PermissionReplied { .. }
@@ -54,10 +54,10 @@ impl Turn {
     }
 
     pub(super) fn message(&mut self, info: MessageInfo) {
-        if !self.thread.takes(&info) {
+        if !self.thread.take_message(&info) {
             return;
         }
-        self.works();
+        self.note_work();
         let end = match info.finish.as_deref() {
             _ if info.completed.is_none() => End::Open,
             // Followed by another step, unless a refusal or a tool ended the turn.
@@ -77,8 +77,8 @@ impl Turn {
     }
 
     fn part(&mut self, part: Part, now: Duration) {
-        self.retries.are_over();
-        self.thread.takes_part(&part);
+        self.retries.reset();
+        self.thread.take_part(&part);
         let PartKind::Text { text, ended, .. } = part.kind else { return };
         if !self.answers.iter().any(|answer| answer.id == part.message) {
             self.reply.overlook();
@@ -89,16 +89,16 @@ impl Turn {
         }
     }
 
-    /// What the session does, as far as no event told it. That it is busy says nothing new.
+    /// Takes in what the session does, as far as no event told it. That it is busy says nothing new.
     pub(super) fn status(
         &mut self,
-        status: Result<Option<Status>, String>,
+        status: Result<Option<SessionStatus>, String>,
         now: Duration,
-        actions: &mut Vec<Action>,
+        actions: &mut Vec<TurnAction>,
     ) -> Step {
         match status {
-            Ok(None | Some(Status::Idle)) => self.idle(now),
-            Ok(Some(Status::Retry { attempt, message })) if self.phase == Phase::Working => {
+            Ok(None | Some(SessionStatus::Idle)) => self.session_became_idle(now),
+            Ok(Some(SessionStatus::Retry { attempt, message })) if matches!(self.phase, Phase::Working) => {
                 return self.put_off(attempt, message, now, actions);
             }
             Ok(Some(_)) => {}
@@ -107,25 +107,30 @@ impl Turn {
         Ok(())
     }
 
-    pub(super) fn works(&mut self) {
-        if self.phase == Phase::Prompted {
+    /// The model has refused; `attempt` counts its refusals.
+    fn put_off(&mut self, attempt: u64, said: String, now: Duration, actions: &mut Vec<TurnAction>) -> Step {
+        if self.retries.refused(attempt, said, now) { Ok(()) } else { self.give_up_the_model(now, actions) }
+    }
+
+    /// OpenCode shows that it works on the prompt.
+    pub(super) fn note_work(&mut self) {
+        if matches!(self.phase, Phase::Prompted) {
             self.phase = Phase::Working;
         }
     }
 
     /// Work that goes on after an idleness shows that the idleness was an earlier turn's.
-    fn is_busy(&mut self) {
-        if self.phase != Phase::Aborting {
+    fn session_became_busy(&mut self) {
+        if !self.phase.is_aborting() {
             self.phase = Phase::Working;
-            (self.settled, self.confirmed) = (false, false);
         }
     }
 
     /// Idleness before any sign of work belongs to an earlier turn.
-    fn idle(&mut self, now: Duration) {
-        match self.phase {
-            Phase::Working => self.phase = Phase::Idle(now),
-            Phase::Aborting => self.aborted_is_idle(now),
+    fn session_became_idle(&mut self, now: Duration) {
+        match &mut self.phase {
+            Phase::Working => self.phase = Phase::idle(now),
+            Phase::Aborting(abort) => drop(abort.idle.get_or_insert(now)),
             Phase::Prompted | Phase::Idle(_) => {}
         }
     }

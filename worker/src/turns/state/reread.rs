@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Phase, Step, Turn};
+use super::{Phase, Step, Turn, TurnAction};
 use crate::{
     opencode::{Message, Part, PartKind},
     turns::failure::Failure,
@@ -12,28 +12,28 @@ use crate::{
 const MAX_REREADS: u32 = 5;
 
 impl Turn {
-    pub(super) fn gap(&mut self, actions: &mut Vec<Action>) -> Step {
+    pub(super) fn gap(&mut self, actions: &mut Vec<TurnAction>) -> Step {
         self.reply.gap();
-        self.look(actions);
+        self.begin_look(actions);
         self.ask_again(actions)
     }
 
     /// Asks for the messages, unless that is under way. The answer may be older than what comes meanwhile, so a
     /// reply that is incomplete at its end is read once more.
-    pub(super) fn ask_again(&mut self, actions: &mut Vec<Action>) -> Step {
+    pub(super) fn ask_again(&mut self, actions: &mut Vec<TurnAction>) -> Step {
         if self.rereading {
             return Ok(());
         }
         if self.rereads >= MAX_REREADS {
             // The session may be idle, but its messages do not say so.
-            if self.phase != Phase::Aborting {
+            if !self.phase.is_aborting() {
                 self.phase = Phase::Working;
             }
             return Err(Failure::no_reply().into());
         }
         self.rereading = true;
         self.rereads += 1;
-        actions.push(Action::Reread { since: self.thread.prompt().to_owned() });
+        actions.push(TurnAction::Reread { since: self.thread.prompt().to_owned() });
         Ok(())
     }
 
@@ -41,7 +41,7 @@ impl Turn {
         &mut self,
         messages: Result<Vec<Message>, String>,
         now: Duration,
-        actions: &mut Vec<Action>,
+        actions: &mut Vec<TurnAction>,
     ) -> Step {
         self.rereading = false;
         let messages = match messages {
@@ -57,7 +57,9 @@ impl Turn {
         }
         let parts = ours.iter().flat_map(|message| &message.parts).filter_map(text_of);
         self.reply.reread(parts, now);
-        self.confirmed = matches!(self.phase, Phase::Idle(_));
+        if let Phase::Idle(idle) = &mut self.phase {
+            idle.is_confirmed = true;
+        }
         self.after_reread(
             messages.iter().any(|message| message.info.id == self.thread.prompt()),
             now,
@@ -65,16 +67,18 @@ impl Turn {
         )
     }
 
-    /// What the messages say about a turn of which no event told the end.
-    fn after_reread(&mut self, prompt_is_known: bool, now: Duration, actions: &mut Vec<Action>) -> Step {
+    /// Acts on what the messages say about a turn of which no event told the end.
+    fn after_reread(&mut self, prompt_is_known: bool, now: Duration, actions: &mut Vec<TurnAction>) -> Step {
         match self.phase {
-            Phase::Prompted if prompt_is_known => self.works(),
+            Phase::Prompted if prompt_is_known => self.note_work(),
             Phase::Prompted => {
                 return Err(Failure::prompt_lost().into());
             }
             // The last step is over and events were lost: the idle event may have been among them.
-            Phase::Working if self.is_answered() => self.phase = Phase::Idle(now),
-            Phase::Idle(_) if self.settled && self.stopped_after_tools() && !self.reply.is_incomplete() => {
+            Phase::Working if self.is_answered() => self.phase = Phase::idle(now),
+            Phase::Idle(ref idle)
+                if idle.is_overdue && self.stopped_after_tools() && !self.reply.is_incomplete() =>
+            {
                 return Err(self.questions.failure().unwrap_or_else(Failure::stopped_after_tools).into());
             }
             Phase::Idle(_) if !self.is_answered() || self.reply.is_incomplete() => {
@@ -82,18 +86,18 @@ impl Turn {
             }
             _ => {}
         }
-        if self.phase == Phase::Working {
+        if matches!(self.phase, Phase::Working) {
             self.rereads = 0;
         }
         Ok(())
     }
 
-    /// Lets some time pass before the next re-read: a settled phase asks again at its deadline.
-    fn retry_later(&mut self, now: Duration, actions: &mut Vec<Action>) -> Step {
-        match self.phase {
-            Phase::Idle(_) => self.phase = Phase::Idle(now),
+    /// Lets some time pass before the next re-read: an idle session's messages are asked for again at the deadline.
+    fn retry_later(&mut self, now: Duration, actions: &mut Vec<TurnAction>) -> Step {
+        match &mut self.phase {
+            Phase::Idle(idle) => idle.since = now,
             Phase::Prompted | Phase::Working => self.last_sign = now,
-            Phase::Aborting => {}
+            Phase::Aborting(_) => {}
         }
         if self.rereads >= MAX_REREADS { self.ask_again(actions) } else { Ok(()) }
     }

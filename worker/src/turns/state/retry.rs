@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use super::{Action, Step, Turn};
 use crate::{config::TurnSettings, turns::failure::Failure};
 
 /// The attempts at one step of the reply.
@@ -31,39 +30,25 @@ impl Retries {
         Self { max: settings.max_retries as u64, timeout: settings.retry_timeout, last: None }
     }
 
-    /// When the model has refused for too long.
+    /// Returns when the model will have refused for too long.
     pub(super) fn until(&self) -> Option<Duration> {
         self.last.as_ref().map(|refused| refused.since + self.timeout)
     }
 
     /// The model answers.
-    pub(super) fn are_over(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.last = None;
     }
 
-    /// Why the turn fails that waits no longer, if it is the model that it waits for.
+    /// The model has refused for the `attempt`th time. False if that is too often.
+    pub(super) fn refused(&mut self, attempt: u64, said: String, now: Duration) -> bool {
+        let since = self.last.as_ref().map_or(now, |refused| refused.since);
+        self.last = Some(Refused { since, attempts: attempt, said });
+        attempt <= self.max
+    }
+
+    /// Returns why the turn fails that waits no longer, if it is the model that it waits for.
     pub(super) fn failure(&self) -> Option<Failure> {
         self.last.as_ref().map(|refused| Failure::put_off(&refused.said, refused.attempts))
-    }
-}
-
-impl Turn {
-    /// The model has refused; `attempt` counts its refusals.
-    pub(super) fn put_off(
-        &mut self,
-        attempt: u64,
-        said: String,
-        now: Duration,
-        actions: &mut Vec<Action>,
-    ) -> Step {
-        let retries = &mut self.retries;
-        let since = retries.last.as_ref().map_or(now, |refused| refused.since);
-        retries.last = Some(Refused { since, attempts: attempt, said });
-        if attempt > retries.max { self.give_up_the_model(now, actions) } else { Ok(()) }
-    }
-
-    pub(super) fn give_up_the_model(&mut self, now: Duration, actions: &mut Vec<Action>) -> Step {
-        let failure = self.retries.failure().expect("it is given up because it refused");
-        self.abort(failure, now, actions)
     }
 }

@@ -10,9 +10,7 @@ use std::time::Duration;
 use super::*;
 use crate::{
     convex::api::Written,
-    opencode::{
-        Event as OpencodeEvent, EventKind, MessageInfo, OpencodeSessionId, Part, PartKind, Role, Status,
-    },
+    opencode::{Event, EventKind, MessageInfo, OpencodeSessionId, Part, PartKind, Role, SessionStatus},
 };
 
 const PROMPT: &str = "msg_1";
@@ -22,15 +20,15 @@ fn session() -> OpencodeSessionId {
     OpencodeSessionId::new("ses_1").unwrap()
 }
 
-fn event(kind: EventKind) -> Event {
-    Event::Opencode(SessionEvent::Event(OpencodeEvent { session: Some(session()), kind }))
+fn event(kind: EventKind) -> TurnEvent {
+    TurnEvent::Opencode(SessionEvent::Event(Event { session: Some(session()), kind }))
 }
 
-fn busy() -> Event {
-    event(EventKind::Status(Status::Busy))
+fn busy() -> TurnEvent {
+    event(EventKind::Status(SessionStatus::Busy))
 }
 
-fn idle() -> Event {
+fn idle() -> TurnEvent {
     event(EventKind::Idle)
 }
 
@@ -53,7 +51,7 @@ fn remote_error(message: &str) -> RemoteError {
     RemoteError { name: "APIError".into(), message: message.into(), status: Some(400), retryable: false }
 }
 
-fn answer(completed: bool) -> Event {
+fn answer(completed: bool) -> TurnEvent {
     event(EventKind::Message(info(completed, None)))
 }
 
@@ -62,11 +60,11 @@ fn text_part(text: &str, ended: bool) -> Part {
     Part { id: "prt_1".into(), message: ANSWER.into(), session: session(), kind }
 }
 
-fn part(text: &str, ended: bool) -> Event {
+fn part(text: &str, ended: bool) -> TurnEvent {
     event(EventKind::Part(text_part(text, ended)))
 }
 
-fn delta(text: &str) -> Event {
+fn delta(text: &str) -> TurnEvent {
     event(EventKind::Delta(crate::opencode::events::Delta {
         message: ANSWER.into(),
         part: "prt_1".into(),
@@ -91,7 +89,7 @@ impl Test {
         Self { turn: Turn::new(PROMPT.into(), &Settings::default(), Duration::ZERO), now: 0 }
     }
 
-    fn after(events: impl IntoIterator<Item = Event>) -> Self {
+    fn after(events: impl IntoIterator<Item = TurnEvent>) -> Self {
         let mut test = Self::new();
         for event in events {
             assert_eq!(test.send(event), [], "while the turn is prepared");
@@ -99,39 +97,39 @@ impl Test {
         test
     }
 
-    fn send(&mut self, event: Event) -> Vec<Action> {
+    fn send(&mut self, event: TurnEvent) -> Vec<TurnAction> {
         self.now += 1;
         self.turn.apply(event, Duration::from_millis(self.now))
     }
 
     /// A gap after which no question is found to be open.
     fn gap(&mut self) {
-        let actions = self.send(Event::Opencode(SessionEvent::Gap));
-        assert_eq!(actions, [Action::ListQuestions, reread()]);
-        assert_eq!(self.send(Event::Asking(Ok(vec![]))), [Action::AskStatus]);
-        assert_eq!(self.send(Event::Status(Ok(Some(Status::Busy)))), []);
+        let actions = self.send(TurnEvent::Opencode(SessionEvent::Gap));
+        assert_eq!(actions, [TurnAction::ListQuestions, reread()]);
+        assert_eq!(self.send(TurnEvent::Asking(Ok(vec![]))), [TurnAction::AskStatus]);
+        assert_eq!(self.send(TurnEvent::Status(Ok(Some(SessionStatus::Busy)))), []);
     }
 
     /// Lets time pass until the turn's own deadline.
-    fn wait(&mut self) -> Vec<Action> {
+    fn wait(&mut self) -> Vec<TurnAction> {
         let deadline = self.turn.deadline().expect("the turn waits for nothing");
         self.now = u64::try_from(deadline.as_millis()).unwrap();
-        self.turn.apply(Event::Tick, deadline)
+        self.turn.apply(TurnEvent::Tick, deadline)
     }
 
     /// `actions` break the turn off; how it ends when OpenCode has stopped.
-    fn broken_off(&mut self, actions: Vec<Action>) -> Failure {
-        assert_eq!(actions, [Action::Abort]);
+    fn broken_off(&mut self, actions: Vec<TurnAction>) -> Failure {
+        assert_eq!(actions, [TurnAction::Abort]);
         let mut actions = self.send(idle());
-        while !matches!(actions.last(), Some(Action::End(_))) {
+        while !matches!(actions.last(), Some(TurnAction::End(_))) {
             actions = match actions.first() {
-                Some(Action::Write(_)) => self.send(Event::Written(Written::Written)),
+                Some(TurnAction::Write(_)) => self.send(TurnEvent::Written(Written::Written)),
                 _ => self.wait(),
             };
         }
         assert!(!self.turn.is_stuck());
         match &*actions {
-            [Action::End(Ending::Failed(failure))] => failure.clone(),
+            [TurnAction::End(Ending::Failed(failure))] => failure.clone(),
             _ => panic!("the turn did not fail but: {actions:?}"),
         }
     }
@@ -143,18 +141,18 @@ impl Test {
     }
 }
 
-fn reread() -> Action {
-    Action::Reread { since: PROMPT.into() }
+fn reread() -> TurnAction {
+    TurnAction::Reread { since: PROMPT.into() }
 }
 
-fn failed(actions: &[Action]) -> &'static str {
+fn failed(actions: &[TurnAction]) -> &'static str {
     match actions.last() {
-        Some(Action::End(Ending::Failed(failure))) => failure.code,
+        Some(TurnAction::End(Ending::Failed(failure))) => failure.code,
         other => panic!("the turn did not fail but: {other:?}"),
     }
 }
 
-const COMPLETED: Action = Action::End(Ending::Completed);
+const COMPLETED: TurnAction = TurnAction::End(Ending::Completed);
 
 fn step(id: &str, completed: bool, finish: Option<&str>) -> MessageInfo {
     MessageInfo { id: id.into(), finish: finish.map(Into::into), ..info(completed, None) }

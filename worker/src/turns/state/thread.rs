@@ -32,8 +32,8 @@ impl Thread {
         self.waits || self.summing_up.is_some()
     }
 
-    /// Takes in a message; whether it is an answer of this turn.
-    pub(super) fn takes(&mut self, info: &MessageInfo) -> bool {
+    /// Takes in a message; true if it is an answer of this turn.
+    pub(super) fn take_message(&mut self, info: &MessageInfo) -> bool {
         match info.role {
             Role::User => {
                 // Ids ascend, so an older one only tells its news.
@@ -57,7 +57,7 @@ impl Thread {
     }
 
     /// Takes in a part, of whatever message.
-    pub(super) fn takes_part(&mut self, part: &Part) {
+    pub(super) fn take_part(&mut self, part: &Part) {
         let is_new = self.latest.as_ref().is_none_or(|latest| part.message > *latest);
         if part.kind == (PartKind::Compaction { auto: true }) && is_new {
             self.summing_up = Some(part.message.clone());
@@ -70,8 +70,8 @@ impl Thread {
         let mut seen = prompt.map_or_else(|| self.clone(), |_| Self::new(self.prompt.clone()));
         let mut ours = Vec::new();
         for message in &messages[prompt.unwrap_or(0)..] {
-            message.parts.iter().for_each(|part| seen.takes_part(part));
-            if seen.takes(&message.info) {
+            message.parts.iter().for_each(|part| seen.take_part(part));
+            if seen.take_message(&message.info) {
                 ours.push(message);
             }
         }

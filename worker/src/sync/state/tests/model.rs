@@ -126,7 +126,7 @@ impl World {
 
     fn apply(&mut self, batch: &Batch) {
         let named = batch.plan.new_sessions.iter().chain(&batch.plan.name_updates);
-        for crate::sync::plan::Named { id, title } in named {
+        for crate::convex::api::TitledSession { id, title } in named {
             self.convex.insert(id.clone(), title.clone());
         }
         for id in &batch.plan.deletions {
@@ -148,7 +148,7 @@ impl World {
         found.sort_by_key(|(.., at)| std::cmp::Reverse(*at));
         found.truncate(page.limit);
         for (id, title, _) in &found {
-            let convex = match self.state.known(id) {
+            let convex = match self.state.in_convex(id) {
                 InConvex::Unknown => self.convex_of(id),
                 known => known,
             };

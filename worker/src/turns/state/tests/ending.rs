@@ -46,7 +46,7 @@ fn an_error_fails_the_turn_though_no_message_ever_comes() {
 fn a_crash_of_the_server_fails_the_turn_at_once() {
     let mut test = Test::after([busy()]);
     let lost = SessionEvent::ServerLost { reason: "killed by signal 9".into() };
-    assert_eq!(failed(&test.send(Event::Opencode(lost))), "opencode_lost");
+    assert_eq!(failed(&test.send(TurnEvent::Opencode(lost))), "opencode_lost");
 }
 
 #[test]
@@ -58,12 +58,12 @@ fn a_step_after_the_tools_that_comes_late_is_waited_for() {
     test.send(busy());
     let tools = || Message { info: step(ANSWER, true, Some("tool-calls")), parts: vec![] };
     let last = || step("msg_3", true, Some("stop"));
-    assert_eq!(test.send(Event::Reread(Ok(vec![user_message(), tools()]))), []);
+    assert_eq!(test.send(TurnEvent::Reread(Ok(vec![user_message(), tools()]))), []);
     test.send(event(EventKind::Message(last())));
     // No part of it was heard, so it is read before it is believed.
     assert_eq!(test.send(idle()), [reread()]);
     let messages = vec![user_message(), tools(), Message { info: last(), parts: vec![] }];
-    assert_eq!(test.send(Event::Reread(Ok(messages))), [COMPLETED]);
+    assert_eq!(test.send(TurnEvent::Reread(Ok(messages))), [COMPLETED]);
 }
 
 #[test]
@@ -72,8 +72,8 @@ fn work_that_goes_on_after_an_idleness_is_waited_for() {
     for _ in 0..100 {
         test.now += 1_000;
         let sent = test.send(delta("."));
-        if sent.iter().any(|action| matches!(action, Action::Write(_))) {
-            test.send(Event::Written(Written::Written));
+        if sent.iter().any(|action| matches!(action, TurnAction::Write(_))) {
+            test.send(TurnEvent::Written(Written::Written));
         }
         assert!(test.turn.deadline().unwrap() > Duration::from_millis(test.now), "it is due for a check");
     }
@@ -82,7 +82,7 @@ fn work_that_goes_on_after_an_idleness_is_waited_for() {
 #[test]
 fn a_session_that_opencode_does_not_have_any_more_ends_the_turn_with_advice() {
     let mut test = Test::after([busy(), answer(false)]);
-    let actions = test.send(Event::Deleted);
+    let actions = test.send(TurnEvent::Deleted);
     let failure = test.broken_off(actions);
     assert_eq!(failure.code, "session_deleted");
     assert!(failure.message.contains("Send the message again"), "{}", failure.message);
@@ -108,7 +108,7 @@ fn an_answer_that_was_stopped_without_a_word_is_no_whole_reply() {
 fn an_unknown_model_has_a_code_and_advice_of_its_own() {
     let mut test = Test::after([event(EventKind::Error(remote_error("Model not found: zzz/nope.")))]);
     let actions = test.send(idle());
-    let [Action::End(Ending::Failed(failure))] = &*actions else { panic!("{actions:?}") };
+    let [TurnAction::End(Ending::Failed(failure))] = &*actions else { panic!("{actions:?}") };
     assert!(failure.spoils_session());
     assert!(
         failure.message.contains("(Model not found: zzz/nope). Choose another model"),

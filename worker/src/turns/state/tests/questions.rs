@@ -1,8 +1,8 @@
 use super::*;
 
-fn rejected(id: &str) -> Action {
+fn rejected(id: &str) -> TurnAction {
     let reply = crate::opencode::PermissionReply::Reject;
-    Action::Permission(permissions::Action::Reply { id: id.into(), reply })
+    TurnAction::Permission(PermissionAction::Reply { id: id.into(), reply })
 }
 
 fn asked(id: &str) -> PermissionAsked {
@@ -18,21 +18,21 @@ fn a_permission_question_is_refused_so_that_it_never_hangs_a_turn() {
 #[test]
 fn a_question_that_a_gap_hid_is_found_and_answered() {
     let mut test = Test::after([busy(), answer(false)]);
-    test.send(Event::Opencode(SessionEvent::Gap));
-    let actions = test.send(Event::Asking(Ok(vec![asked("per_1")])));
-    assert_eq!(actions, [Action::AskStatus, rejected("per_1")]);
+    test.send(TurnEvent::Opencode(SessionEvent::Gap));
+    let actions = test.send(TurnEvent::Asking(Ok(vec![asked("per_1")])));
+    assert_eq!(actions, [TurnAction::AskStatus, rejected("per_1")]);
 }
 
 #[test]
 fn a_silent_turn_looks_for_questions_long_before_it_is_given_up() {
     let mut test = Test::after([busy(), answer(false)]);
-    assert_eq!(test.wait(), [Action::ListQuestions]);
+    assert_eq!(test.wait(), [TurnAction::ListQuestions]);
     assert!(test.now < 31_000, "it looked after {} ms", test.now);
-    assert_eq!(test.send(Event::Asking(Err("503".into()))), [Action::AskStatus]);
-    assert_eq!(test.wait(), [Action::ListQuestions]);
-    assert_eq!(test.send(Event::Asking(Ok(vec![]))), [Action::AskStatus]);
-    while test.wait() == [Action::ListQuestions] {
-        test.send(Event::Asking(Ok(vec![])));
+    assert_eq!(test.send(TurnEvent::Asking(Err("503".into()))), [TurnAction::AskStatus]);
+    assert_eq!(test.wait(), [TurnAction::ListQuestions]);
+    assert_eq!(test.send(TurnEvent::Asking(Ok(vec![]))), [TurnAction::AskStatus]);
+    while test.wait() == [TurnAction::ListQuestions] {
+        test.send(TurnEvent::Asking(Ok(vec![])));
     }
     let idle_timeout = u64::try_from(Settings::default().turns.idle_timeout.as_millis()).unwrap();
     assert!((idle_timeout..idle_timeout + 10).contains(&test.now), "it was given up after {} ms", test.now);
@@ -46,12 +46,12 @@ fn a_turn_that_waits_for_a_person_is_not_silent() {
     let mut test = Test { turn: Turn::new(PROMPT.into(), &settings, Duration::ZERO), now: 0 };
     test.send(busy());
     let relayed = test.send(event(EventKind::PermissionAsked(asked("per_1"))));
-    assert_eq!(relayed, [Action::Permission(permissions::Action::Relay(asked("per_1")))]);
-    let withdraw = Action::Permission(permissions::Action::Withdraw { id: "per_1".into() });
+    assert_eq!(relayed, [TurnAction::Permission(PermissionAction::Relay(asked("per_1")))]);
+    let withdraw = TurnAction::Permission(PermissionAction::Withdraw { id: "per_1".into() });
     assert_eq!(test.wait(), [rejected("per_1"), withdraw]);
     assert!(test.now > 3_000_000, "it was refused after {} ms", test.now);
     assert!(!test.turn.waits_for_a_person());
-    assert_eq!(test.wait(), [Action::ListQuestions], "the silence begins anew");
+    assert_eq!(test.wait(), [TurnAction::ListQuestions], "the silence begins anew");
 }
 
 /// A turn whose last step called tools, and after which nothing comes.
@@ -61,7 +61,7 @@ fn stops_after_tools(mut test: Test) -> &'static str {
     assert_eq!(test.send(idle()), []);
     assert_eq!(test.wait(), [reread()]);
     let messages = vec![user_message(), Message { info: last(), parts: vec![] }];
-    failed(&test.send(Event::Reread(Ok(messages))))
+    failed(&test.send(TurnEvent::Reread(Ok(messages))))
 }
 
 #[test]

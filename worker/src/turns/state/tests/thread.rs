@@ -20,7 +20,7 @@ fn text_of(message: &str, text: &str) -> Part {
 }
 
 /// A step that called tools and filled the context, the summary, and what lets the model go on.
-fn compacted() -> Vec<Event> {
+fn compacted() -> Vec<TurnEvent> {
     let summary = |finish| MessageInfo { is_summary: true, ..answer_to("msg_4", "msg_3", finish) };
     vec![
         busy(),
@@ -79,7 +79,7 @@ fn a_summary_that_a_gap_swallowed_is_found_when_the_messages_are_read_again() {
         with(by_opencode("msg_5"), vec![]),
         with(answer_to("msg_6", "msg_5", None), vec![]),
     ];
-    assert_eq!(test.send(Event::Reread(Ok(messages))), []);
+    assert_eq!(test.send(TurnEvent::Reread(Ok(messages))), []);
     test.send(event(EventKind::Part(text_of("msg_6", "after"))));
     test.send(event(EventKind::Message(answer_to("msg_6", "msg_5", Some("stop")))));
     let actions = test.send(idle());

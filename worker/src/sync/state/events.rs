@@ -9,48 +9,48 @@ use crate::{
 };
 
 /// Sessions that events told of while a read was under way.
-const HEARD: usize = 64;
+const MAX_RECENT: usize = 64;
 
 impl State {
     /// The event stream said something.
-    pub fn take(&mut self, event: TapEvent, now: Duration) {
+    pub(crate) fn take(&mut self, event: TapEvent, now: Duration) {
         let Event { kind, .. } = match event {
             TapEvent::Gap => return self.gap(now),
             TapEvent::Session(event) => *event,
         };
         match kind {
-            EventKind::SessionCreated(session) => self.heard_of(&session, InConvex::Absent, now),
-            EventKind::SessionUpdated(session) => self.heard_of(&session, InConvex::Unknown, now),
+            EventKind::SessionCreated(session) => self.seen(&session, InConvex::Absent, now),
+            EventKind::SessionUpdated(session) => self.seen(&session, InConvex::Unknown, now),
             EventKind::SessionDeleted(session) if session.parent.is_none() => {
-                self.hear(&session.id, InOpencode::Gone, InConvex::Unknown, now);
+                self.changed(&session.id, InOpencode::Gone, InConvex::Unknown, now);
             }
             _ => {}
         }
     }
 
-    fn heard_of(&mut self, session: &Session, unless_known: InConvex, now: Duration) {
+    fn seen(&mut self, session: &Session, if_unknown: InConvex, now: Duration) {
         if session.parent.is_none() {
-            self.hear(&session.id, InOpencode::titled(&session.title), unless_known, now);
+            self.changed(&session.id, InOpencode::titled(&session.title), if_unknown, now);
         }
     }
 
-    fn hear(&mut self, id: &OpencodeSessionId, opencode: InOpencode, unless_known: InConvex, now: Duration) {
+    fn changed(&mut self, id: &OpencodeSessionId, opencode: InOpencode, if_unknown: InConvex, now: Duration) {
         self.outdate_reads(id);
-        let convex = match self.known.get(id) {
-            InConvex::Unknown => unless_known,
+        let convex = match self.convex.get(id) {
+            InConvex::Unknown => if_unknown,
             known => known,
         };
-        self.note(id, opencode, convex, now);
+        self.enqueue(id, opencode, convex, now);
     }
 
     /// What was read of this session until now is not believed any more.
     fn outdate_reads(&mut self, id: &OpencodeSessionId) {
-        self.moment += 1;
-        self.heard.retain(|(heard, _)| heard != id);
-        if self.heard.len() == HEARD {
-            self.heard.pop_front();
+        self.sequence += 1;
+        self.recent.retain(|(recent, _)| recent != id);
+        if self.recent.len() == MAX_RECENT {
+            self.recent.pop_front();
         }
-        self.heard.push_back((id.clone(), self.moment));
+        self.recent.push_back((id.clone(), self.sequence));
     }
 
     /// Something may have been missed.
@@ -68,17 +68,17 @@ impl State {
     }
 
     /// Puts a session into the queue, or changes it there, or takes it out, whichever both sides call for.
-    pub(super) fn note(
+    pub(super) fn enqueue(
         &mut self,
         id: &OpencodeSessionId,
         opencode: InOpencode,
         convex: InConvex,
         now: Duration,
     ) {
-        let said = self.moment;
+        let sequence = self.sequence;
         if let Some(place) = self.queue.iter().position(|change| change.id == *id) {
             let change = &mut self.queue[place];
-            (change.opencode, change.said) = (opencode, said);
+            (change.opencode, change.sequence) = (opencode, sequence);
             if change.opencode.agreed() == change.convex {
                 self.queue.remove(place);
             }
@@ -91,12 +91,19 @@ impl State {
             return self.gap(now);
         }
         let before_creation = self.next_creation;
-        self.queue.push_back(Change { id: id.clone(), opencode, convex, said, since: now, before_creation });
+        self.queue.push_back(Change {
+            id: id.clone(),
+            opencode,
+            convex,
+            sequence,
+            since: now,
+            before_creation,
+        });
     }
 
     /// A session is about to be created for a chat. Until [`State::created`] is told of it, a session that appears may
     /// be this one.
-    pub fn creating(&mut self) -> u64 {
+    pub(crate) fn creating(&mut self) -> u64 {
         let number = self.next_creation;
         self.next_creation += 1;
         self.creations.insert(number);
@@ -104,31 +111,31 @@ impl State {
     }
 
     /// That creation is over. If it came to something, Convex has the link by now.
-    pub fn created(&mut self, number: u64, session: Option<(&OpencodeSessionId, &str)>) {
+    pub(crate) fn created(&mut self, number: u64, session: Option<(&OpencodeSessionId, &str)>) {
         self.creations.remove(&number);
         if let Some((id, title)) = session {
-            self.learn(id, InOpencode::titled(title).agreed());
+            self.convex_has(id, InOpencode::titled(title).agreed());
         }
     }
 
     /// OpenCode did not know this session, and its chat is linked with another one by now.
-    pub fn replaced(&mut self, id: &OpencodeSessionId) {
+    pub(crate) fn replaced(&mut self, id: &OpencodeSessionId) {
         self.outdate_reads(id);
-        self.learn(id, InConvex::Absent);
+        self.convex_has(id, InConvex::Absent);
     }
 
     /// Convex says that it has this session, with this title.
-    pub fn linked(&mut self, id: &OpencodeSessionId, title: &str) {
+    pub(crate) fn linked(&mut self, id: &OpencodeSessionId, title: &str) {
         // What is known or under way here is no older.
-        match self.known.get(id) {
+        match self.convex.get(id) {
             InConvex::Unknown if self.queue.iter().any(|change| change.id == *id) => {}
-            InConvex::Unknown => self.learn(id, InOpencode::titled(title).agreed()),
-            known => self.known.put(id, known),
+            InConvex::Unknown => self.convex_has(id, InOpencode::titled(title).agreed()),
+            known => self.convex.put(id, known),
         }
     }
 
-    fn learn(&mut self, id: &OpencodeSessionId, convex: InConvex) {
-        self.known.put(id, convex);
+    fn convex_has(&mut self, id: &OpencodeSessionId, convex: InConvex) {
+        self.convex.put(id, convex);
         if let Some(place) = self.queue.iter().position(|change| change.id == *id) {
             self.queue[place].convex = convex;
             if self.queue[place].opencode.agreed() == convex {
@@ -137,8 +144,8 @@ impl State {
         }
     }
 
-    /// What Convex is known to have of a session.
-    pub fn known(&self, id: &OpencodeSessionId) -> InConvex {
-        self.known.get(id)
+    /// Returns what Convex is known to have of a session.
+    pub(crate) fn in_convex(&self, id: &OpencodeSessionId) -> InConvex {
+        self.convex.get(id)
     }
 }
