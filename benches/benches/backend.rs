@@ -18,7 +18,7 @@ use ::benches::{
     store::Turns,
 };
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use sim::convex::subscriptions::{Subscription, Subscriptions};
+use fake_convex::subscriptions::{Subscription, Subscriptions};
 use tokio::sync::Notify;
 
 /// Turns in the store.

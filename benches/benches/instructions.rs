@@ -38,7 +38,7 @@ mod pieces {
     };
     use tokio::runtime::{Builder, Runtime};
 
-    /// As many as the design counts with: 20 a second for 10 seconds.
+    /// A usual reply: 20 a second for 10 seconds.
     const DELTAS: usize = 200;
 
     pub(super) fn listening() -> (Listening, String) {

@@ -13,32 +13,47 @@
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 #![expect(clippy::print_stdout, reason = "the ratio is the result")]
 
-use std::time::Duration;
+mod run;
+
+use std::{path::Path, time::Duration};
 
 use ::benches::{
     floor::{self, Load},
     functions::{Backend, Mix},
-    main_job,
 };
 use criterion::{
     BenchmarkGroup, Criterion, SamplingMode, criterion_group, criterion_main, measurement::WallTime,
 };
 use rustix::time::{ClockId, clock_gettime};
-use sim::{report::Report, world::determinism::wall_clock};
+use sim::engine::determinism::wall_clock;
+use sim_model::scenario::Scenario;
+use sim_report::Report;
 
-/// The target for the scenario's time over floor and calls (design: numbers to beat).
+/// Where the scenario is.
+const SCENARIO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/500-sessions.toml");
+
+/// Reads the scenario.
+///
+/// # Panics
+/// If it cannot be read: then there is nothing to measure.
+#[must_use]
+fn scenario() -> Scenario {
+    Scenario::read(Path::new(SCENARIO)).unwrap_or_else(|error| panic!("{}", error.render(false)))
+}
+
+/// The target for the scenario's time over floor and calls (what the project aims at).
 const TARGET: f64 = 2.0;
 
-fn main_job(criterion: &mut Criterion) {
-    let scenario = main_job::scenario();
-    let report = main_job::run(&scenario);
+fn whole_job(criterion: &mut Criterion) {
+    let scenario = scenario();
+    let report = run::run(&scenario);
     let (load, mix) = (Load::of(&scenario, &report), Mix::of(&report));
     let mut group = criterion.benchmark_group("500-sessions");
     group.sampling_mode(SamplingMode::Flat).sample_size(10).warm_up_time(Duration::from_millis(100));
     group.measurement_time(Duration::from_secs(1));
-    let whole = measure(&mut group, "scenario", || main_job::run(&scenario).engine.wall);
+    let whole = measure(&mut group, "scenario", || run::run(&scenario).engine.wall);
     let engine = measure(&mut group, "engine floor", || timed(|| floor::run(&load)));
-    let backend = Backend::new(scenario.population.sessions as u64);
+    let backend = Backend::new(scenario.population.sessions);
     let calls = measure(&mut group, "function calls", || timed(|| backend.run(mix)));
     group.finish();
     summarise(&report, &load, &mix, [whole, engine, calls]);
@@ -104,5 +119,5 @@ fn per(seconds: f64, count: f64) -> f64 {
     1e3 * seconds / count
 }
 
-criterion_group!(benches, main_job);
+criterion_group!(benches, whole_job);
 criterion_main!(benches);

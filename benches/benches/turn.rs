@@ -8,14 +8,14 @@
 
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
+mod run;
+
 use std::time::Duration;
 
-use ::benches::{
-    floor::{self, Load},
-    main_job,
-};
+use ::benches::floor::{self, Load};
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
-use sim::{scenario::Scenario, world::determinism::wall_clock};
+use sim::engine::determinism::wall_clock;
+use sim_model::scenario::Scenario;
 
 /// Turns of the world.
 const TURNS: u32 = 100;
@@ -36,7 +36,7 @@ fn took(work: impl FnOnce()) -> Duration {
 
 fn turn(criterion: &mut Criterion) {
     let (busy, idle) = (world(TURNS), world(0));
-    let report = main_job::run(&busy);
+    let report = run::run(&busy);
     assert_eq!(report.figures.turns["completed"], u64::from(TURNS), "every turn is a whole one");
     let load = Load::of(&busy, &report);
     let nothing = Load { websocket: 0, http: 0, events: 0, ..load.clone() };
@@ -47,8 +47,7 @@ fn turn(criterion: &mut Criterion) {
         all / TURNS
     };
     group.bench_function("whole", |bencher| {
-        bencher
-            .iter_custom(|times| each(&|| drop(main_job::run(&busy)), &|| drop(main_job::run(&idle)), times));
+        bencher.iter_custom(|times| each(&|| drop(run::run(&busy)), &|| drop(run::run(&idle)), times));
     });
     group.bench_function("engine floor", |bencher| {
         bencher.iter_custom(|times| each(&|| floor::run(&load), &|| floor::run(&nothing), times));

@@ -22,7 +22,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::{Builder, Runtime};
 use worker::{config::Settings, opencode::events};
 
-/// As many as the design counts with: 20 a second for 10 seconds.
+/// A usual reply: 20 a second for 10 seconds.
 const DELTAS: usize = 200;
 /// Where a delta stands among a reply's events.
 const SOME_DELTA: usize = 10;

@@ -18,7 +18,8 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use sim::{report::Report, scenario::Scenario};
+use sim_model::scenario::Scenario;
+use sim_report::Report;
 use tokio::{
     task::JoinSet,
     time::{Instant, interval, sleep_until},
@@ -26,7 +27,7 @@ use tokio::{
 use tokio_tungstenite::{accept_async, client_async, tungstenite::Message};
 use turmoil::net::{TcpListener, TcpStream};
 
-use crate::main_job::SEED;
+use crate::SEED;
 
 /// What a round trip carries, and an event: about as many bytes as a chunk and a delta with their names around them.
 const PAYLOAD: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\

@@ -3,16 +3,13 @@
 use std::{cell::Cell, path::Path, rc::Rc, time::Duration};
 
 use convex::Value;
-use sim::{
-    convex::{Convex, Identity, Kind, NoFaults, Options, SyncOptions, sources},
-    report::Report,
-};
+use fake_convex::{Convex, Identity, Kind, NoFaults, Options, SyncOptions, sources};
+use sim_model::BACKEND_SOURCES;
+use sim_report::Report;
 use tokio::runtime;
 
-use crate::main_job::SEED;
+use crate::SEED;
 
-/// The functions that production deploys.
-const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../worker/convex");
 /// 2026-01-01, in nanoseconds; each reading of the clock is a millisecond later.
 const START: u64 = 1_767_225_600_000_000_000;
 /// About as many bytes as a chunk has.
@@ -75,7 +72,7 @@ impl Backend {
             observer: Rc::new(|_| {}),
             faults: Rc::new(NoFaults),
         };
-        let sources = sources::read_directory(Path::new(SOURCES)).expect("the functions are there");
+        let sources = sources::read_directory(Path::new(BACKEND_SOURCES)).expect("the functions are there");
         let convex = Convex::load(&sources, options).expect("the functions load");
         let runtime = runtime::Builder::new_current_thread().enable_time().build().expect("a runtime starts");
         let mut backend = Self { runtime, convex, credentials: Value::Null, sessions: Vec::new() };

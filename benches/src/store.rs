@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use convex::Value;
-use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
-use sim::convex::{
+use fake_convex::{
     id::Id,
     query::{Comparison, Page, PageOptions, Query, find_index, range},
     schema::{IndexSchema, TableSchema},
     store::{Document, Read, Store, Touched},
     transaction::{Transaction, scan::Stream},
 };
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
 
 /// The table.
 const TURNS: &str = "turns";

@@ -4,46 +4,24 @@
 //! last digit, so any difference comes from a change of the code, the scenario or the seed. In real time nothing repeats:
 //! such a run has figures of its own, each with room to differ, and is not compared with a simulation.
 
+mod change;
+mod figure_set;
 mod figures;
 mod real_time;
+mod rule;
 mod rules;
 mod table;
 
 use std::collections::BTreeSet;
 
-pub use figures::{Figure, FigureSet, FiguresError, figures};
-pub use real_time::{conditions, is_real_time};
-pub use rules::{Rule, Tolerance, Worse, tolerances};
+pub use change::{Change, Meaning};
+pub use figure_set::{Figure, FigureSet};
+pub use figures::figures;
+pub use real_time::conditions;
+pub use rule::{Rule, Tolerance, Worse};
+pub use rules::tolerances;
 pub use table::table;
 pub(crate) use table::{HEAD, ROWS, row};
-
-/// A figure that is not what it was.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Change {
-    /// Which run; empty when only one is compared.
-    pub run: String,
-    /// Which figure.
-    pub figure: String,
-    /// What it was.
-    pub before: Figure,
-    /// What it is.
-    pub after: Figure,
-    /// What that means.
-    pub meaning: Meaning,
-}
-
-/// What a change means; the more important one first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Meaning {
-    /// Worse, beyond what is tolerated.
-    Worse,
-    /// Better, by more than what is tolerated the other way.
-    Better,
-    /// Changed, but within what is tolerated.
-    Tolerated,
-    /// Neither better nor worse.
-    Neutral,
-}
 
 /// The figures in which `after` differs from `before`, the worse ones first, then by name.
 #[must_use]

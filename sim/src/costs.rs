@@ -2,20 +2,18 @@
 //!
 //! Everything is a count and repeats to the last digit, so the page can be compared with a new measurement byte for byte.
 
-use std::{
-    fs,
-    sync::{Arc, mpsc},
-};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use anyhow::Context as _;
-use serde_json::Value;
-
-use crate::{
-    report::{Report, Verdict},
+use sim_model::{
+    order::Order,
     scenario::Scenario,
     seed::Seed,
-    world::{self, Order, progress::Progress},
+    trace::{Caller, Event, Fact, Micros, Name, TurnState},
 };
+use sim_report::{Report, RunVerdict};
+
+use crate::world;
 
 /// Sessions in the backend, for which start and idleness are measured.
 const POPULATIONS: [u64; 3] = [100, 10_000, 100_000];
@@ -50,7 +48,7 @@ pub struct Costs {
     pub starts: Vec<Start>,
     /// Heap when turns have run, none runs, and OpenCode's connections are open (bytes).
     pub heap_with_server: i64,
-    /// Heap above that for each of [`TURNS`] turns that run at once (bytes).
+    /// Heap above that for each of `TURNS` turns that run at once (bytes).
     pub heap_per_turn: i64,
     /// The same at the last moment at which all of them run: their beginnings are over (bytes).
     pub heap_per_begun_turn: i64,
@@ -158,37 +156,43 @@ sessions that only OpenCode had, each of which it imported again every time).
 ";
 
 /// A run: its report and its facts.
-fn run(name: &str, text: &str) -> anyhow::Result<(Report, Vec<Value>)> {
+fn run(name: &str, text: &str) -> anyhow::Result<(Report, Vec<Fact>)> {
     let scenario =
         Scenario::parse(name, name, text).map_err(|error| anyhow::anyhow!("{}", error.render(false)))?;
-    let directory = tempfile::tempdir()?;
-    let trace = directory.path().join("trace.jsonl");
-    let order = Order {
-        scenario,
-        seed: Seed(1),
-        plants: Vec::new(),
-        trace: Some(trace.clone()),
-        replay: String::new(),
-    };
+    let order = Order { scenario, seed: Seed(1), plants: Vec::new(), trace: None, replay: String::new() };
+    let facts = Arc::new(Mutex::new(Vec::new()));
+    let follower = Arc::clone(&facts);
+    let follow =
+        move |fact: &Fact| follower.lock().unwrap_or_else(PoisonError::into_inner).push(fact.clone());
     let (sender, receiver) = mpsc::channel();
-    let thread = world::start(order, Arc::new(Progress::default()), move |report| drop(sender.send(report)));
+    let done = move |report| drop(sender.send(report));
+    let thread = world::start_followed(order, Arc::default(), Some(Box::new(follow)), done);
     let report = receiver.recv().context("the simulator panicked")??;
     drop(thread.join());
-    anyhow::ensure!(report.verdict == Verdict::Passed, "{name}: {:#?}", report.violations.first());
-    let lines = fs::read_to_string(trace)?;
-    Ok((report, lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?))
+    anyhow::ensure!(report.verdict == RunVerdict::Passed, "{name}: {:#?}", report.violations.first());
+    let facts = std::mem::take(&mut *facts.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok((report, facts))
 }
 
-fn at(fact: &Value) -> u64 {
-    fact["at"].as_u64().unwrap_or_default()
+/// A call of a function by a worker, or a rerun for its subscription.
+struct Call<'a> {
+    at: Micros,
+    function: &'a Name,
+    documents: u64,
+    bytes: u64,
+    rerun: bool,
 }
 
-fn is(fact: &Value, event: &str) -> bool {
-    fact["event"] == event
-}
-
-fn is_workers_call(fact: &Value) -> bool {
-    is(fact, "executed") && fact["caller"]["worker"].is_string()
+fn workers_calls(facts: &[Fact]) -> impl Iterator<Item = Call<'_>> {
+    facts.iter().filter_map(|fact| match &fact.event {
+        Event::Executed {
+            function, caller: Caller::Worker(_), documents_read, bytes_read, rerun, ..
+        } => {
+            let (documents, bytes) = (*documents_read, *bytes_read);
+            Some(Call { at: fact.at, function, documents, bytes, rerun: *rerun })
+        }
+        _ => None,
+    })
 }
 
 fn start(sessions: u64) -> anyhow::Result<Start> {
@@ -196,19 +200,21 @@ fn start(sessions: u64) -> anyhow::Result<Start> {
         "duration = '30s'\n[population]\nsessions = {sessions}\n[workload]\nturns = 0\n[limits]\nworker_heap_idle = '1MiB'\n"
     );
     let (_, facts) = run("costs of a start", &text)?;
-    let begun = facts.iter().find(|fact| is(fact, "worker-started")).map_or(0, at);
-    let ready = facts.iter().find(|fact| is(fact, "ready")).map(at).context("it is never ready")?;
-    let calls: Vec<_> =
-        facts.iter().filter(|fact| is_workers_call(fact) && at(fact) <= ready + SECOND).collect();
-    let sum = |field: &str| calls.iter().filter_map(|call| call[field].as_u64()).sum();
-    let heap = facts.iter().rfind(|fact| is(fact, "heap") && at(fact) < 30 * SECOND);
+    let when = |is: fn(&Event) -> bool| facts.iter().find(|fact| is(&fact.event)).map(|fact| fact.at);
+    let begun = when(|event| matches!(event, Event::WorkerStarted { .. })).unwrap_or(0);
+    let ready = when(|event| matches!(event, Event::Ready { .. })).context("it is never ready")?;
+    let calls: Vec<_> = workers_calls(&facts).filter(|call| call.at <= ready + SECOND).collect();
+    let heap = facts.iter().rev().filter(|fact| fact.at < 30 * SECOND).find_map(|fact| match fact.event {
+        Event::Heap { live, .. } => Some(live),
+        _ => None,
+    });
     Ok(Start {
         sessions,
         ready_ms: (ready - begun) / 1000,
         calls: calls.len() as u64,
-        documents: sum("documents_read"),
-        bytes: sum("bytes_read"),
-        idle_heap: heap.and_then(|fact| fact["live"].as_i64()).context("no heap was measured")?,
+        documents: calls.iter().map(|call| call.documents).sum(),
+        bytes: calls.iter().map(|call| call.bytes).sum(),
+        idle_heap: heap.context("no heap was measured")?,
     })
 }
 
@@ -223,16 +229,15 @@ fn heap_of_turns() -> anyhow::Result<(i64, i64, i64)> {
     let (mut running, mut busiest) = (0_i64, (0, 0));
     let (mut rest, mut begun) = (None, 0);
     for fact in &facts {
-        match fact["event"].as_str() {
-            Some("turn-changed") => running += if fact["to"] == "claimed" { 1 } else { -1 },
-            Some("heap") => {
-                let live = fact["live"].as_i64().unwrap_or_default();
-                busiest = busiest.max((running, live));
+        match &fact.event {
+            Event::TurnChanged { to, .. } => running += if *to == TurnState::Claimed { 1 } else { -1 },
+            Event::Heap { live, .. } => {
+                busiest = busiest.max((running, *live));
                 if running == TURNS.cast_signed() {
-                    begun = live;
+                    begun = *live;
                 }
-                if running == 0 && busiest.0 > 0 && at(fact) < 60 * SECOND {
-                    rest = Some(live);
+                if running == 0 && busiest.0 > 0 && fact.at < 60 * SECOND {
+                    rest = Some(*live);
                 }
             }
             _ => {}
@@ -248,11 +253,8 @@ fn calls_per_turn() -> anyhow::Result<f64> {
                 deltas = { min = 200, max = 200 }\nbytes = { min = '4KiB', max = '4KiB' }\n\
                 pace = { min = '50ms', max = '50ms' }\n[limits]\nworker_heap_idle = '1MiB'\n";
     let (report, facts) = run("costs of a turn", text)?;
-    let calls = facts.iter().filter(|fact| is_workers_call(fact) && fact["rerun"] != true);
-    let of_turns = calls.filter(|call| {
-        let function = call["function"].as_str().unwrap_or_default();
-        ["chat:claim", "chat:sessionReady", "chat:writeChunk", "chat:completeMessage"].contains(&function)
-    });
+    let of_turns = ["chat:claim", "chat:sessionReady", "chat:writeChunk", "chat:completeMessage"];
+    let of_turns = workers_calls(&facts).filter(|call| !call.rerun && of_turns.contains(&&**call.function));
     let turns = report.figures.turns.get("completed").copied().unwrap_or_default();
     anyhow::ensure!(turns > 0, "no turn was completed");
     Ok(of_turns.count() as f64 / turns as f64)
@@ -263,10 +265,8 @@ fn idle_hour() -> anyhow::Result<Vec<(String, u64)>> {
                 [population]\nsessions = 100\n[workload]\nturns = 0\n[limits]\nworker_heap_idle = '1MiB'\n";
     let (_, facts) = run("costs of an hour", text)?;
     let mut calls = std::collections::BTreeMap::new();
-    for fact in facts.iter().filter(|fact| is_workers_call(fact)) {
-        if (60 * SECOND..3_660 * SECOND).contains(&at(fact)) {
-            *calls.entry(fact["function"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
-        }
+    for call in workers_calls(&facts).filter(|call| (60 * SECOND..3_660 * SECOND).contains(&call.at)) {
+        *calls.entry(call.function.to_string()).or_default() += 1;
     }
     Ok(calls.into_iter().collect())
 }

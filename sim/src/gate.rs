@@ -8,12 +8,12 @@
 //! changes the trace, an improvement as well, so this is no judgement but a question: the run that was accepted is not
 //! the run that there is, and only whoever made the change knows whether it was meant. The answer is `--bless`, and the
 //! reason is kept. Without it a run that does something else at the same cost, and one that is not deterministic, would
-//! pass. What is printed tells the two apart ([`Verdict`]).
+//! pass. What is printed tells the two apart ([`GateVerdict`]).
 
 mod baseline;
 mod judgement;
 mod runs;
 
-pub use baseline::{Baseline, BaselineError, MAX_HISTORY};
-pub use judgement::{BLESS, Judgement, Verdict, annotations, failure, junit, markdown};
-pub use runs::{CollectError, RunFailure, collect, name, run_all};
+pub use crate::gate::baseline::{Baseline, BaselineError, MAX_HISTORY};
+pub use crate::gate::judgement::{BLESS, GateVerdict, Judgement, annotations, failure, junit, markdown};
+pub use crate::gate::runs::{CollectError, RunFailure, collect, name, run_all};

@@ -1,10 +1,12 @@
 //! Who lives in the simulated world: the backend with the people, and for each worker its machine.
 
 pub mod backend;
+mod convex;
 pub mod direct;
 pub mod env;
 pub mod freeze;
 pub mod launcher;
+pub mod legacy;
 pub mod opencode;
 pub mod replies;
 pub mod users;
@@ -17,27 +19,34 @@ use ::worker::env::Address;
 use turmoil::Sim;
 
 use crate::{
-    convex::Convex,
+    error::RunError,
     faults::{
         Active,
         hooks::{OnOpencode, disturbed},
     },
-    legacy,
-    opencode::{OpenCode, Options},
-    plant::{Plant, Quirks},
-    scenario::{Kind, Plan},
-    trace::{Exit, Name},
-    world::{Order, RunError, observe, recorder::Recorder},
+    hosts::{
+        backend::Backend,
+        direct::Direct,
+        env::unix_millis,
+        launcher::Launcher,
+        users::{Answers, Choices, People},
+        worker::{Boot, ProcessSpec, Program, WorkerHost},
+    },
+    observe,
+    recorder::Recorder,
 };
-use backend::Backend;
-use direct::Direct;
-use env::unix_millis;
-use launcher::Launcher;
-use users::{Answers, Choices, People};
-use worker::{Boot, Outfit, Program, WorkerHost};
+use fake_convex::Convex;
+use fake_opencode::{OpenCode, Options};
+use sim_model::{
+    order::Order,
+    plant::{EnvPlants, Plant},
+    scenario::WorkerKind,
+    trace::{Exit, Name},
+    workload_plan::WorkloadPlan,
+};
 
 /// Who lives in a world.
-pub struct Settled {
+pub struct Hosts {
     /// The backend.
     pub convex: Convex,
     /// The workers, by number.
@@ -55,7 +64,7 @@ pub fn populate(
     order: &Order,
     recorder: &Recorder,
     active: &Active,
-) -> Result<Settled, RunError> {
+) -> Result<Hosts, RunError> {
     let Order { scenario, seed, .. } = order;
     let program = program(scenario.kind);
     let backend = Backend::load(order, recorder, active)?;
@@ -64,7 +73,7 @@ pub fn populate(
     for index in 0..scenario.workers {
         let host = recorder.name(&format!("opencode-{}", index + 1));
         let machine = machine(order, index, recorder, &host, active);
-        let plan = Plan::draw(scenario, *seed, index);
+        let plan = WorkloadPlan::draw(scenario, *seed, index);
         let sessions = backend.seed(index, scenario, &plan, &machine);
         direct.push(Direct::new(plan.direct.clone(), machine.clone()));
         let answers = Answers::of(scenario, *seed);
@@ -74,23 +83,18 @@ pub fn populate(
         opencodes.push(machine);
     }
     let convex = backend.convex().clone();
-    settle_backend(sim, backend, Rc::new(people), Rc::new(direct));
-    let settle = |(index, machine)| settle_worker(sim, order, recorder, program, index, machine);
+    spawn_backend(sim, backend, Rc::new(people), Rc::new(direct));
+    let settle = |(index, machine)| spawn_worker(sim, order, recorder, program, index, machine);
     let workers = machines.into_iter().enumerate().map(settle).collect();
-    Ok(Settled { convex, workers, opencodes })
+    Ok(Hosts { convex, workers, opencodes })
 }
 
-fn settle_backend(
-    sim: &mut Sim<'static>,
-    backend: Backend,
-    people: Rc<Vec<People>>,
-    direct: Rc<Vec<Direct>>,
-) {
-    sim.host(backend::HOST, move || backend.clone().run(Rc::clone(&people), Rc::clone(&direct)));
+fn spawn_backend(sim: &mut Sim<'static>, backend: Backend, people: Rc<Vec<People>>, direct: Rc<Vec<Direct>>) {
+    sim.host(backend::HOST, move || convex::run(backend.clone(), Rc::clone(&people), Rc::clone(&direct)));
 }
 
 /// A worker's machine is two hosts: its own and its OpenCode's.
-fn settle_worker(
+fn spawn_worker(
     sim: &mut Sim<'static>,
     order: &Order,
     recorder: &Recorder,
@@ -99,13 +103,13 @@ fn settle_worker(
     (host, machine): (Name, OpenCode),
 ) -> Rc<WorkerHost> {
     let launcher = Launcher::default();
-    let quirks = Quirks::of(&order.plants);
-    settle_opencode(sim, host, machine, launcher.clone(), quirks);
+    let env_plants = EnvPlants::of(&order.plants);
+    spawn_opencode(sim, host, machine, launcher.clone(), env_plants);
     let identity = if order.plants.contains(&Plant::SharedToken) { 0 } else { index };
     let config = config(order, &backend::token(identity));
-    let outfit = Outfit { config, launcher, quirks };
+    let spec = ProcessSpec { config, launcher, env_plants };
     let numbers = [index, order.scenario.workers];
-    let worker = WorkerHost::new(numbers, program, outfit, order.seed, recorder);
+    let worker = WorkerHost::new(numbers, program, spec, order.seed, recorder);
     let worker = Rc::new(worker);
     let running = Rc::clone(&worker);
     sim.host(&*worker.name, move || Rc::clone(&running).run());
@@ -123,21 +127,23 @@ fn machine(order: &Order, index: usize, recorder: &Recorder, host: &Name, active
     })
 }
 
-fn settle_opencode(
+fn spawn_opencode(
     sim: &mut Sim<'static>,
     host: Name,
     machine: OpenCode,
     launcher: Launcher,
-    quirks: Quirks,
+    env_plants: EnvPlants,
 ) {
     let name = Name::clone(&host);
-    sim.host(&*host, move || opencode::run(Name::clone(&name), machine.clone(), launcher.clone(), quirks));
+    sim.host(&*host, move || {
+        opencode::run(Name::clone(&name), machine.clone(), launcher.clone(), env_plants)
+    });
 }
 
-fn program(kind: Kind) -> Program {
+fn program(kind: WorkerKind) -> Program {
     match kind {
-        Kind::Worker => |boot| Box::pin(ours(boot)),
-        Kind::Legacy => legacy::program,
+        WorkerKind::Worker => |boot| Box::pin(ours(boot)),
+        WorkerKind::Legacy => legacy::program,
     }
 }
 

@@ -5,47 +5,14 @@
 //! forgotten, so what is left always fails as the original did.
 
 pub mod case;
+mod failure;
 pub mod steps;
 
-use std::{collections::VecDeque, time::Duration};
-
-use serde_json::Value;
+use std::collections::VecDeque;
 
 pub use case::{Case, CaseError};
+pub use failure::Failure;
 use steps::Step;
-
-/// In which way a run fails: a smaller one must fail in the same.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The oracle.
-    pub oracle: String,
-    /// Which promise was broken: `safety` or `liveness`.
-    pub class: String,
-    /// When it was first.
-    pub at: Duration,
-}
-
-impl Failure {
-    /// The failure that a run's report tells of first; with `oracle`, the first of that oracle.
-    #[must_use]
-    pub fn of(report: &Value, oracle: Option<&str>) -> Option<Self> {
-        let violations = report["violations"].as_array()?;
-        let mut failures = violations.iter().filter_map(|violation| {
-            Some(Self {
-                oracle: violation["oracle"].as_str()?.to_owned(),
-                class: violation["class"].as_str()?.to_owned(),
-                at: Duration::from_micros(violation["at"].as_u64()?),
-            })
-        });
-        failures.find(|failure| oracle.is_none_or(|oracle| failure.oracle == oracle))
-    }
-
-    /// The same failure in another run's report.
-    #[must_use]
-    pub fn again(&self, report: &Value) -> Option<Self> {
-        Self::of(report, Some(&self.oracle)).filter(|failure| failure.class == self.class)
-    }
-}
 
 /// Proposes smaller and smaller scenarios.
 pub struct Shrinker {
@@ -114,8 +81,12 @@ impl Shrinker {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use sim_model::{scenario::Scenario, seed::Seed};
+    use sim_oracles::Class;
+
     use super::*;
-    use crate::{scenario::Scenario, seed::Seed};
 
     const BIG: &str = "
 name = 'big'
@@ -140,7 +111,7 @@ kind = 'stop'
     /// Shrinks `BIG` where a case fails if `fails`; returns the case and how many were tried.
     fn shrink(fails: impl Fn(&Scenario) -> bool) -> (Case, usize) {
         let failure =
-            || Failure { oracle: "stale".into(), class: "safety".into(), at: Duration::from_secs(300) };
+            || Failure { oracle: "stale".into(), class: Class::Safety, at: Duration::from_secs(300) };
         let case = Case::new(BIG, "big", Seed(7)).unwrap();
         let mut shrinker = Shrinker::new(case, failure());
         let mut tried = 0;
@@ -178,15 +149,5 @@ kind = 'stop'
             (scenario.faults.len(), scenario.workload.messages.get_ref().len(), scenario.population.sessions);
         assert_eq!(kept, (1, 1, 17), "after {tried}:\n{}", case.text());
         assert_eq!((*scenario.population.stale_pending.get_ref(), scenario.workload.turns), (0, 0));
-    }
-
-    #[test]
-    fn a_failure_is_the_same_if_oracle_and_class_are() {
-        let report = |oracle: &str, class: &str| serde_json::json!({ "violations": [{ "oracle": oracle, "class": class, "at": 7 }] });
-        let failure = Failure::of(&report("stale", "safety"), None).unwrap();
-        assert_eq!(failure.again(&report("stale", "safety")), Some(failure.clone()));
-        assert_eq!(failure.again(&report("stale", "liveness")), None);
-        assert_eq!(failure.again(&report("memory", "safety")), None);
-        assert_eq!(Failure::of(&serde_json::json!({ "violations": [] }), None), None);
     }
 }

@@ -9,7 +9,4 @@
 pub mod child;
 pub mod corpus;
 pub mod merge;
-pub mod outcome;
 pub mod plan;
-pub mod report;
-pub mod seeds;

@@ -105,11 +105,11 @@ async fn real_half(binary: &Path, asks: bool) -> Record {
 }
 
 async fn fake_half(asks: bool) -> Record {
-    let machine = sim::serve::opencode::machine(Path::new("/project"));
+    let machine = sim_serve::opencode::machine(Path::new("/project"));
     let (ready, address) = oneshot::channel();
     spawn_local(async move {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        sim::serve::opencode::serve(&machine, Some(PASSWORD.into()), any, |address| {
+        sim_serve::opencode::serve(&machine, Some(PASSWORD.into()), any, |address| {
             ready.send(address).unwrap()
         })
         .await

@@ -5,8 +5,10 @@ use std::{fs, path::PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{Exit, terminal};
-use crate::costs;
+use crate::{
+    cli::{exit::Exit, terminal},
+    costs,
+};
 
 /// What to do with the figures; without a file they are printed.
 #[derive(Debug, Args)]

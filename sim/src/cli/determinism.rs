@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{Exit, RunArgs, terminal};
-use crate::{plant::Plant, scenario::Scenario, seed::Seed};
+use crate::cli::{exit::Exit, run_args::RunArgs, terminal};
+use sim_model::{plant::Plant, scenario::Scenario, seed::Seed};
 
 /// Facts shown before the first that differs.
 const CONTEXT: usize = 4;

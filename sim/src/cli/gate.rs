@@ -5,18 +5,18 @@ use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, thread};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{
-    Exit,
-    outputs::{Outputs, Told},
-    terminal,
-};
 use crate::{
-    compare::{FigureSet, figures, table},
-    gate::{self, BLESS, Baseline, CollectError, Judgement, RunFailure, collect, name, run_all},
-    plant::Plant,
-    report::{self, Report, Verdict},
-    world::{Order, determinism::wall_clock},
+    cli::{
+        exit::Exit,
+        outputs::{Outputs, Told},
+        terminal,
+    },
+    compare::{self, FigureSet},
+    engine::determinism::wall_clock,
+    gate::{self, BLESS, Baseline, CollectError, GateVerdict, Judgement, RunFailure, collect, name, run_all},
 };
+use sim_model::{order::Order, plant::Plant};
+use sim_report::{Report, RunVerdict};
 
 /// What build servers are told.
 const TOLD: Told<Judgement> =
@@ -115,7 +115,7 @@ fn known(args: &GateArgs, orders: &[Order]) -> Result<Option<Baseline>, String> 
 
 fn say_end(report: &Report, quiet: bool) {
     let run = name(&report.scenario, report.seed);
-    if report.verdict != Verdict::Passed {
+    if report.verdict != RunVerdict::Passed {
         let (what, replay) = (gate::failure(report), &report.replay);
         terminal::complain(&format!(
             "error: {run} failed, so its figures mean nothing\n  {what}\n  {replay}"
@@ -136,12 +136,12 @@ fn settle(
     for outcome in outcomes {
         let report = outcome.context("a run has no report")?;
         let directory = &args.outputs.report;
-        report::write(&report, directory)
+        sim_report::write(&report, directory)
             .with_context(|| format!("cannot write a report into `{}`", directory.display()))?;
         let run = name(&report.scenario, report.seed);
         judgement.runs.insert(run.clone(), report.source.path.clone());
-        runs.insert(run, figures(&serde_json::to_value(&report)?)?);
-        if report.verdict != Verdict::Passed {
+        runs.insert(run, compare::figures(&report));
+        if report.verdict != RunVerdict::Passed {
             judgement.failed.push(report);
         }
     }
@@ -161,7 +161,7 @@ fn bless(
     let shown = args.baseline.display();
     let quiet = args.outputs.is_quiet();
     if before.is_some() && !quiet {
-        terminal::say(&table(&judgement.changes));
+        terminal::say(&compare::table(&judgement.changes));
     }
     let history = before.map(|before| before.history).unwrap_or_default();
     Baseline::bless(runs, reason, history)
@@ -173,10 +173,10 @@ fn bless(
     Ok(Exit::Passed)
 }
 
-fn exit(verdict: gate::Verdict) -> Exit {
+fn exit(verdict: GateVerdict) -> Exit {
     match verdict {
-        gate::Verdict::Passed => Exit::Passed,
-        gate::Verdict::Unaccepted | gate::Verdict::Worse => Exit::Regression,
-        gate::Verdict::Failed(verdict) => verdict.into(),
+        GateVerdict::Passed => Exit::Passed,
+        GateVerdict::Unaccepted | GateVerdict::Worse => Exit::Regression,
+        GateVerdict::Failed(verdict) => verdict.into(),
     }
 }

@@ -4,24 +4,22 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{
-    Exit,
-    load::{Watched, WorkerArgs, again, command, given, publish, run, time},
-    outputs::Outputs,
-    terminal,
-};
 use crate::{
+    cli::{
+        exit::Exit,
+        load::{Watched, WorkerArgs, again, command, given, publish, run, time},
+        outputs::Outputs,
+        terminal,
+    },
     load::{
         LoadOrder,
         binary::Binary,
         goals::{Starts, goals, missed},
         steps::Rising,
     },
-    report::{Report, Verdict},
-    scenario::Scenario,
-    seed::Seed,
-    world::Order,
 };
+use sim_model::{order::Order, scenario::Scenario, seed::Seed};
+use sim_report::{Report, RunVerdict};
 
 /// How far to go, and from when on it is too far. Exit code 13 says that a goal was missed.
 #[derive(Debug, Args)]
@@ -141,8 +139,8 @@ pub(super) fn limits(args: &LimitsArgs) -> anyhow::Result<Exit> {
         absorb(&mut climb, &ran.report);
         starts.push(Starts { sessions: *sessions, report: ran.report });
     }
-    if interrupted && climb.verdict == Verdict::Passed {
-        climb.verdict = Verdict::Interrupted;
+    if interrupted && climb.verdict == RunVerdict::Passed {
+        climb.verdict = RunVerdict::Interrupted;
     }
     let goals = goals(&rising, &climb, &starts);
     let missed: Vec<_> = missed(&goals).map(|goal| goal.what.clone()).collect();
@@ -179,14 +177,14 @@ fn climb(args: &LimitsArgs, binary: &Binary, rising: &Rising) -> anyhow::Result<
 /// Adds to a report what another run found.
 fn absorb(report: &mut Report, other: &Report) {
     // The first that did not pass counts.
-    if report.verdict == Verdict::Passed {
+    if report.verdict == RunVerdict::Passed {
         report.verdict = other.verdict;
     }
     report.violations.extend(other.violations.iter().cloned());
     for (oracle, count) in &other.oracles {
         match report.oracles.iter_mut().find(|(known, _)| known == oracle) {
             Some((_, sum)) => *sum += count,
-            None => report.oracles.push((oracle, *count)),
+            None => report.oracles.push((oracle.clone(), *count)),
         }
     }
 }
@@ -245,17 +243,13 @@ fn replay(args: &LimitsArgs) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
-    use super::{
-        super::{Cli, Command},
-        *,
-    };
-    use crate::report::testing;
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use sim_report::testing;
 
     fn parse(words: &[String]) -> LimitsArgs {
         let words = ["sim".to_owned()].into_iter().chain(words.iter().cloned());
-        let Ok(Cli { command: Some(Command::Limits(args)), .. }) = Cli::try_parse_from(words) else {
+        let Ok(Cli { command: Command::Limits(args) }) = Cli::read(words.map(Into::into)) else {
             panic!("no limits")
         };
         args
@@ -288,7 +282,7 @@ mod tests {
         absorb(&mut report, &other);
         assert_eq!((report.verdict, report.violations.len()), (other.verdict, other.violations.len()));
         for (oracle, count) in &other.oracles {
-            assert!(report.oracles.contains(&(oracle, *count)), "{oracle} in {:?}", report.oracles);
+            assert!(report.oracles.contains(&(oracle.clone(), *count)), "{oracle} in {:?}", report.oracles);
         }
         absorb(&mut report, &other);
         let twice: u64 = other.oracles.iter().map(|(_, count)| 2 * count).sum();

@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 
-use super::{Exit, terminal};
-use crate::scenario::{Scenario, Time};
+use crate::cli::{exit::Exit, terminal};
+use sim_model::{scenario::Scenario, units::Time};
 
 /// Characters of a line, at most.
 const WIDTH: u16 = 120;

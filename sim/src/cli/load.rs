@@ -10,25 +10,28 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{
-    Exit,
-    outputs::Outputs,
-    run::{FORMS, state_line, watch_thread},
-    terminal,
-};
 use crate::{
+    cli::{
+        exit::Exit,
+        outputs::Outputs,
+        run::{FORMS, state_line, watch_thread},
+        terminal,
+    },
     hosts::backend::EXECUTION,
     load::{
         self, LoadOrder,
         binary::{self, BUILD_COMMAND, Binary, NoWorker},
-        remains, stub,
+        stand_in,
     },
-    oracles::Ceilings,
-    report::{self, Report},
-    scenario::{Kind, Scenario, Time},
-    seed::Seed,
-    world::Order,
 };
+use sim_model::{
+    order::Order,
+    scenario::{Scenario, WorkerKind},
+    seed::Seed,
+    units::Time,
+};
+use sim_oracles::Ceilings;
+use sim_report::Report;
 
 /// What to run in real time, and how. The exit code says how our worker did.
 #[derive(Debug, Args)]
@@ -151,7 +154,7 @@ pub(super) fn load(args: &LoadArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
-    if scenario.kind == Kind::Legacy {
+    if scenario.kind == WorkerKind::Legacy {
         terminal::complain(
             "error: the predecessor exists in simulation only; `--against` runs another worker",
         );
@@ -186,7 +189,7 @@ pub(super) fn load(args: &LoadArgs) -> anyhow::Result<Exit> {
     }
     let theirs = Report { scenario: format!("{}-against", other.report.scenario), ..other.report };
     let directory = &args.outputs.report;
-    let [json, _] = report::write(&theirs, directory)
+    let [json, _] = sim_report::write(&theirs, directory)
         .with_context(|| format!("cannot write the report into `{}`", directory.display()))?;
     report.compare_load(&theirs, &json);
     publish(&report, &args.outputs)
@@ -228,12 +231,12 @@ fn beside(path: &Path) -> PathBuf {
 
 fn header(load: &LoadOrder) -> String {
     let Order { scenario, seed, plants, .. } = &load.order;
-    let mut options = report::options(scenario, *seed);
+    let mut options = sim_report::options(scenario, *seed);
     let limit = load.limit.map_or(String::new(), |limit| format!(", people for at most {}", Time(limit)));
-    options.push(("real time", format!("{} times as fast{limit}", load.time_scale)));
+    options.push(("real time".into(), format!("{} times as fast{limit}", load.time_scale)));
     let words: Vec<_> = load.command.iter().map(|word| word.to_string_lossy()).collect();
-    options.push(("worker", format!("{} ({})", words.join(" "), load.profile)));
-    report::header(&scenario.name, &scenario.description, *seed, plants, &options)
+    options.push(("worker".into(), format!("{} ({})", words.join(" "), load.profile)));
+    sim_report::header(&scenario.name, &scenario.description, *seed, plants, &options)
 }
 
 /// The command that runs this again: the same work, though real time never repeats.
@@ -278,36 +281,26 @@ pub(super) fn run(order: &LoadOrder, quiet: bool) -> anyhow::Result<Watched> {
 /// Prints and writes the report.
 pub(super) fn publish(report: &Report, outputs: &Outputs) -> anyhow::Result<Exit> {
     if !outputs.is_quiet() {
-        terminal::say(&report::summary(report, terminal::is_styled()));
+        terminal::say(&sim_report::summary(report, terminal::is_styled()));
     }
     outputs.publish(report, &FORMS)?;
     Ok(report.verdict.into())
 }
 
-/// Ends what is left of a load test that is gone.
-pub(super) fn guard(roots: &[PathBuf]) -> anyhow::Result<Exit> {
-    remains::guard(roots)?;
-    Ok(Exit::Passed)
-}
-
 /// Stands in for `opencode` under load.
 pub(super) fn stand_in(socket: &Path, arguments: &[String]) -> anyhow::Result<Exit> {
-    stub::stand_in(socket, arguments, terminal::say)?;
+    stand_in::stand_in(socket, arguments, terminal::say)?;
     Ok(Exit::Passed)
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
-    use super::{
-        super::{Cli, Command},
-        *,
-    };
+    use super::*;
+    use crate::cli::{Cli, Command};
 
     fn parse(words: &[String]) -> LoadArgs {
         let words = ["sim".to_owned()].into_iter().chain(words.iter().cloned());
-        let Ok(Cli { command: Some(Command::Load(args)), .. }) = Cli::try_parse_from(words) else {
+        let Ok(Cli { command: Command::Load(args) }) = Cli::read(words.map(Into::into)) else {
             panic!("no load test")
         };
         args

@@ -9,11 +9,11 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Exit, outputs::Outputs, sweep, terminal};
-use crate::sweep::{
-    merge::merge as put_together,
-    report::{SCHEMA, SweepReport},
+use crate::{
+    cli::{exit::Exit, outputs::Outputs, sweep, terminal},
+    sweep::merge::merge as put_together,
 };
+use sim_report::sweep::report::{SCHEMA, SweepReport};
 
 /// Which shards to put together.
 #[derive(Debug, Args)]

@@ -8,8 +8,8 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use super::terminal;
-use crate::report::{self, Annotation};
+use crate::cli::terminal;
+use sim_report::Annotation;
 
 /// Where results go.
 #[derive(Debug, Args)]
@@ -17,7 +17,7 @@ pub(crate) struct Outputs {
     /// Where the report goes, as JSON and as a page for people.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     pub(super) report: PathBuf,
-    /// Write the verdict of each oracle as JUnit XML too (- for standard output, which then carries nothing else).
+    /// Write a case for each run as JUnit XML too (- for standard output, which then carries nothing else).
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Write a summary as Markdown too (- for standard output, which then carries nothing else).
@@ -92,7 +92,7 @@ impl Outputs {
     /// Prints annotations, if they are wanted. Build servers read standard error too.
     fn annotate(&self, annotations: impl FnOnce() -> Vec<Annotation>) {
         let Some(Server::Github) = self.annotations else { return };
-        let commands = report::commands(&annotations());
+        let commands = sim_report::commands(&annotations());
         match (commands.is_empty(), self.carries_report()) {
             (true, _) => {}
             (false, true) => terminal::complain(&commands),

@@ -5,12 +5,12 @@ use std::{fs, path::PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{
-    Exit,
-    kept::{self, Kept},
+use crate::cli::{
+    exit::Exit,
+    repeatable::{self, Repeatable},
     run, terminal,
 };
-use crate::{report, scenario::Scenario, world::Order};
+use sim_model::{order::Order, scenario::Scenario};
 
 /// What to run again.
 #[derive(Debug, Args)]
@@ -31,14 +31,14 @@ pub(crate) struct ReplayArgs {
 
 /// Runs the report's scenario with its seed and its planted bugs; another trace is nondeterminism, or another program.
 pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Exit> {
-    let kept = match kept::read(&args.report) {
-        Ok(kept) => kept,
+    let repeatable = match repeatable::read(&args.report) {
+        Ok(repeatable) => repeatable,
         Err(error) => {
             terminal::complain(&format!("error: {error:#}"));
             return Ok(Exit::Usage);
         }
     };
-    let Kept { seed, plants, source, name, hash } = kept;
+    let Repeatable { seed, plants, source, name, hash } = repeatable;
     let scenario = match Scenario::parse(&source.path, &name, &source.text) {
         Ok(scenario) => scenario,
         Err(error) => {
@@ -56,7 +56,7 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Exit> {
     let order = Order { scenario, seed, plants, trace: args.trace.clone(), replay: again };
     let report = run::show(order, args.quiet)?;
     if let Some(directory) = &args.into {
-        report::write(&report, directory)
+        sim_report::write(&report, directory)
             .with_context(|| format!("cannot write the report into `{}`", directory.display()))?;
     }
     match hash {

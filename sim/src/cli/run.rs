@@ -1,4 +1,4 @@
-//! `sim SCENARIO`: one run, watched from the main thread.
+//! `sim run SCENARIO`: one run, watched from the main thread.
 
 use std::{io, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 
@@ -9,24 +9,28 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{
-    Exit, Part, RunArgs,
-    outputs::{Forms, Told},
-    terminal,
-};
 use crate::{
-    report::{self, Report, Verdict},
-    scenario::{Scenario, Time},
-    seed::Seed,
-    world::{self, Order, progress::Progress},
+    cli::{
+        exit::Exit,
+        outputs::{Forms, Told},
+        run_args::{Part, RunArgs},
+        terminal,
+    },
+    world::{self, progress::Progress},
 };
+use sim_model::{order::Order, scenario::Scenario, seed::Seed, units::Time};
+use sim_report::{Report, RunVerdict};
 
 /// How often the state line is drawn.
 const REDRAW: Duration = Duration::from_millis(100);
 /// What is written of a run.
 pub(super) const FORMS: Forms<Report> = Forms {
-    write: report::write,
-    told: Told { junit: report::junit, markdown: report::markdown, annotations: report::annotations },
+    write: sim_report::write,
+    told: Told {
+        junit: sim_report::sweep::junit_of_run,
+        markdown: sim_report::markdown,
+        annotations: sim_report::annotations,
+    },
 };
 
 /// Runs the scenario and prints what came of it.
@@ -56,13 +60,13 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 /// Runs `order`: says what it is, shows how it goes, and says what came of it.
 pub(super) fn show(order: Order, quiet: bool) -> anyhow::Result<Report> {
     if !quiet {
-        let options = report::options(&order.scenario, order.seed);
+        let options = sim_report::options(&order.scenario, order.seed);
         let (name, description) = (&order.scenario.name, &order.scenario.description);
-        terminal::say(&report::header(name, description, order.seed, &order.plants, &options));
+        terminal::say(&sim_report::header(name, description, order.seed, &order.plants, &options));
     }
     let report = watch(order, quiet)?;
     if !quiet {
-        terminal::say(&report::summary(&report, terminal::is_styled()));
+        terminal::say(&sim_report::summary(&report, terminal::is_styled()));
     }
     Ok(report)
 }
@@ -71,8 +75,8 @@ pub(super) fn show(order: Order, quiet: bool) -> anyhow::Result<Report> {
 fn run_part(order: Order, part: Part, directory: &Path) -> anyhow::Result<Exit> {
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let report = watch(order, true)?;
-    if part == Part::Keep && report.verdict != Verdict::Passed {
-        report::write(&report, directory)
+    if part == Part::Keep && report.verdict != RunVerdict::Passed {
+        sim_report::write(&report, directory)
             .with_context(|| format!("cannot write the report into `{}`", directory.display()))?;
     }
     terminal::write(&serde_json::to_string(&report)?);
@@ -137,7 +141,6 @@ fn draw(bar: &ProgressBar, progress: &Progress) {
     let look = progress.look();
     let seconds = bar.elapsed().as_secs_f64().max(0.001);
     let speed = look.simulated.as_secs_f64() / seconds;
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let turns = look.turns_ended as f64 / seconds;
     bar.set_position(u64::try_from(look.simulated.as_millis()).unwrap_or(u64::MAX));
     bar.set_message(format!(

@@ -3,8 +3,12 @@
 use clap::ValueEnum;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 
-use super::{Exit, terminal};
-use crate::{gate::Baseline, report::Report, scenario, sweep::report::SweepReport};
+use crate::{
+    cli::{exit::Exit, terminal},
+    gate::Baseline,
+};
+use sim_model::scenario;
+use sim_report::{Report, sweep::report::SweepReport};
 
 /// What has a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

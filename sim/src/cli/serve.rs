@@ -12,9 +12,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use worker::env::{Env as _, system::SystemEnv};
 
-use super::{Exit, terminal};
-use crate::serve::{
-    attendant::Attendant,
+use crate::cli::{exit::Exit, terminal};
+use sim_serve::{
+    approver::Approver,
     chat::{Chat, Tally, Wish},
     deployment::{Bells, Deployment},
     guide::{self, Guide},
@@ -81,9 +81,8 @@ async fn live(args: &ServeArgs) -> anyhow::Result<Exit> {
 /// The part that people see.
 async fn interact(args: &ServeArgs, person: Person, bells: Bells) -> anyhow::Result<Exit> {
     let screen = Screen::new(Rc::new(terminal::write), Rc::new(terminal::write_error));
-    let attendant = Attendant::new(person.clone(), bells.clone(), screen.clone(), !args.no_approve);
-    let chat =
-        Chat { person, bells, screen, sessions: usize::from(args.sessions), worker: attendant.first() };
+    let approver = Approver::new(person.clone(), bells.clone(), screen.clone(), !args.no_approve);
+    let chat = Chat { person, bells, screen, sessions: usize::from(args.sessions), worker: approver.first() };
     let exit = async {
         match &args.message[..] {
             [] => by_hand(&chat, args.lasting).await,
@@ -91,7 +90,7 @@ async fn interact(args: &ServeArgs, person: Person, bells: Bells) -> anyhow::Res
         }
     };
     tokio::select! {
-        never = attendant.attend() => match never? {},
+        never = approver.watch() => match never? {},
         exit = exit => exit,
         () = interrupted() => Ok(if args.message.is_empty() { Exit::Passed } else { Exit::Interrupted }),
     }
@@ -182,5 +181,5 @@ async fn interrupted() {
 fn secret() -> String {
     let mut bytes = [0; 24];
     SystemEnv.random(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(bytes)
 }

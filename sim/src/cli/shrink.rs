@@ -8,23 +8,21 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Exit,
-    kept::{self, Kept},
-    terminal,
-};
 use crate::{
-    plant::Plant,
-    seed::Seed,
-    shrink::{Case, Failure, Shrinker},
+    cli::{
+        exit::Exit,
+        repeatable::{self, Repeatable},
+        terminal,
+    },
+    shrink::{Failure, Shrinker, case::Case},
     sweep::child::{Job, Outcome},
-    world::replay,
 };
+use sim_model::{order::replay, plant::Plant, seed::Seed};
+use sim_report::Report;
 
 /// What to make small.
 #[derive(Debug, Args)]
@@ -55,7 +53,7 @@ pub(crate) struct ShrinkArgs {
 /// Shrinks a failed run, and says how to run what is left.
 pub(super) fn shrink(args: &ShrinkArgs) -> anyhow::Result<Exit> {
     let kept = match what(args) {
-        Ok(kept) => kept,
+        Ok(repeatable) => repeatable,
         Err(refusal) => return Ok(refusal),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -63,7 +61,7 @@ pub(super) fn shrink(args: &ShrinkArgs) -> anyhow::Result<Exit> {
 }
 
 /// What failed: from a report, or from a scenario and a seed.
-fn what(args: &ShrinkArgs) -> Result<Kept, Exit> {
+fn what(args: &ShrinkArgs) -> Result<Repeatable, Exit> {
     let is_report = args.failed.extension().is_some_and(|extension| extension == "json");
     let refuse = |refusal: String| {
         terminal::complain(&refusal);
@@ -75,20 +73,26 @@ fn what(args: &ShrinkArgs) -> Result<Kept, Exit> {
                 "error: the report says which seed and which planted bugs: leave them out".into(),
             ));
         }
-        return kept::read(&args.failed).map_err(|error| refuse(format!("error: {error:#}")));
+        return repeatable::read(&args.failed).map_err(|error| refuse(format!("error: {error:#}")));
     }
-    let scenario = crate::scenario::Scenario::read(&args.failed)
+    let scenario = sim_model::scenario::Scenario::read(&args.failed)
         .map_err(|error| refuse(error.render(terminal::is_error_styled())))?;
     let Some(seed) = args.seed.or(scenario.seed) else {
         return Err(refuse(
             "error: the scenario has no seed of its own: say with --seed which one fails".into(),
         ));
     };
-    Ok(Kept { seed, plants: args.plant.clone(), source: scenario.source, name: scenario.name, hash: None })
+    Ok(Repeatable {
+        seed,
+        plants: args.plant.clone(),
+        source: scenario.source,
+        name: scenario.name,
+        hash: None,
+    })
 }
 
 struct Shrinking {
-    kept: Kept,
+    failed_run: Repeatable,
     scratch: TempDir,
     stop: CancellationToken,
     runs: usize,
@@ -96,19 +100,19 @@ struct Shrinking {
 
 /// What a run came to.
 enum Tried {
-    Report(Value),
+    Report(Box<Report>),
     Crashed,
     Stopped,
 }
 
 impl Shrinking {
-    fn new(kept: Kept) -> anyhow::Result<Self> {
+    fn new(failed_run: Repeatable) -> anyhow::Result<Self> {
         let scratch = tempfile::tempdir().context("cannot make a directory for what is tried")?;
-        Ok(Self { kept, scratch, stop: CancellationToken::new(), runs: 0 })
+        Ok(Self { failed_run, scratch, stop: CancellationToken::new(), runs: 0 })
     }
 
     async fn shrink(mut self, args: &ShrinkArgs) -> anyhow::Result<Exit> {
-        let case = Case::new(&self.kept.source.text, &self.kept.name, self.kept.seed)?;
+        let case = Case::new(&self.failed_run.source.text, &self.failed_run.name, self.failed_run.seed)?;
         let Tried::Report(report) = self.attempt(&case).await? else {
             terminal::complain("error: the run has no report to begin with");
             return Ok(Exit::Internal);
@@ -167,7 +171,8 @@ impl Shrinking {
         self.runs += 1;
         let path = self.scratch.path().join("shrinking.toml");
         fs::write(&path, case.text()).with_context(|| format!("cannot write `{}`", path.display()))?;
-        let job = Job { path, seed: self.kept.seed, plants: self.kept.plants.clone(), reports: None };
+        let job =
+            Job { path, seed: self.failed_run.seed, plants: self.failed_run.plants.clone(), reports: None };
         let mut interrupt = signal(SignalKind::interrupt())?;
         let stop = self.stop.clone();
         let run = job.run(stop.clone());
@@ -177,7 +182,7 @@ impl Shrinking {
             _ = interrupt.recv() => { stop.cancel(); run.await }
         };
         Ok(match outcome {
-            Outcome::Report(report) => Tried::Report(*report),
+            Outcome::Report(report) => Tried::Report(report),
             Outcome::Crashed(_) => Tried::Crashed,
             Outcome::Stopped => Tried::Stopped,
         })
@@ -186,18 +191,18 @@ impl Shrinking {
     fn output(&self) -> PathBuf {
         Path::new("reports").join(format!(
             "{}-{}-shrunk.toml",
-            crate::report::file_name(&self.kept.name),
-            self.kept.seed
+            sim_report::file_name(&self.failed_run.name),
+            self.failed_run.seed
         ))
     }
 
     fn command(&self, path: &Path) -> String {
-        replay(path, self.kept.seed, &self.kept.plants)
+        replay(path, self.failed_run.seed, &self.failed_run.plants)
     }
 
     /// Writes `case` with a comment that says where it comes from.
     fn keep(&self, case: &Case, failure: &Failure, before: u64, path: &Path) -> anyhow::Result<()> {
-        let Kept { source, seed, .. } = &self.kept;
+        let Repeatable { source, seed, .. } = &self.failed_run;
         let (Failure { oracle, class, .. }, after, command) = (failure, case.size(), self.command(path));
         let text = format!(
             "# Shrunk from {} with seed {seed}, in {} runs: still fails `{oracle}` ({class}).\n\

@@ -1,67 +1,63 @@
 //! The figures of a run in real time, as whole numbers. None repeats exactly, so each has a name of its own kind, and room
 //! to differ.
 
-use serde_json::Value;
+use sim_report::{Latency, LoadFigures, ProcessFigures, Report, Step};
 
 use super::{
-    FigureSet,
-    figures::{collect, insert, stages, thousandths},
-    rules::{Rule, Tolerance, Worse},
+    figure_set::{FigureSet, insert, stages, thousandths, violations},
+    rule::{Rule, Tolerance, Worse},
 };
 
 /// All of them begin with it.
 const PREFIX: &str = "real-time.";
 
-/// Whether a report is of a run in real time.
-#[must_use]
-pub fn is_real_time(report: &Value) -> bool {
-    report["load"].is_object()
-}
-
-/// The figures of `report`, which is of a run in real time.
-pub(super) fn figures(report: &Value) -> FigureSet {
-    let (load, mut set) = (&report["load"], FigureSet::new());
-    collect(&mut set, "turns", &report["figures"]["turns"]);
-    collect(&mut set, "calls-per-turn", &report["figures"]["worker_calls_per_turn"]);
-    stages(&mut set, &report["figures"]["latencies"]);
-    for quantile in ["p50", "p99", "max"] {
-        insert(&mut set, format!("added.{quantile}_us"), thousandths(&load["whole"]["added"][quantile]));
+/// The figures of `report`, in which `load` was measured.
+pub(super) fn figures(report: &Report, load: &LoadFigures) -> FigureSet {
+    let mut set = FigureSet::new();
+    for (outcome, count) in &report.figures.turns {
+        insert(&mut set, format!("turns.{outcome}"), count.cast_signed());
     }
-    for figure in ["given_up", "never_came", "processors"] {
-        collect(&mut set, figure, &load[figure]);
+    number(&mut set, "calls-per-turn", report.figures.worker_calls_per_turn);
+    stages(&mut set, &report.figures.latencies);
+    let Latency { p50, p99, max, .. } = load.whole.added;
+    for (quantile, millis) in [("p50", p50), ("p99", p99), ("max", max)] {
+        insert(&mut set, format!("added.{quantile}_us"), thousandths(millis));
     }
-    collect(&mut set, "cpu.worker_cores", &load["whole"]["worker_cores"]);
-    collect(&mut set, "deltas_per_second", &load["whole"]["deltas_per_second"]);
-    load["workers"].as_array().into_iter().flatten().for_each(|worker| process(&mut set, worker));
-    steps(&mut set, &load["steps"]);
-    for goal in load["goals"].as_array().into_iter().flatten() {
-        let name = format!("missed.{}", goal["what"].as_str().unwrap_or_default());
-        insert(&mut set, name, i64::from(goal["met"] == false));
+    insert(&mut set, "given_up".into(), load.given_up.cast_signed());
+    insert(&mut set, "never_came".into(), load.never_came.cast_signed());
+    insert(&mut set, "processors".into(), load.processors.cast_signed() as i64);
+    number(&mut set, "cpu.worker_cores", load.whole.worker_cores);
+    number(&mut set, "deltas_per_second", load.whole.deltas_per_second);
+    load.workers.iter().for_each(|worker| process(&mut set, worker));
+    steps(&mut set, &load.steps);
+    for goal in &load.goals {
+        insert(&mut set, format!("missed.{}", goal.what), i64::from(goal.met == Some(false)));
     }
-    for violated in report["oracles"].as_array().into_iter().flatten() {
-        let name = format!("violations.{}", violated[0].as_str().unwrap_or_default());
-        collect(&mut set, &name, &violated[1]);
-    }
+    violations(&mut set, report);
     set.into_iter().map(|(name, figure)| (format!("{PREFIX}{name}"), figure)).collect()
 }
 
-fn process(set: &mut FigureSet, worker: &Value) {
-    let name = worker["name"].as_str().unwrap_or_default();
+fn number(set: &mut FigureSet, name: &str, value: f64) {
+    insert(set, format!("{name}_thousandths"), thousandths(value));
+}
+
+fn process(set: &mut FigureSet, worker: &ProcessFigures) {
+    let ProcessFigures { name, idle_rss, peak_rss, idle_heap, peak_heap, threads, files, .. } = worker;
+    let ProcessFigures { ready_ms, cpu_seconds, orphans, .. } = worker;
     let figures = [
-        ("rss.idle", "idle_rss"),
-        ("rss.peak", "peak_rss"),
-        ("heap.idle", "idle_heap"),
-        ("heap.peak", "peak_heap"),
-        ("cpu.seconds", "cpu_seconds"),
-        ("threads", "threads"),
-        ("files", "files"),
-        ("left.orphans", "orphans"),
-        ("left.escaped", "escaped"),
+        ("rss.idle", idle_rss),
+        ("rss.peak", peak_rss),
+        ("heap.idle", idle_heap),
+        ("heap.peak", peak_heap),
+        ("threads", threads),
+        ("files", files),
+        ("left.orphans", orphans),
     ];
-    for (figure, field) in figures {
-        collect(set, &format!("{figure}.{name}"), &worker[field]);
+    for (figure, count) in figures {
+        insert(set, format!("{figure}.{name}"), count.cast_signed());
     }
-    let mut ready: Vec<_> = worker["ready_ms"].as_array().into_iter().flatten().map(thousandths).collect();
+    number(set, &format!("cpu.seconds.{name}"), *cpu_seconds);
+    let mut ready: Vec<_> = ready_ms.iter().copied().map(thousandths).collect();
     ready.sort_unstable();
     if let Some(median) = ready.get(ready.len() / 2) {
         insert(set, format!("ready.median_us.{name}"), *median);
@@ -69,12 +65,12 @@ fn process(set: &mut FigureSet, worker: &Value) {
 }
 
 /// The most that a rising load came to without strain: turns, and deltas per second in each.
-fn steps(set: &mut FigureSet, steps: &Value) {
-    let good = || steps.as_array().into_iter().flatten().filter(|step| step["strain"].is_null());
-    for (name, field) in [("sustained.turns", "turns"), ("sustained.deltas", "deltas_per_turn")] {
-        let most = good().filter_map(|step| step[field].as_i64()).max();
-        insert(set, name.to_owned(), most.unwrap_or(0));
-    }
+fn steps(set: &mut FigureSet, steps: &[Step]) {
+    let good = || steps.iter().filter(|step| step.strain.is_none());
+    let turns = good().map(|step| step.turns.cast_signed() as i64).max();
+    let deltas = good().map(|step| i64::from(step.deltas_per_turn)).max();
+    insert(set, "sustained.turns".into(), turns.unwrap_or(0));
+    insert(set, "sustained.deltas".into(), deltas.unwrap_or(0));
 }
 
 const fn room(percent: i64, least: i64) -> Tolerance {
@@ -113,36 +109,38 @@ pub(super) fn rule(figure: &str) -> Option<Rule> {
 }
 
 /// In words, what measures alike: a difference in one of these makes the figures a matter of two machines, or of two loads.
-pub fn conditions(report: &Value) -> Vec<(String, String)> {
-    let load = &report["load"];
-    let named = ["command", "profile", "simulator_is_release", "time_scale", "execution_ms", "processors"];
-    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    named.iter().filter(|_| load.is_object()).map(|name| ((*name).to_owned(), word(&load[*name]))).collect()
+#[must_use]
+pub fn conditions(report: &Report) -> Vec<(String, String)> {
+    let Some(load) = &report.load else { return Vec::new() };
+    let LoadFigures { command, profile, simulator_is_release, time_scale, execution_ms, processors, .. } =
+        load;
+    let named = [
+        ("command", command.clone()),
+        ("profile", profile.clone()),
+        ("simulator_is_release", simulator_is_release.to_string()),
+        ("time_scale", format!("{time_scale:?}")),
+        ("execution_ms", format!("{execution_ms:?}")),
+        ("processors", processors.to_string()),
+    ];
+    named.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{Meaning, changes, figures as all},
-        *,
+    use super::*;
+    use crate::compare::{Meaning, changes, figures as all};
+    use sim_report::{
+        Goal,
+        testing::{in_real_time, load_figures},
     };
-    use crate::{
-        load::figures::{Goal, LoadFigures},
-        report::testing::{in_real_time, load_figures, passed},
-    };
-
-    fn json(load: LoadFigures) -> Value {
-        serde_json::to_value(in_real_time(load)).unwrap()
-    }
 
     #[test]
     fn a_run_in_real_time_is_flattened_to_figures_of_its_own() {
         let goal = |what: &str, met| Goal { what: what.into(), goal: "a".into(), measured: "b".into(), met };
         let goals = vec![goal("speed", Some(false)), goal("size", Some(true)), goal("x", None)];
-        let report = json(LoadFigures { goals, ..load_figures() });
-        assert!(is_real_time(&report) && !is_real_time(&serde_json::to_value(passed()).unwrap()));
+        let report = in_real_time(LoadFigures { goals, ..load_figures() });
         let lines: Vec<_> =
-            all(&report).unwrap().into_iter().map(|(name, figure)| format!("{name} {figure}")).collect();
+            all(&report).into_iter().map(|(name, figure)| format!("{name} {figure}")).collect();
         insta::assert_snapshot!(lines.join("\n"));
     }
 
@@ -151,7 +149,7 @@ mod tests {
     fn check(figure: &str, change: fn(&mut LoadFigures), expected: Option<Meaning>) {
         let mut after = load_figures();
         change(&mut after);
-        let [before, after] = [load_figures(), after].map(|load| all(&json(load)).unwrap());
+        let [before, after] = [load_figures(), after].map(|load| all(&in_real_time(load)));
         let changes = changes("", &before, &after);
         let found = changes.iter().find(|change| change.figure == format!("real-time.{figure}"));
         assert_eq!(found.map(|change| change.meaning), expected, "{changes:?}");

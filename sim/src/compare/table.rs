@@ -4,14 +4,18 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 
-use super::{Change, Figure, Meaning, Rule};
+use super::{
+    change::{Change, Meaning},
+    figure_set::Figure,
+    rule::Rule,
+};
 
 /// The most rows that are shown: whoever changed more than that reads the baseline's diff.
 pub(crate) const ROWS: usize = 100;
 /// The columns of [`row`].
 pub(crate) const HEAD: [&str; 8] = ["run", "figure", "before", "now", "change", "worse is", "tolerated", ""];
 
-/// `changes` as a table of at most [`ROWS`] rows; a sentence if there is none.
+/// `changes` as a table of at most `ROWS` rows; a sentence if there is none.
 #[must_use]
 pub fn table(changes: &[Change]) -> String {
     if changes.is_empty() {
@@ -60,7 +64,6 @@ pub(crate) fn row(change: &Change) -> [String; 8] {
     ]
 }
 
-#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
 fn difference(before: &Figure, after: &Figure) -> String {
     let (Figure::Count(before), Figure::Count(after)) = (before, after) else { return String::new() };
     let difference = after.saturating_sub(*before);
@@ -72,10 +75,8 @@ fn difference(before: &Figure, after: &Figure) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{FigureSet, changes},
-        *,
-    };
+    use super::*;
+    use crate::compare::{FigureSet, changes};
 
     fn sets() -> (FigureSet, FigureSet) {
         let text = |hash: &str| ("trace.hash".to_owned(), Figure::Text(hash.to_owned()));

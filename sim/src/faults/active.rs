@@ -5,8 +5,8 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Kind, Planned};
-use crate::{seed::Seed, trace::Event, world::recorder::Recorder};
+use crate::recorder::Recorder;
+use sim_model::{fault::FaultKind, fault_plan::PlannedFault, seed::Seed, trace::Event};
 
 /// A shared handle.
 #[derive(Clone)]
@@ -20,7 +20,7 @@ struct Inner {
 }
 
 struct On {
-    fault: Planned,
+    fault: PlannedFault,
     random: ChaCha8Rng,
     strikes: u64,
 }
@@ -33,32 +33,32 @@ impl Active {
     }
 
     /// The fault of this number takes effect.
-    pub fn begin(&self, number: usize, fault: Planned) {
+    pub fn begin(&self, number: usize, fault: PlannedFault) {
         let mut inner = self.0.borrow_mut();
         let random = inner.seed.stream(&format!("faults/{number}/strikes"));
         inner.on.insert(number, On { fault, random, strikes: 0 });
     }
 
     /// The fault of this number takes effect no more. What was in effect is returned.
-    pub fn end(&self, number: usize) -> Option<Planned> {
+    pub fn end(&self, number: usize) -> Option<PlannedFault> {
         self.0.borrow_mut().on.remove(&number).map(|on| on.fault)
     }
 
     /// What is in effect.
     #[must_use]
-    pub fn all(&self) -> Vec<Planned> {
+    pub fn all(&self) -> Vec<PlannedFault> {
         self.0.borrow().on.values().map(|on| on.fault.clone()).collect()
     }
 
     /// Whether a fault of this kind is in effect for the worker of this number, from 0.
     #[must_use]
-    pub fn is_on(&self, kind: Kind, worker: usize) -> bool {
+    pub fn is_on(&self, kind: FaultKind, worker: usize) -> bool {
         self.0.borrow().on.values().any(|on| on.fault.kind == kind && on.fault.worker == worker)
     }
 
     /// An opportunity for a fault of this kind: the fault that takes it, if one does. It is recorded.
     #[must_use]
-    pub fn strike(&self, kind: Kind, worker: usize) -> Option<Strike> {
+    pub fn strike(&self, kind: FaultKind, worker: usize) -> Option<Strike> {
         let (recorder, number, strike) = {
             let inner = &mut *self.0.borrow_mut();
             let mut on =
@@ -77,7 +77,7 @@ impl Active {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Strike {
     /// The fault.
-    pub fault: Planned,
+    pub fault: PlannedFault,
     /// Which of its strikes this is, from 1.
     pub count: u64,
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::compare::{Change, FigureSet, changes, tolerances};
 
-/// The shape of the file; raised when a reader would have to change (docs/reports.md says when that is).
+/// The shape of the file; raised when a reader would have to change.
 const SCHEMA: u32 = 1;
 /// Reasons that are kept.
 pub const MAX_HISTORY: usize = 20;

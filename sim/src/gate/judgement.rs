@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
-
-use super::name;
 use crate::{
-    compare::{Change, HEAD, Meaning, ROWS, row, table},
-    report::{self, Annotation, Report},
+    compare::{self, Change, HEAD, Meaning, ROWS, row},
+    gate::runs::name,
+};
+use sim_report::{
+    Annotation, Report, RunVerdict,
+    junit::{Case, Outcome, document, suite},
 };
 
 /// How to make the baseline anew.
@@ -28,7 +29,7 @@ pub struct Judgement {
 
 /// What to make of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum GateVerdict {
     /// The runs that were accepted, or cheaper ones.
     Passed,
     /// No figure is worse, but the runs took another course: somebody has to say that this was meant.
@@ -36,20 +37,20 @@ pub enum Verdict {
     /// A figure is worse.
     Worse,
     /// A run failed.
-    Failed(report::Verdict),
+    Failed(RunVerdict),
 }
 
 impl Judgement {
     /// What to make of it.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> GateVerdict {
         if let Some(report) = self.failed.first() {
-            return Verdict::Failed(report.verdict);
+            return GateVerdict::Failed(report.verdict);
         }
         match (self.count(Meaning::Worse), self.other_runs()) {
-            (0, 0) => Verdict::Passed,
-            (0, _) => Verdict::Unaccepted,
-            _ => Verdict::Worse,
+            (0, 0) => GateVerdict::Passed,
+            (0, _) => GateVerdict::Unaccepted,
+            _ => GateVerdict::Worse,
         }
     }
 
@@ -71,20 +72,20 @@ impl Judgement {
     pub fn sentence(&self) -> String {
         let (worse, better) = (figures(self.count(Meaning::Worse)), self.count(Meaning::Better));
         match self.verdict() {
-            Verdict::Failed(_) => {
+            GateVerdict::Failed(_) => {
                 format!("FAILED: {} failed, so no figure means anything", runs(self.failed.len()))
             }
-            Verdict::Worse => {
+            GateVerdict::Worse => {
                 format!("FAILED: {worse} got worse, {better} better; if that is meant, `{BLESS}`")
             }
-            Verdict::Unaccepted => format!(
+            GateVerdict::Unaccepted => format!(
                 "NOT ACCEPTED: no figure got worse, {better} got better; but {} took another course than the one that \
                  was accepted, as the traces show. If you changed the worker, its functions, a scenario or the \
                  simulator, that is to be expected: `{BLESS}`. If not, something in a run is not deterministic",
                 runs(self.other_runs())
             ),
-            Verdict::Passed if self.changes.is_empty() => "passed: no figure got worse, 0 better".into(),
-            Verdict::Passed => {
+            GateVerdict::Passed if self.changes.is_empty() => "passed: no figure got worse, 0 better".into(),
+            GateVerdict::Passed => {
                 format!("passed: no figure got worse, {better} better; to keep the change, `{BLESS}`")
             }
         }
@@ -94,8 +95,8 @@ impl Judgement {
     #[must_use]
     pub fn text(&self) -> String {
         match self.verdict() {
-            Verdict::Failed(_) => self.sentence(),
-            _ => format!("{}\n{}", table(&self.changes), self.sentence()),
+            GateVerdict::Failed(_) => self.sentence(),
+            _ => format!("{}\n{}", compare::table(&self.changes), self.sentence()),
         }
     }
 }
@@ -120,22 +121,16 @@ pub fn failure(report: &Report) -> String {
 /// The judgement as JUnit XML: a case for each run.
 #[must_use]
 pub fn junit(judgement: &Judgement) -> String {
-    let mut suite = TestSuite::new("gate");
-    suite.add_test_cases(judgement.runs.keys().map(|run| {
-        let mut case = TestCase::new(run, status(judgement, run));
-        case.set_classname("gate");
-        case
-    }));
-    let mut document = quick_junit::Report::new("sim");
-    document.add_test_suite(suite);
-    document.to_string().expect("writing into memory, without times")
+    let case = |run: &String| Case { name: run.clone(), outcome: outcome(judgement, run) };
+    document([suite("gate", &[], judgement.runs.keys().map(case))])
 }
 
-fn status(judgement: &Judgement, run: &str) -> TestCaseStatus {
-    let failed = |kind: &str, message: String, told: String| {
-        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-        status.set_type(kind).set_message(message).set_description(told);
-        status
+fn outcome(judgement: &Judgement, run: &str) -> Outcome {
+    let failed = |kind: &str, message: String, told: String| Outcome::Failed {
+        kind: kind.into(),
+        message,
+        told,
+        crashed: false,
     };
     if let Some(report) = judgement.failed.iter().find(|report| name(&report.scenario, report.seed) == run) {
         return failed("failed", failure(report), format!("run it again: {}", report.replay));
@@ -144,20 +139,20 @@ fn status(judgement: &Judgement, run: &str) -> TestCaseStatus {
     let one = Judgement { changes, failed: Vec::new(), ..judgement.clone() };
     match one.verdict() {
         // The figures of a gate in which another run failed are not compared.
-        Verdict::Passed | Verdict::Failed(_) => TestCaseStatus::success(),
-        Verdict::Worse => failed("worse", one.sentence(), table(&one.changes)),
-        Verdict::Unaccepted => failed("unaccepted", one.sentence(), table(&one.changes)),
+        GateVerdict::Passed | GateVerdict::Failed(_) => Outcome::Passed,
+        GateVerdict::Worse => failed("worse", one.sentence(), compare::table(&one.changes)),
+        GateVerdict::Unaccepted => failed("unaccepted", one.sentence(), compare::table(&one.changes)),
     }
 }
 
 /// The judgement as GitHub-flavoured Markdown.
 #[must_use]
 pub fn markdown(judgement: &Judgement) -> String {
-    use report::{escape, fenced, table};
+    use sim_report::{escape, fenced, table};
     let (sign, word) = match judgement.verdict() {
-        Verdict::Passed => ("✅", "passed"),
-        Verdict::Unaccepted => ("❌", "not accepted"),
-        Verdict::Worse | Verdict::Failed(_) => ("❌", "failed"),
+        GateVerdict::Passed => ("✅", "passed"),
+        GateVerdict::Unaccepted => ("❌", "not accepted"),
+        GateVerdict::Worse | GateVerdict::Failed(_) => ("❌", "failed"),
     };
     let mut page = format!("## {sign} Gate {word}: {} with fixed seeds\n\n", runs(judgement.runs.len()));
     let _ = writeln!(page, "{}\n", escape(&judgement.sentence()).replace("\\`", "`"));
@@ -180,12 +175,12 @@ pub fn markdown(judgement: &Judgement) -> String {
 #[must_use]
 pub fn annotations(judgement: &Judgement) -> Vec<Annotation> {
     if !judgement.failed.is_empty() {
-        return judgement.failed.iter().flat_map(report::annotations).collect();
+        return judgement.failed.iter().flat_map(sim_report::annotations).collect();
     }
     let meant = match judgement.verdict() {
-        Verdict::Worse => |change: &Change| change.meaning == Meaning::Worse,
-        Verdict::Unaccepted => |change: &Change| change.figure == "trace.hash",
-        Verdict::Passed | Verdict::Failed(_) => return Vec::new(),
+        GateVerdict::Worse => |change: &Change| change.meaning == Meaning::Worse,
+        GateVerdict::Unaccepted => |change: &Change| change.figure == "trace.hash",
+        GateVerdict::Passed | GateVerdict::Failed(_) => return Vec::new(),
     };
     let annotation = |(run, path): (&String, &String)| {
         let changes: Vec<_> = judgement.changes_of(run).filter(|change| meant(change)).collect();
@@ -213,10 +208,8 @@ fn in_words(change: &Change) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        compare::{Figure, FigureSet, changes},
-        report::{commands, testing},
-    };
+    use crate::compare::{Figure, FigureSet, changes};
+    use sim_report::{commands, testing};
 
     /// Two runs, in which these figures changed from 10 to what is given, the trace in the second.
     fn judgement(changed: &[(&str, i64)], hash: &str) -> Judgement {
@@ -256,9 +249,9 @@ mod tests {
 
     #[test]
     fn another_course_at_no_more_cost_is_told_apart_from_a_regression() {
-        assert_eq!(unaccepted().verdict(), Verdict::Unaccepted);
+        assert_eq!(unaccepted().verdict(), GateVerdict::Unaccepted);
         insta::assert_snapshot!(unaccepted().sentence());
-        assert_eq!(judgement(&[("creates", 9)], "aa").verdict(), Verdict::Passed);
+        assert_eq!(judgement(&[("creates", 9)], "aa").verdict(), GateVerdict::Passed);
     }
 
     #[test]

@@ -9,12 +9,11 @@ use std::{
 };
 
 use crate::{
-    plant::Plant,
-    report::Report,
-    scenario::{Scenario, ScenarioError},
-    seed::Seed,
-    world::{self, Order, RunError, progress::Progress},
+    error::RunError,
+    world::{self, progress::Progress},
 };
+use sim_model::{diagnostics::ScenarioError, order::Order, plant::Plant, scenario::Scenario, seed::Seed};
+use sim_report::Report;
 
 /// Why it is not clear what to run.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +120,8 @@ fn run(order: Order) -> Result<Report, RunFailure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Baseline, *};
+    use super::*;
+    use crate::gate::baseline::Baseline;
 
     #[test]
     fn the_baseline_that_is_kept_knows_the_scenarios_that_are_marked() {

@@ -4,32 +4,30 @@ use std::{collections::BTreeMap, path::Path, rc::Rc, time::Duration};
 
 use convex::Value;
 use sha2::{Digest as _, Sha256};
-use tokio::task::JoinSet;
 
-use super::{direct::Direct, users::People};
 use crate::{
-    convex::{Clock, Convex, Observer, Options, SyncOptions, auth::Identity, sources},
+    engine::determinism::{EPOCH, elapsed},
+    error::RunError,
     faults::{Active, hooks::OnConvex},
-    legacy,
-    opencode::OpenCode,
+    hosts::legacy,
+    observe::BackendFacts,
+    recorder::Recorder,
+};
+use fake_convex::{Clock, Convex, Observer, Options, SyncOptions, auth::Identity, sources};
+use fake_opencode::OpenCode;
+use sim_model::{
+    BACKEND_SOURCES,
+    order::Order,
     plant::Plant,
-    scenario::{Kind, Plan, Scenario},
+    scenario::{Scenario, WorkerKind},
     trace::{Digest, Event, Name, RunningDigest},
-    world::{
-        Order, RunError,
-        determinism::{EPOCH, elapsed},
-        network::Listener,
-        observe::BackendFacts,
-        recorder::Recorder,
-    },
+    workload_plan::WorkloadPlan,
 };
 
 /// Its name in the network.
 pub const HOST: &str = "convex";
 /// Where it listens.
 pub const PORT: u16 = 3210;
-/// The functions that production deploys.
-pub(crate) const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../worker/convex");
 /// The machine that all workers of a world are on, as the backend knows it.
 const MACHINE: &str = "machine_simulated";
 /// How long a function takes.
@@ -49,7 +47,7 @@ pub struct Backend {
 
 /// What a deployment has around it, in simulation or in real time.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct BackendSetup {
     /// Its wall clock.
     pub clock: Clock,
     /// How long a function takes.
@@ -58,7 +56,7 @@ pub struct Surroundings {
     pub also: Observer,
 }
 
-impl Surroundings {
+impl BackendSetup {
     fn simulated() -> Self {
         let clock = || u64::try_from((EPOCH + elapsed()).as_nanos()).expect("simulations end before 2554");
         Self { clock: Rc::new(clock), execution: EXECUTION, also: Rc::new(|_| {}) }
@@ -104,7 +102,7 @@ impl Backend {
     /// # Errors
     /// If they cannot be read or do not load.
     pub fn load(order: &Order, recorder: &Recorder, active: &Active) -> Result<Self, RunError> {
-        Self::load_into(Surroundings::simulated(), order, recorder, active)
+        Self::load_into(BackendSetup::simulated(), order, recorder, active)
     }
 
     /// The same, in other surroundings.
@@ -112,16 +110,16 @@ impl Backend {
     /// # Errors
     /// If they cannot be read or do not load.
     pub fn load_into(
-        Surroundings { clock, execution, also }: Surroundings,
+        BackendSetup { clock, execution, also }: BackendSetup,
         order: &Order,
         recorder: &Recorder,
         active: &Active,
     ) -> Result<Self, RunError> {
         let name = recorder.name(HOST);
-        let mut sources = sources::read_directory(Path::new(SOURCES))
-            .map_err(|error| RunError::Backend(format!("{SOURCES}: {error}")))?;
+        let mut sources = sources::read_directory(Path::new(BACKEND_SOURCES))
+            .map_err(|error| RunError::Backend(format!("{BACKEND_SOURCES}: {error}")))?;
         order.plants.iter().for_each(|plant| plant.plant_in_sources(&mut sources));
-        if order.scenario.kind == Kind::Legacy {
+        if order.scenario.kind == WorkerKind::Legacy {
             let (path, text) = legacy::SOURCE;
             sources.insert(path.to_owned(), text.to_owned());
         }
@@ -158,7 +156,13 @@ impl Backend {
 
     /// Gives worker number `index` its history, here and in OpenCode. Returns the ids of its sessions.
     #[must_use]
-    pub fn seed(&self, index: usize, scenario: &Scenario, plan: &Plan, machine: &dyn Disk) -> Vec<String> {
+    pub fn seed(
+        &self,
+        index: usize,
+        scenario: &Scenario,
+        plan: &WorkloadPlan,
+        machine: &dyn Disk,
+    ) -> Vec<String> {
         self.convex.seed(|seeder| {
             let mut insert = |table: &str, created: f64, fields: BTreeMap<String, Value>| {
                 seeder
@@ -169,34 +173,6 @@ impl Backend {
             let mut history = History { backend: self, insert: &mut insert, clock: now - PAST };
             history.worker(index, scenario, plan, machine)
         })
-    }
-
-    /// Runs the host for ever: answers connections, runs scheduled functions, and lets `people` act.
-    ///
-    /// # Errors
-    /// If the port is taken.
-    pub async fn run(self, people: Rc<Vec<People>>, direct: Rc<Vec<Direct>>) -> turmoil::Result {
-        let listener = Listener::bind(PORT).await?;
-        let mut tasks = JoinSet::new();
-        let scheduler = self.convex.clone();
-        tasks.spawn_local(async move { scheduler.run_scheduler().await });
-        for person in people.iter() {
-            tasks.spawn_local(person.clone().live());
-            tasks.spawn_local(person.clone().answer_questions());
-        }
-        for someone in direct.iter() {
-            tasks.spawn_local(someone.clone().live());
-        }
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => {
-                    let (stream, peer) = accepted?;
-                    let convex = self.convex.clone();
-                    tasks.spawn_local(async move { convex.serve_connection(stream, &peer).await });
-                }
-                Some(ended) = tasks.join_next() => ended?,
-            }
-        }
     }
 
     /// The host's name.
@@ -221,7 +197,13 @@ impl<I: FnMut(&str, f64, BTreeMap<String, Value>) -> String> History<'_, I> {
         (self.insert)(table, self.clock, fields)
     }
 
-    fn worker(&mut self, index: usize, scenario: &Scenario, plan: &Plan, machine: &dyn Disk) -> Vec<String> {
+    fn worker(
+        &mut self,
+        index: usize,
+        scenario: &Scenario,
+        plan: &WorkloadPlan,
+        machine: &dyn Disk,
+    ) -> Vec<String> {
         let owner = Value::from(owner().token_identifier());
         if index == 0 {
             let fields =
@@ -295,7 +277,7 @@ impl<I: FnMut(&str, f64, BTreeMap<String, Value>) -> String> History<'_, I> {
     }
 
     /// What the end of an earlier process left behind: turns that it had claimed, and turns that nobody had.
-    fn stale(&mut self, index: usize, worker: &str, sessions: &[String], plan: &Plan) {
+    fn stale(&mut self, index: usize, worker: &str, sessions: &[String], plan: &WorkloadPlan) {
         for &n in &plan.stale_claimed {
             self.stale_turn(&format!("claimed before {index}.{n}"), worker, &sessions[n], true);
         }
@@ -346,5 +328,5 @@ fn digest(sources: &BTreeMap<String, String>) -> Digest {
 
 /// As the backend's `hashSecret`.
 fn hash(secret: &str) -> String {
-    Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(secret))
 }

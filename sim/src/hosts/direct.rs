@@ -9,10 +9,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::{
-    opencode::{OpenCode, Way},
-    scenario::{DirectUse, Directly},
-};
+use fake_opencode::{OpenCode, Way};
+use sim_model::workload_plan::{DirectUse, Directly};
 
 /// How often somebody looks whether a session works on a prompt.
 const LOOK: Duration = Duration::from_millis(50);

@@ -13,21 +13,20 @@ use rand_chacha::ChaCha8Rng;
 use tokio::task::JoinHandle;
 use worker::env::{Address, Env, Launch, LaunchError, UnixMillis};
 
-use super::{
-    freeze::{Freezable, Freezer},
-    launcher::{Launcher, SimServer},
-};
 use crate::{
-    plant::Quirks,
-    trace::Name,
-    world::{
+    engine::{
         determinism::{EPOCH, elapsed, wall_clock},
         memory::{Attributed, Owner, unattributed},
         network,
     },
+    hosts::{
+        freeze::{Freezable, Freezer},
+        launcher::{Launcher, SimServer},
+    },
 };
+use sim_model::{plant::EnvPlants, trace::Name};
 
-/// What a simulated worker gets from its surroundings. One per start of the worker.
+/// What a simulated worker gets from its machine. One per start of the worker.
 #[derive(Clone)]
 pub struct SimEnv(Arc<Inner>);
 
@@ -35,13 +34,13 @@ struct Inner {
     owner: Owner,
     random: Mutex<ChaCha8Rng>,
     launcher: Launcher,
-    surroundings: Surroundings,
-    quirks: Quirks,
+    machine: Machine,
+    env_plants: EnvPlants,
 }
 
 /// What the process is in, besides.
 #[derive(Debug, Clone)]
-pub struct Surroundings {
+pub struct Machine {
     /// The host's name.
     pub name: Name,
     /// The machine's clock.
@@ -68,16 +67,16 @@ impl MachineClock {
 }
 
 impl SimEnv {
-    /// The surroundings of a worker whose memory is charged to `owner`.
+    /// The machine of a worker whose memory is charged to `owner`.
     #[must_use]
     pub fn new(
         owner: Owner,
         random: ChaCha8Rng,
         launcher: Launcher,
-        surroundings: Surroundings,
-        quirks: Quirks,
+        machine: Machine,
+        env_plants: EnvPlants,
     ) -> Self {
-        Self(Arc::new(Inner { owner, random: Mutex::new(random), launcher, surroundings, quirks }))
+        Self(Arc::new(Inner { owner, random: Mutex::new(random), launcher, machine, env_plants }))
     }
 }
 
@@ -108,7 +107,7 @@ impl Env for SimEnv {
     type Server = SimServer;
 
     async fn connect(&self, address: &Address) -> io::Result<network::Stream> {
-        network::connect(&self.0.surroundings.name, address).await
+        network::connect(&self.0.machine.name, address).await
     }
 
     async fn launch(&self, launch: Launch) -> Result<SimServer, LaunchError> {
@@ -116,15 +115,15 @@ impl Env for SimEnv {
     }
 
     fn now(&self) -> UnixMillis {
-        let Quirks { clock_panic, real_clock, .. } = self.0.quirks;
+        let EnvPlants { clock_panic, real_clock, .. } = self.0.env_plants;
         assert!(!clock_panic, "this panic was planted");
-        let now = unix_millis().saturating_add_signed(self.0.surroundings.clock.is_ahead_by());
+        let now = unix_millis().saturating_add_signed(self.0.machine.clock.is_ahead_by());
         if real_clock { now + jitter_of_the_real_clock() } else { now }
     }
 
     fn random(&self, buffer: &mut [u8]) {
         self.0.random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(buffer);
-        if self.0.quirks.random_order {
+        if self.0.env_plants.random_order {
             let order = unattributed(|| random_order(buffer));
             buffer.copy_from_slice(&order);
         }
@@ -135,6 +134,6 @@ impl Env for SimEnv {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        tokio::spawn(Attributed::new(self.0.owner, Freezable::new(self.0.surroundings.freezer.clone(), task)))
+        tokio::spawn(Attributed::new(self.0.owner, Freezable::new(self.0.machine.freezer.clone(), task)))
     }
 }

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use crate::world::memory::unattributed;
+use crate::engine::memory::unattributed;
 
 /// Stops and wakes all futures of one process. Clones share it.
 #[derive(Debug, Clone, Default)]

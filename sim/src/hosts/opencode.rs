@@ -5,13 +5,12 @@ use std::time::Duration;
 use tokio::{sync::watch, task::JoinSet};
 use worker::env::Address;
 
-use super::launcher::{LaunchRequest, Launcher, Leash, SimServer};
 use crate::{
-    opencode::{OpenCode, Server},
-    plant::Quirks,
-    trace::Name,
-    world::network::{Burial, Listener},
+    engine::network::{CloseDeferred, Listener},
+    hosts::launcher::{LaunchRequest, Launcher, Leash, SimServer},
 };
+use fake_opencode::{OpenCode, Server};
+use sim_model::{plant::EnvPlants, trace::Name};
 
 /// Servers listen from here on, each on a port of its own as the system would give them.
 const FIRST_PORT: u16 = 4096;
@@ -22,19 +21,24 @@ const PORTS: u16 = 10_000;
 ///
 /// # Errors
 /// None; the signature is turmoil's.
-pub async fn run(name: Name, machine: OpenCode, launcher: Launcher, quirks: Quirks) -> turmoil::Result {
-    let _burial = Burial;
+pub async fn run(
+    name: Name,
+    machine: OpenCode,
+    launcher: Launcher,
+    env_plants: EnvPlants,
+) -> turmoil::Result {
+    let _close_deferred = CloseDeferred;
     let mut requests = launcher.open();
     let mut servers = JoinSet::new();
     let mut started: u16 = 0;
-    let _eager = quirks.eager_server.then(|| machine.start(None));
+    let _eager = env_plants.eager_server.then(|| machine.start(None));
     loop {
         tokio::select! {
             Some(request) = requests.recv() => {
                 let address = Address { host: name.to_string(), port: FIRST_PORT + started % PORTS };
                 started = started.wrapping_add(1);
                 let crash = launcher.crashes();
-                servers.spawn_local(process(machine.clone(), request, address, quirks, crash));
+                servers.spawn_local(process(machine.clone(), request, address, env_plants, crash));
             }
             Some(ended) = servers.join_next() => ended?,
             else => return Ok(()),
@@ -47,7 +51,7 @@ async fn process(
     machine: OpenCode,
     request: LaunchRequest,
     address: Address,
-    quirks: Quirks,
+    env_plants: EnvPlants,
     mut crash: watch::Receiver<u64>,
 ) {
     let LaunchRequest { password, mut answer } = request;
@@ -67,7 +71,7 @@ async fn process(
         Ok(()) = crash.changed() => "killed by signal 11",
         () = serve(&server, &listener) => unreachable!("a listener listens for ever"),
     };
-    if quirks.orphan_server {
+    if env_plants.orphan_server {
         end(&exited, status);
         serve(&server, &listener).await;
     }

@@ -4,11 +4,8 @@ use std::{rc::Rc, time::Duration};
 
 use rand::Rng;
 
-use crate::{
-    opencode::{Compaction, Content, Outcome, Prompt, PutOff, Reply, Script, ToolCall},
-    scenario::{Replies, Share},
-    seed::Seed,
-};
+use fake_opencode::{Compaction, Content, Outcome, Prompt, PutOff, Reply, Script, ToolCall};
+use sim_model::{scenario::Replies, seed::Seed, units::Share};
 
 /// The status that models fail with: a refusal that no one retries.
 const MODEL_ERROR: u16 = 400;

@@ -15,14 +15,18 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::backend::{Backend, owner, worker_id};
 use crate::{
-    convex::{CallError, Kind},
-    oracles::Class,
-    scenario::{ConnectRequest, EndSession, Message, Permissions, Plan, Scenario, Share},
-    seed::Seed,
-    world::recorder::{Recorder, now},
+    hosts::backend::{Backend, owner, worker_id},
+    recorder::Recorder,
 };
+use fake_convex::{CallError, Kind};
+use sim_model::{
+    scenario::{Permissions, Scenario},
+    seed::Seed,
+    units::Share,
+    workload_plan::{ConnectRequest, EndSession, Message, WorkloadPlan},
+};
+use sim_oracles::Class;
 
 /// As whom they call.
 const CALLER: &str = "people";
@@ -34,7 +38,7 @@ pub struct People(Rc<Inner>);
 struct Inner {
     backend: Backend,
     recorder: Recorder,
-    plan: Plan,
+    plan: WorkloadPlan,
     /// Ids of the sessions, by number.
     sessions: Vec<String>,
     /// What they say to permission questions; `None` if none can come.
@@ -103,7 +107,7 @@ impl People {
     pub fn new(
         backend: Backend,
         recorder: Recorder,
-        plan: Plan,
+        plan: WorkloadPlan,
         sessions: Vec<String>,
         answers: Option<Answers>,
         choices: Choices,
@@ -215,7 +219,7 @@ impl People {
         }
     }
 
-    /// A call that looks like the worker's and serves nobody ([`crate::plant::Plant::ExtraCall`]).
+    /// A call that looks like the worker's and serves nobody ([`sim_model::plant::Plant::ExtraCall`]).
     async fn waste_a_call(&self) {
         let (args, convex) = (Value::Object(BTreeMap::new()), self.0.backend.convex());
         let _ = convex.call(Kind::Query, "permissions:list", args, Some(owner()), "worker-1").await;
@@ -248,9 +252,7 @@ impl People {
             Err(error) if is_too_late(&error, path) => None,
             Err(error) => {
                 let message = format!("a person's `{path}` was refused: {error}");
-                self.0
-                    .recorder
-                    .with(|all| all.court.raise("people", Class::Safety, now(), message, &all.trace));
+                self.0.recorder.raise("people", Class::Safety, message);
                 None
             }
         }

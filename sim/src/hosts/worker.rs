@@ -13,25 +13,27 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::Notify;
 use worker::{config::Config, run::Stop, telemetry::Status};
 
-use super::{
-    env::{MachineClock, SimEnv, Surroundings},
-    freeze::{Freezable, Freezer},
-    launcher::Launcher,
-};
 use crate::{
-    plant::Quirks,
-    seed::Seed,
-    trace::{Event, Exit, Name},
-    world::{
+    engine::{
         memory::{Attributed, Owner},
         network,
-        recorder::Recorder,
     },
+    hosts::{
+        env::{Machine, MachineClock, SimEnv},
+        freeze::{Freezable, Freezer},
+        launcher::Launcher,
+    },
+    recorder::Recorder,
+};
+use sim_model::{
+    plant::EnvPlants,
+    seed::Seed,
+    trace::{Event, Exit, Name},
 };
 
 /// What a worker process gets when it starts.
 pub struct Boot {
-    /// Its surroundings.
+    /// Its machine.
     pub env: SimEnv,
     /// Its settings.
     pub config: Config,
@@ -45,13 +47,13 @@ pub struct Boot {
 pub type Program = fn(Boot) -> Pin<Box<dyn Future<Output = Exit>>>;
 
 /// What every process on a machine is started with.
-pub struct Outfit {
+pub struct ProcessSpec {
     /// Its settings.
     pub config: Config,
     /// How it starts OpenCode servers.
     pub launcher: Launcher,
-    /// What is odd about its surroundings.
-    pub quirks: Quirks,
+    /// What is odd about its machine.
+    pub env_plants: EnvPlants,
 }
 
 /// One worker's machine.
@@ -65,7 +67,7 @@ pub struct WorkerHost {
     /// Whom the processes are charged to, in turn: a zombie's memory is not its successor's.
     owners: [Owner; 2],
     program: Program,
-    outfit: Outfit,
+    spec: ProcessSpec,
     seed: Seed,
     recorder: Recorder,
     starts: Cell<u64>,
@@ -75,12 +77,12 @@ pub struct WorkerHost {
     /// Asks for one more process beside those that run.
     second: Notify,
     /// What the last process left behind is known, or will be at one of the next measurements.
-    remains: Cell<Remains>,
+    leftovers: Cell<Leftovers>,
 }
 
 /// How much is known of what a process left behind.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Remains {
+enum Leftovers {
     /// It runs, or it was not measured since it ended.
     Unseen,
     /// Its heap was measured; what was on its way out has until the next measurement.
@@ -102,7 +104,7 @@ impl WorkerHost {
     pub fn new(
         [index, count]: [usize; 2],
         program: Program,
-        outfit: Outfit,
+        spec: ProcessSpec,
         seed: Seed,
         recorder: &Recorder,
     ) -> Self {
@@ -112,14 +114,14 @@ impl WorkerHost {
             clock: MachineClock::default(),
             owners: [Owner::worker(index), Owner::worker(count + index)],
             program,
-            outfit,
+            spec,
             seed,
             recorder: recorder.clone(),
             starts: Cell::new(0),
             zombies: Cell::new(0),
             processes: RefCell::default(),
             second: Notify::new(),
-            remains: Cell::new(Remains::Recorded),
+            leftovers: Cell::new(Leftovers::Recorded),
         }
     }
 
@@ -129,10 +131,10 @@ impl WorkerHost {
     /// None; the signature is turmoil's.
     pub async fn run(self: Rc<Self>) -> turmoil::Result {
         // What the process before this one left open, if it ended by itself; then, at a kill, what this one has.
-        network::bury();
+        network::close_deferred();
         // A start ends whatever stood still here.
         self.processes.take();
-        let _burial = network::Burial;
+        let _close_deferred = network::CloseDeferred;
         let mut processes = FuturesUnordered::new();
         processes.push(Rc::clone(&self).process());
         while !processes.is_empty() {
@@ -159,7 +161,7 @@ impl WorkerHost {
     }
 
     fn begin(&self) -> (u64, Freezer, Boot) {
-        if self.remains.replace(Remains::Unseen) != Remains::Recorded && self.is_empty() {
+        if self.leftovers.replace(Leftovers::Unseen) != Leftovers::Recorded && self.is_empty() {
             self.record_left();
         }
         self.starts.set(self.starts.get() + 1);
@@ -175,9 +177,9 @@ impl WorkerHost {
         self.record(Event::WorkerStarted { worker: Name::clone(&self.name), start });
         let random = self.seed.stream(&format!("{}/start/{start}", self.name));
         let (name, clock) = (Name::clone(&self.name), self.clock.clone());
-        let surroundings = Surroundings { name, clock, freezer: freezer.clone() };
-        let Outfit { config, launcher, quirks } = &self.outfit;
-        let env = SimEnv::new(self.owner(), random, launcher.clone(), surroundings, *quirks);
+        let machine = Machine { name, clock, freezer: freezer.clone() };
+        let ProcessSpec { config, launcher, env_plants } = &self.spec;
+        let env = SimEnv::new(self.owner(), random, launcher.clone(), machine, *env_plants);
         (start, freezer, Boot { env, config: config.clone(), stop, status })
     }
 
@@ -193,7 +195,7 @@ impl WorkerHost {
 
     /// Lets the machine's OpenCode servers die.
     pub fn crash_opencode(&self) {
-        self.outfit.launcher.crash();
+        self.spec.launcher.crash();
     }
 
     /// Whether a process runs that is no zombie.
@@ -238,19 +240,19 @@ impl WorkerHost {
 
     /// Whether all processes are gone and what they left behind is recorded.
     pub fn has_left(&self) -> bool {
-        self.is_empty() && self.remains.get() == Remains::Recorded
+        self.is_empty() && self.leftovers.get() == Leftovers::Recorded
     }
 
     /// Records how the process is, or once what it left behind.
     pub fn measure(&self) {
-        match (self.is_up(), self.remains.get()) {
+        match (self.is_up(), self.leftovers.get()) {
             (true, _) => {}
-            (false, Remains::Unseen) => self.remains.set(Remains::Measured),
-            (false, Remains::Measured) => {
-                self.remains.set(Remains::Recorded);
+            (false, Leftovers::Unseen) => self.leftovers.set(Leftovers::Measured),
+            (false, Leftovers::Measured) => {
+                self.leftovers.set(Leftovers::Recorded);
                 return self.record_left();
             }
-            (false, Remains::Recorded) => return,
+            (false, Leftovers::Recorded) => return,
         }
         if let Some(process) = self.processes.borrow_mut().get_mut(&self.starts.get()) {
             let state = format!("{:?}", process.status.phase());

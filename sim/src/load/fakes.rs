@@ -17,23 +17,23 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    gauge::Gauge,
-    opencode::{Attendance, Machines, Place, RemoteDisk, SEEDS, SeedSession},
-    probe::SharedProbe,
-};
 use crate::{
-    convex::{Listener, Observation},
+    error::RunError,
     faults::Active,
     hosts::{
-        backend::{Backend, Surroundings},
+        backend::{Backend, BackendSetup},
         users::{Answers, Choices, People},
     },
-    scenario::Plan,
-    serve::unix_nanos,
-    trace::Micros,
-    world::{Order, RunError, determinism::join_live_run, recorder::Recorder},
+    load::{
+        gauge::Gauge,
+        opencode::{Executables, Machines, Place, RemoteDisk, SEEDS, SeedSession},
+        probe::SharedProbe,
+    },
+    recorder::Recorder,
 };
+use fake_convex::{Listener, Observation};
+use sim_model::{order::Order, trace::Micros, workload_plan::WorkloadPlan};
+use sim_serve::unix_nanos;
 
 /// Deep enough for parser and engine, as in simulation.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
@@ -43,7 +43,7 @@ pub(super) struct World {
     /// The scenario with its models as fast as they shall be, seed and plants.
     pub(super) order: Order,
     /// What the people of each worker do.
-    pub(super) plans: Vec<Plan>,
+    pub(super) plans: Vec<WorkloadPlan>,
     /// How long a function of the backend takes.
     pub(super) execution: Duration,
     /// Whether messages say what their replies are like; otherwise the scenario does.
@@ -59,10 +59,10 @@ pub(super) struct Fakes {
     /// Where each worker finds the backend: it is known by the port it uses.
     pub(super) addresses: Vec<SocketAddr>,
     /// The OpenCode processes that each machine has now.
-    attendances: Vec<Attendance>,
+    executables: Vec<Executables>,
     /// How busy the backend's thread and OpenCode's are.
     pub(super) gauges: [Arc<Gauge>; 2],
-    go: watch::Sender<Option<Duration>>,
+    go: watch::Sender<bool>,
     silence: CancellationToken,
     stop: CancellationToken,
     threads: Vec<JoinHandle<()>>,
@@ -72,7 +72,7 @@ pub(super) struct Fakes {
 /// What every thread gets.
 #[derive(Clone)]
 struct Reins {
-    go: watch::Receiver<Option<Duration>>,
+    go: watch::Receiver<bool>,
     stop: CancellationToken,
     failed: blocking::Sender<RunError>,
 }
@@ -83,10 +83,10 @@ impl Fakes {
     /// # Errors
     /// If the functions do not load, or the system lacks ports or threads.
     pub(super) fn start(world: World, machines: Vec<(Place, PathBuf)>) -> Result<Self, RunError> {
-        let (go, started) = watch::channel(None);
+        let (go, started) = watch::channel(false);
         let (fail, failed) = blocking::channel();
         let reins = Reins { go: started, stop: CancellationToken::new(), failed: fail };
-        let attendances = machines.iter().map(|(place, _)| place.attendance.clone()).collect();
+        let executables = machines.iter().map(|(place, _)| place.executables.clone()).collect();
         let gauges: [Arc<Gauge>; 2] = Default::default();
         let (seeds, wanted) = mpsc::channel(SEEDS);
         let silence = world.silence.clone();
@@ -115,7 +115,7 @@ impl Fakes {
         let threads = vec![opencode, backend];
         let Reins { stop, .. } = reins;
         let mut fakes =
-            Self { addresses: Vec::new(), attendances, gauges, go, silence, stop, threads, failed };
+            Self { addresses: Vec::new(), executables, gauges, go, silence, stop, threads, failed };
         fakes.addresses = match addresses.recv() {
             Ok(addresses) => addresses,
             Err(_) => return Err(fakes.failure().unwrap_or_else(|| host("the backend ended at once"))),
@@ -124,8 +124,8 @@ impl Fakes {
     }
 
     /// Lets time begin, at `start` of the wall clock: people act, and connections are answered.
-    pub(super) fn go(&self, start: Duration) {
-        self.go.send_replace(Some(start));
+    pub(super) fn go(&self) {
+        self.go.send_replace(true);
     }
 
     /// People do nothing any more.
@@ -140,7 +140,7 @@ impl Fakes {
 
     /// OpenCode processes of worker `index` that are there and came until `moment`.
     pub(super) fn attached(&self, index: usize, moment: Micros) -> usize {
-        self.attendances[index].since(moment)
+        self.executables[index].since(moment)
     }
 }
 
@@ -161,21 +161,19 @@ fn host(why: &str) -> RunError {
 /// A thread that prepares with blocking calls, and then runs what came of it until it is told to stop.
 fn spawn<F, W>(name: &str, reins: Reins, gauge: Arc<Gauge>, prepare: F) -> Result<JoinHandle<()>, RunError>
 where
-    F: FnOnce(watch::Receiver<Option<Duration>>) -> Result<W, RunError> + Send + 'static,
+    F: FnOnce(watch::Receiver<bool>) -> Result<W, RunError> + Send + 'static,
     W: Future<Output = io::Result<()>>,
 {
     let Reins { go, stop, failed } = reins;
     let live = move || -> Result<(), RunError> {
-        join_live_run(Duration::MAX);
         let system = |error: io::Error| RunError::Host(error.to_string());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
-        let work = prepare(go.clone())?;
+        let work = prepare(go)?;
         LocalSet::new().block_on(&runtime, async {
             tokio::select! {
                 () = stop.cancelled() => Ok(()),
                 ended = work => ended.map_err(system).and(Err(host("a fake ended by itself"))),
                 () = gauge.watch() => unreachable!("it watches for ever"),
-                never = keep_time(go) => match never {},
             }
         })
     };
@@ -187,14 +185,6 @@ where
     };
     let builder = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
     builder.spawn(live).map_err(|error| host(&format!("no thread: {error}")))
-}
-
-/// Tells the thread when the run begins.
-async fn keep_time(mut go: watch::Receiver<Option<Duration>>) -> std::convert::Infallible {
-    if let Ok(start) = go.wait_for(Option::is_some).await {
-        join_live_run(start.expect("just seen"));
-    }
-    std::future::pending().await
 }
 
 /// The backend with its history, people and ports.
@@ -209,8 +199,9 @@ struct Deployed {
 impl Deployed {
     fn prepare(world: World, seeds: &mpsc::Sender<SeedSession>) -> Result<Self, RunError> {
         let World { order, plans, execution, recorder, probe, silence, .. } = world;
-        let also = Rc::new(move |observation: &Observation<'_>| probe.convex(observation));
-        let surroundings = Surroundings { clock: Rc::new(unix_nanos), execution, also };
+        let clock = recorder.clone();
+        let also = Rc::new(move |observation: &Observation<'_>| probe.convex(observation, clock.now()));
+        let surroundings = BackendSetup { clock: Rc::new(unix_nanos), execution, also };
         let active = Active::new(order.seed, recorder.clone());
         let backend = Backend::load_into(surroundings, &order, &recorder, &active)?;
         let mut people = Vec::new();
@@ -228,11 +219,11 @@ impl Deployed {
         Ok(Self { backend, silence, people, listeners, addresses })
     }
 
-    async fn run(self, mut go: watch::Receiver<Option<Duration>>) -> io::Result<()> {
+    async fn run(self, mut go: watch::Receiver<bool>) -> io::Result<()> {
         let mut tasks = JoinSet::new();
-        let started = go.wait_for(Option::is_some).await.map(|start| start.expect("just seen"));
-        let Ok(started) = started else { return Ok(()) };
-        join_live_run(started);
+        if go.wait_for(|go| *go).await.is_err() {
+            return Ok(());
+        }
         for (index, listener) in self.listeners.into_iter().enumerate() {
             let (convex, worker) = (self.backend.convex().clone(), format!("worker-{}", index + 1));
             let listener = Port { listener: TcpListener::from_std(listener)?, worker };

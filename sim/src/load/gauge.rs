@@ -11,7 +11,7 @@ use std::{
 use hdrhistogram::Histogram;
 use tokio::time::{Instant, sleep_until};
 
-use crate::world::determinism::thread_time;
+use crate::engine::determinism::thread_time;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_millis(5);
@@ -67,7 +67,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::world::determinism::wall_clock;
+    use crate::engine::determinism::wall_clock;
 
     #[tokio::test]
     async fn a_thread_that_is_held_up_is_seen_by_its_late_timers_and_its_processor_time() {

@@ -1,11 +1,10 @@
-//! What the worker is to reach on a machine with two processors (design: numbers to beat), beside what was measured.
+//! What the worker is to reach on a machine with two processors, beside what was measured.
 
-use super::{
-    CEILINGS,
-    figures::{Goal, Step},
+use crate::load::{
+    order::CEILINGS,
     steps::{Rising, Target},
 };
-use crate::report::Report;
+use sim_report::{Goal, Report, Step};
 
 /// The load: turns at the same time, and deltas per second in each.
 const LOAD: Target = Target { turns: 200, deltas_per_second: 20 };
@@ -128,7 +127,6 @@ fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", mebibytes(bytes))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / (1_u64 << 20) as f64
 }
@@ -138,7 +136,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::report::testing::{in_real_time, load_figures};
+    use sim_report::testing::{in_real_time, load_figures};
 
     fn rising(turns: &[u16], rate: u32) -> Rising {
         // A bound of the run is none of the goals'.

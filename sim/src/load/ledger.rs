@@ -5,8 +5,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::figures::ProcessFigures;
-use crate::trace::{Event, Fact, Micros, Name, TurnState};
+use sim_model::trace::{Event, Fact, Micros, Name, TurnState};
+use sim_report::ProcessFigures;
 
 /// What is known of turns and processes.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ struct Followed {
     /// Connections to the backend.
     sockets: u64,
     /// Whether it has told the backend in this start that it is gone.
-    goodbye: bool,
+    told_offline: bool,
 }
 
 impl Ledger {
@@ -43,11 +43,11 @@ impl Ledger {
             Event::WorkerStarted { worker, .. } => {
                 let followed = self.worker(worker);
                 (followed.starting, followed.ready, followed.worked) = (Some(fact.at), false, false);
-                followed.goodbye = false;
+                followed.told_offline = false;
                 followed.cpu_ms = (followed.cpu_ms.0 + followed.cpu_ms.1, 0);
             }
             Event::Ready { worker, .. } => self.ready(worker, fact.at),
-            Event::Offline { worker } => self.worker(worker).goodbye = true,
+            Event::Offline { worker } => self.worker(worker).told_offline = true,
             Event::Connected { client } => self.worker(client).sockets += 1,
             Event::Disconnected { client } => {
                 let sockets = &mut self.worker(client).sockets;
@@ -80,7 +80,6 @@ impl Ledger {
         let followed = self.worker(worker);
         followed.ready = true;
         if let Some(since) = followed.starting.take() {
-            #[expect(clippy::cast_precision_loss, reason = "far below 2^52 µs")]
             followed.figures.ready_ms.push(at.saturating_sub(since) as f64 / 1000.0);
         }
     }
@@ -129,13 +128,8 @@ impl Ledger {
 
     /// Whether `worker` has told the backend that it is gone, or was never ready in this start.
     #[must_use]
-    pub fn said_goodbye(&self, worker: &Name) -> bool {
-        self.workers.get(worker).is_none_or(|followed| followed.goodbye || !followed.ready)
-    }
-
-    /// Notes that `count` processes of `worker` left its group and outlived it.
-    pub fn escaped(&mut self, worker: &Name, count: usize) {
-        self.worker(worker).figures.escaped += count as u64;
+    pub fn told_offline(&self, worker: &Name) -> bool {
+        self.workers.get(worker).is_none_or(|followed| followed.told_offline || !followed.ready)
     }
 
     /// Notes that `count` OpenCode processes have outlived `worker`.
@@ -148,7 +142,6 @@ impl Ledger {
     pub fn processes(&self) -> Vec<ProcessFigures> {
         let figures = |(name, followed): (&Name, &Followed)| {
             let millis = followed.cpu_ms.0 + followed.cpu_ms.1;
-            #[expect(clippy::cast_precision_loss, reason = "far below 2^52 ms")]
             let cpu_seconds = millis as f64 / 1000.0;
             ProcessFigures { name: name.to_string(), cpu_seconds, ..followed.figures.clone() }
         };
@@ -267,14 +260,14 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_was_ready_says_goodbye_in_each_start() {
+    fn a_worker_that_was_ready_says_told_offline_in_each_start() {
         let worker = name("worker-1");
         let offline = || Event::Offline { worker: name("worker-1") };
-        assert!(ledger_after([(0, started(1))]).said_goodbye(&worker));
-        assert!(!ledger_after([(0, started(1)), (1, ready())]).said_goodbye(&worker));
-        assert!(ledger_after([(0, started(1)), (1, ready()), (2, offline())]).said_goodbye(&worker));
+        assert!(ledger_after([(0, started(1))]).told_offline(&worker));
+        assert!(!ledger_after([(0, started(1)), (1, ready())]).told_offline(&worker));
+        assert!(ledger_after([(0, started(1)), (1, ready()), (2, offline())]).told_offline(&worker));
         let again = [(0, started(1)), (1, ready()), (2, offline()), (3, started(2)), (4, ready())];
-        assert!(!ledger_after(again).said_goodbye(&worker));
+        assert!(!ledger_after(again).told_offline(&worker));
     }
 
     #[test]

@@ -5,8 +5,11 @@ use std::{sync::Arc, time::Duration};
 use hdrhistogram::Histogram;
 use procfs::{CurrentSI as _, KernelStats};
 
-use super::{figures::Reading, gauge::Gauge, probe::SharedProbe};
-use crate::{report::Latency, world::determinism::wall_clock};
+use crate::{
+    engine::determinism::wall_clock,
+    load::{gauge::Gauge, probe::SharedProbe},
+};
+use sim_report::{Latency, Reading};
 
 /// The counters at one moment. Nothing is reset by it, so that several may measure at the same time.
 #[derive(Debug, Clone)]
@@ -85,14 +88,14 @@ fn since(now: &Histogram<u64>, before: &Histogram<u64>) -> Histogram<u64> {
     since
 }
 
-#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn ratio(count: u64, of: u64) -> f64 {
     count as f64 / of as f64
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::probe::Collects, *};
+    use super::*;
+    use crate::load::probe::Collects;
 
     fn recorded(values: &[u64]) -> Histogram<u64> {
         let mut histogram = Histogram::new(3).unwrap();

@@ -1,4 +1,4 @@
-//! The machines' OpenCode, on a thread of its own: a server for each executable that asks for one ([`super::stub`]).
+//! The machines' OpenCode, on a thread of its own: a server for each executable that asks for one ([`crate::load::stand_in`]).
 
 use std::{
     io,
@@ -15,19 +15,19 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{probe::SharedProbe, stub::Wish};
 use crate::{
     hosts::{backend::Disk, replies},
-    opencode::{OpenCode, Options, Script, by_directives},
+    load::{probe::SharedProbe, stand_in::Wish},
+    observe,
+    recorder::Recorder,
+};
+use fake_opencode::{OpenCode, Options, Script, by_directives};
+use sim_model::{
     scenario::Scenario,
     seed::Seed,
-    serve::{opencode::answer, unix_nanos},
     trace::{Micros, Name},
-    world::{
-        observe,
-        recorder::{Recorder, now},
-    },
 };
+use sim_serve::{opencode::answer, unix_nanos};
 
 /// The longest wish (bytes): a password and some words.
 const MAX_WISH: u64 = 4096;
@@ -37,7 +37,7 @@ pub(super) const SEEDS: usize = 16;
 /// One machine, before it runs.
 pub(super) struct Place {
     pub(super) listener: std::os::unix::net::UnixListener,
-    pub(super) attendance: Attendance,
+    pub(super) executables: Executables,
 }
 
 impl Place {
@@ -45,7 +45,7 @@ impl Place {
     pub(super) fn new(socket: &Path) -> io::Result<Self> {
         let listener = std::os::unix::net::UnixListener::bind(socket)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, attendance: Attendance::default() })
+        Ok(Self { listener, executables: Executables::default() })
     }
 }
 
@@ -95,12 +95,12 @@ impl Machines<'_> {
         let options = Options::new(self.seed.derive(&format!("opencode/{index}")), clock);
         let host = self.recorder.name(&format!("opencode-{}", index + 1));
         let facts = observe::opencode_observer(self.recorder.clone(), Name::clone(&host));
-        let probe = self.probe.clone();
+        let (probe, recorder) = (self.probe.clone(), self.recorder.clone());
         OpenCode::new(Options {
             script: self.script(),
             observer: Rc::new(move |observation| {
                 facts(observation);
-                probe.opencode(&host, observation);
+                probe.opencode(&host, observation, recorder.now());
             }),
             directory: directory.to_string_lossy().into_owned(),
             ..options
@@ -119,7 +119,10 @@ impl Machines<'_> {
             let machine = self.machine(index, directory);
             machines.push(machine.clone());
             let listener = UnixListener::from_std(place.listener)?;
-            tasks.spawn_local(async move { attend(&machine, &listener, &place.attendance).await });
+            let recorder = self.recorder.clone();
+            tasks.spawn_local(async move {
+                serve_executables(&machine, &listener, &place.executables, &recorder).await
+            });
         }
         loop {
             tokio::select! {
@@ -135,28 +138,32 @@ impl Machines<'_> {
 }
 
 /// Answers the executables of one machine for ever.
-async fn attend(machine: &OpenCode, listener: &UnixListener, attendance: &Attendance) -> io::Result<()> {
-    let mut executables = JoinSet::new();
+async fn serve_executables(
+    machine: &OpenCode,
+    listener: &UnixListener,
+    executables: &Executables,
+    recorder: &Recorder,
+) -> io::Result<()> {
+    let mut serving = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let (stream, _) = accepted?;
-                executables.spawn_local(fulfil(machine.clone(), stream, attendance.enter()));
+                serving.spawn_local(fulfil(machine.clone(), stream, executables.enter(recorder.now())));
             }
-            Some(_) = executables.join_next() => {}
+            Some(_) = serving.join_next() => {}
         }
     }
 }
 
 /// The executables that are there now: when each came.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Attendance(Arc<Mutex<Vec<Micros>>>);
+pub(super) struct Executables(Arc<Mutex<Vec<Micros>>>);
 
-impl Attendance {
-    fn enter(&self) -> Attached {
-        let since = now();
+impl Executables {
+    fn enter(&self, since: Micros) -> Attached {
         self.lock(|all| all.push(since));
-        Attached { attendance: self.clone(), since }
+        Attached { executables: self.clone(), since }
     }
 
     /// How many there are that came until `moment`.
@@ -171,13 +178,13 @@ impl Attendance {
 
 /// An executable while it is there.
 struct Attached {
-    attendance: Attendance,
+    executables: Executables,
     since: Micros,
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        self.attendance.lock(|all| {
+        self.executables.lock(|all| {
             let place = all.iter().position(|since| *since == self.since);
             if let Some(place) = place {
                 all.swap_remove(place);

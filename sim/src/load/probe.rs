@@ -23,11 +23,7 @@ use std::{
 use hdrhistogram::Histogram;
 use serde::Deserialize;
 
-use crate::{
-    convex, opencode,
-    trace::{Micros, Name},
-    world::recorder::now,
-};
+use sim_model::trace::{Micros, Name};
 
 /// Follows the replies that are under way. Grows with turns in progress and what is not written of them yet.
 #[derive(Debug)]
@@ -265,51 +261,50 @@ impl SharedProbe {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Follows what a machine's OpenCode does.
-    pub fn opencode(&self, host: &Name, observation: &opencode::Observation<'_>) {
-        use opencode::Observation::{Prompted, ReplyEnded, Said, ServerStopped};
+    /// Follows what a machine's OpenCode does at `at`.
+    pub fn opencode(&self, host: &Name, observation: &fake_opencode::Observation<'_>, at: Micros) {
+        use fake_opencode::Observation::{Prompted, ReplyEnded, Said, ServerStopped};
         let prompt =
             |session: &str, message: &str| (Name::clone(host), session.to_owned(), message.to_owned());
         match *observation {
             Prompted { session, message, text } => self.lock().prompted(prompt(session, message), text),
-            Said { session, message, bytes } => self.lock().piece(&prompt(session, message), bytes, now()),
+            Said { session, message, bytes } => self.lock().piece(&prompt(session, message), bytes, at),
             ServerStopped { .. } => self.lock().server_gone(host),
-            ReplyEnded { session, message, .. } => self.lock().reply_ended(&prompt(session, message), now()),
+            ReplyEnded { session, message, .. } => self.lock().reply_ended(&prompt(session, message), at),
             _ => {}
         }
     }
 
-    /// Follows what the backend does.
-    pub fn convex(&self, observation: &convex::Observation<'_>) {
+    /// Follows what the backend does at `at`.
+    pub fn convex(&self, observation: &fake_convex::Observation<'_>, at: Micros) {
         match observation {
-            convex::Observation::Received { path, args, .. }
+            fake_convex::Observation::Received { path, args, .. }
                 if ["chat:writeChunk", "chat:completeMessage"].contains(path) =>
             {
-                let at = now();
                 if let Ok([WriteArgs { turn, text }]) = serde_json::from_str::<[WriteArgs; 1]>(args) {
                     self.lock().arrived(&turn, text.len(), at);
                 }
             }
-            convex::Observation::Committed { writes, .. } => {
-                writes.iter().for_each(|write| self.wrote(write));
+            fake_convex::Observation::Committed { writes, .. } => {
+                writes.iter().for_each(|write| self.wrote(write, at));
             }
             _ => {}
         }
     }
 
-    fn wrote(&self, write: &convex::Write) {
+    fn wrote(&self, write: &fake_convex::Write, at: Micros) {
         let Some(new) = &write.new else { return };
         let text = |field| match new.fields().get(field) {
-            Some(::convex::Value::String(text)) => text.as_str(),
+            Some(convex::Value::String(text)) => text.as_str(),
             _ => "",
         };
         match (&*write.table, &write.old) {
             ("turns", None) => self.lock().sent(write.id.as_str(), text("content")),
             ("turns", Some(_)) if !["pending", "claimed"].contains(&text("state")) => {
                 let in_full = text("state") == "completed";
-                self.lock().turn_ended(write.id.as_str(), in_full, now());
+                self.lock().turn_ended(write.id.as_str(), in_full, at);
             }
-            ("chunks", None) => self.lock().committed(text("turn"), now()),
+            ("chunks", None) => self.lock().committed(text("turn"), at),
             _ => {}
         }
     }

@@ -1,9 +1,9 @@
 //! A worker's processes: started, asked to end, killed, watched; never left behind.
 //!
 //! A command may be a wrapper (`sh -c`, `npx`), so what counts is the process group that it leads: signals go to all of
-//! the group, as systemd sends them by default, and it has ended when the group is empty. What left the group, or was
-//! left by somebody who is gone, is found by its mark ([`super::remains`]). A worker that starts OpenCode in a group of
-//! its own, as ours does, is alone in its group.
+//! the group, as systemd sends them by default, and it has ended when the group is empty. What left the group and outlives
+//! the worker becomes a child of ours, because this process is a subreaper ([`strays`]). A worker that starts OpenCode in a
+//! group of its own, as ours does, is alone in its group.
 
 use std::{
     ffi::OsString,
@@ -18,16 +18,15 @@ use procfs::{
     process::{MMPermissions, MMapPath, MemoryMap, Process as ProcessFiles},
 };
 use rustix::process::{
-    Pid, Signal, WaitOptions, getpid, kill_process_group, set_child_subreaper, test_kill_process_group,
-    waitpgid,
+    Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, set_child_subreaper,
+    test_kill_process_group, waitpgid, waitpid,
 };
 use tokio::process::{Child, Command};
 
-use super::remains::MARK;
-use crate::trace::{Event, Name};
+use sim_model::trace::{Event, Name};
 
 /// How much of the end of a worker's log is shown when it ended by itself (bytes).
-const LAST_WORDS: u64 = 600;
+const LOG_TAIL: u64 = 600;
 /// The most processes of one group that are looked at.
 const MEMBERS: usize = 100;
 /// What Rust's standard library exits with after a panic in `main`.
@@ -81,12 +80,12 @@ pub struct Sample {
 }
 
 impl Launch {
-    /// Starts the worker, marked with `mark`. All of its group is killed when it is dropped; its first process also when
+    /// Starts the worker. All of its group is killed when it is dropped; its first process also when
     /// the thread that started it ends.
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn start(&self, mark: OsString) -> io::Result<Worker> {
+    pub fn start(&self) -> io::Result<Worker> {
         // What loses its parent becomes ours, so that its end can be waited for.
         set_child_subreaper(Some(getpid()))?;
         let log = File::options().create(true).append(true).open(&self.log)?;
@@ -99,7 +98,7 @@ impl Launch {
             command.env_remove(name);
         }
         command.args(arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.env(MARK, mark).env_remove("RUST_LOG");
+        command.env_remove("RUST_LOG");
         command.current_dir(&self.directory).process_group(0).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         die_with_parent(&mut command);
@@ -161,12 +160,6 @@ impl Worker {
         Ok(test_kill_process_group(self.group).is_err().then_some(status))
     }
 
-    /// Its first process.
-    #[must_use]
-    pub fn leader(&self) -> Pid {
-        self.group
-    }
-
     /// Whether its first process has ended, and others of its group go on.
     #[must_use]
     pub fn is_headless(&self) -> bool {
@@ -183,13 +176,13 @@ impl Worker {
 
     /// The last that it said.
     #[must_use]
-    pub fn last_words(&self) -> String {
+    pub fn log_tail(&self) -> String {
         let read = || {
             let mut log = File::open(&self.log)?;
-            let begin = log.metadata()?.len().saturating_sub(LAST_WORDS).max(self.log_from);
+            let begin = log.metadata()?.len().saturating_sub(LOG_TAIL).max(self.log_from);
             log.seek(SeekFrom::Start(begin))?;
             let mut said = Vec::new();
-            log.take(LAST_WORDS).read_to_end(&mut said)?;
+            log.take(LOG_TAIL).read_to_end(&mut said)?;
             Ok::<_, io::Error>(String::from_utf8_lossy(&said).trim().to_owned())
         };
         read().unwrap_or_default()
@@ -223,13 +216,49 @@ fn is_panic(line: &[u8]) -> bool {
     line.starts_with(b"thread '") && String::from_utf8_lossy(line).contains(" panicked at ")
 }
 
+/// A process that left the group of its worker, outlived it, and so became a child of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stray {
+    pid: Pid,
+    /// Its command line.
+    pub command: String,
+}
+
+impl Stray {
+    /// Kills it (SIGKILL).
+    pub fn kill(&self) {
+        // Already gone: that is what was wanted.
+        let _ = kill_process(self.pid, Signal::KILL);
+    }
+}
+
+/// All strays, when no worker runs: this process has no other children then. Those that have ended are waited for.
+#[must_use]
+pub fn strays() -> Vec<Stray> {
+    let children = ProcessFiles::myself().ok().into_iter().flat_map(|own| children(&own));
+    children.filter_map(stray).collect()
+}
+
+fn stray(pid: i32) -> Option<Stray> {
+    let (files, pid) = (ProcessFiles::new(pid).ok()?, Pid::from_raw(pid)?);
+    if files.stat().ok()?.state == 'Z' {
+        let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+        return None;
+    }
+    Some(Stray { pid, command: files.cmdline().unwrap_or_default().join(" ") })
+}
+
+fn children(files: &ProcessFiles) -> Vec<i32> {
+    let tasks = files.tasks().into_iter().flatten().filter_map(Result::ok);
+    tasks.flat_map(|task| task.children().unwrap_or_default()).map(u32::cast_signed).collect()
+}
+
 /// The processes that descend from the leader of `group`, itself first, through members of the group.
 fn members(group: i32) -> Vec<ProcessFiles> {
     let (mut found, mut next) = (Vec::new(), vec![group]);
     while let Some(pid) = next.pop().filter(|_| found.len() < MEMBERS) {
         let Ok(files) = ProcessFiles::new(pid) else { continue };
-        let tasks = files.tasks().into_iter().flatten().filter_map(Result::ok);
-        next.extend(tasks.flat_map(|task| task.children().unwrap_or_default()).map(u32::cast_signed));
+        next.extend(children(&files));
         found.push(files);
     }
     found
@@ -297,15 +326,12 @@ fn is_of_heap(map: &MemoryMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::process::ExitStatusExt as _, time::Duration};
+    use std::{fs, os::unix::process::ExitStatusExt as _, path::Path, time::Duration};
 
     use tempfile::TempDir;
     use tokio::time::{sleep, timeout};
 
-    use super::{
-        super::remains::{mark, marked},
-        *,
-    };
+    use super::*;
 
     /// Anything that a test waits for.
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -324,7 +350,7 @@ mod tests {
                 directory: place.path().into(),
                 log: place.path().join("log"),
             };
-            let worker = launch.start(mark(place.path(), 1)).unwrap();
+            let worker = launch.start().unwrap();
             Self { place, worker }
         }
 
@@ -345,9 +371,15 @@ mod tests {
             status.unwrap()
         }
 
+        /// The processes that work in its place.
         fn left(&self) -> usize {
-            marked(self.place.path()).len()
+            working_in(self.place.path())
         }
+    }
+
+    fn working_in(place: &Path) -> usize {
+        let all = procfs::process::all_processes().unwrap().filter_map(Result::ok);
+        all.filter(|process| process.cwd().is_ok_and(|cwd| cwd == place)).count()
     }
 
     async fn wait_until(mut done: impl FnMut() -> bool) {
@@ -392,7 +424,7 @@ mod tests {
         wait_until(|| shell.left() == 2).await;
         let Shell { place, worker } = shell;
         drop(worker);
-        wait_until(|| marked(place.path()).is_empty()).await;
+        wait_until(|| working_in(place.path()) == 0).await;
     }
 
     #[tokio::test]
@@ -438,7 +470,7 @@ mod tests {
         let mut shell = Shell::run("echo 'all is well: panicked at nothing'; exit 1");
         shell.end().await;
         assert_eq!(
-            (shell.worker.panic(), &*shell.worker.last_words()),
+            (shell.worker.panic(), &*shell.worker.log_tail()),
             (None, "all is well: panicked at nothing")
         );
         let mut shell =

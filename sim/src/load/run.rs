@@ -1,6 +1,8 @@
 //! One run in real time, from its start to its report: work under restarts, healing, the end.
 
-mod burial;
+mod ended;
+mod leftovers;
+mod machine;
 mod machines;
 mod verdict;
 
@@ -9,33 +11,35 @@ use std::time::Duration;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
-use self::machines::{Machine, install};
-use super::{
-    LoadError, LoadOrder,
-    fakes::{Fakes, World},
-    figures::{Reading, Step},
-    guard::Guard,
-    ledger::SharedLedger,
-    meter::Meter,
-    opencode::Place,
-    probe::{Collects, SharedProbe},
-    scale,
-    steps::Target,
-};
 use crate::{
-    faults::{self, Action, Condition, Conductor},
-    marks::Marks,
-    oracles::{self, Court},
-    report::Report,
-    scenario::{Plan, Scenario},
-    trace::{Event, Name, Phase, Trace},
-    world::{
-        Order, RunError,
-        determinism::{elapsed, join_live_run, wall_clock},
-        progress::{Look, Progress},
-        recorder::{Recorder, now},
+    engine::determinism::wall_clock,
+    error::RunError,
+    load::{
+        fakes::{Fakes, World},
+        ledger::SharedLedger,
+        meter::Meter,
+        opencode::Place,
+        order::{LoadError, LoadOrder},
+        probe::{Collects, SharedProbe},
+        scale,
+        steps::Target,
     },
+    recorder::{Clock, Recorder},
+    world::progress::{Look, Progress},
 };
+use ended::Ended;
+use machine::{Machine, install};
+use sim_model::{
+    conductor::{Action, Condition, Conductor},
+    fault::FaultKind,
+    fault_plan::FaultPlan,
+    order::Order,
+    scenario::Scenario,
+    trace::{Event, Name, Phase, Trace},
+    workload_plan::WorkloadPlan,
+};
+use sim_oracles::{Marks, Oracles, View};
+use sim_report::{Observed, Reading, Report, Step};
 
 /// Between two rounds of the conductor.
 const ROUND: Duration = Duration::from_millis(10);
@@ -45,20 +49,12 @@ const LOOK: Duration = Duration::from_millis(250);
 const SPREAD: Duration = Duration::from_millis(100);
 /// Runs `order` on this thread.
 pub(super) fn run(order: &LoadOrder, progress: &Progress) -> Result<Report, LoadError> {
-    join_live_run(Duration::MAX);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut run = Run::prepare(order)?;
         let ended = run.live(progress).await?;
         run.report(ended)
     })
-}
-
-/// How a run came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    Complete,
-    Interrupted,
 }
 
 struct Run<'a> {
@@ -70,8 +66,6 @@ struct Run<'a> {
     machines: Vec<Machine>,
     conductor: Conductor,
     fakes: Fakes,
-    /// Dropped after the machines: it ends what they left.
-    guard: Guard,
     /// How long people and restarts are at work.
     duration: Duration,
     looked: Instant,
@@ -90,7 +84,7 @@ impl<'a> Run<'a> {
         let recorder = recorder(load)?;
         let (ledger, name) = (SharedLedger::default(), recorder.name("world"));
         let follower = ledger.clone();
-        recorder.with(|all| all.followers.push(Box::new(move |fact| follower.lock().observe(fact))));
+        recorder.follow(Box::new(move |fact| follower.lock().observe(fact)));
         recorder.record(&name, Event::PhaseBegan { phase: Phase::Safety });
         let turns = &scenario.settings.turns;
         let interval = u64::try_from(turns.coalesce_interval.as_micros()).unwrap_or(u64::MAX);
@@ -98,7 +92,6 @@ impl<'a> Run<'a> {
         let duration = scale::duration(scenario, load.time_scale, load.limit);
         let plans = plans(load, duration, &recorder);
         let installations = (0..scenario.workers).map(|_| install()).collect::<Result<Vec<_>, _>>()?;
-        let guard = Guard::start(installations.iter().map(|(place, _)| place.root().to_owned()))?;
         let places =
             installations.iter().map(|(place, socket)| Ok((Place::new(socket)?, place.directory.clone())));
         let places = places.collect::<Result<Vec<_>, LoadError>>()?;
@@ -124,7 +117,7 @@ impl<'a> Run<'a> {
             .enumerate()
             .map(|(index, (place, _))| Machine::new(load, index, place, fakes.addresses[index], &recorder));
         let machines = machines.collect::<Result<Vec<_>, LoadError>>()?;
-        let planned = faults::Plan::draw(scenario, *seed).faults;
+        let planned = FaultPlan::draw(scenario, *seed).faults;
         let restarts = scale::restarts(planned, load.time_scale, duration);
         let (conductor, looked) = (Conductor::new(restarts, scenario.workers), Instant::now());
         let began = Duration::ZERO;
@@ -137,7 +130,6 @@ impl<'a> Run<'a> {
             machines,
             conductor,
             fakes,
-            guard,
             duration,
             looked,
             began,
@@ -151,8 +143,8 @@ impl<'a> Run<'a> {
     /// Lives through all phases. However it ends, no process is left.
     async fn live(&mut self, progress: &Progress) -> Result<Ended, LoadError> {
         self.began = wall_clock();
-        join_live_run(self.began);
-        self.fakes.go(self.began);
+        self.recorder.begin(self.began);
+        self.fakes.go();
         self.meter = Some(self.measure());
         for index in 0..self.machines.len() {
             self.start(index)?;
@@ -164,15 +156,16 @@ impl<'a> Run<'a> {
         if ended == Ended::Complete {
             self.conductor.heal();
             self.recorder.record(&self.name, Event::PhaseBegan { phase: Phase::Liveness });
-            let limit = elapsed() + self.load.order.scenario.liveness;
-            ended = self.go_on(progress, limit, Self::has_settled).await?;
+            let limit = self.recorder.elapsed() + self.load.order.scenario.liveness;
+            ended = self.go_on(progress, limit, Self::is_settled).await?;
         }
         if ended == Ended::Complete {
-            self.recorder.with(|recording| recording.court.convict_pending(now(), &recording.trace));
+            self.recorder.raise_pending();
         }
         self.close(ended).await?;
-        self.probe.lock().close(now());
-        self.recorder.with(|all| all.figures.end(now()));
+        let now = self.recorder.now();
+        self.probe.lock().close(now);
+        self.recorder.with(|all| all.observed.figures.end(now));
         Ok(ended)
     }
 
@@ -184,9 +177,8 @@ impl<'a> Run<'a> {
         meter.read(self.ledger.lock().processor_ms(), &self.fakes.gauges, &self.probe)
     }
 
-    fn has_settled(&self) -> bool {
-        self.conductor.unfinished().next().is_none()
-            && self.recorder.with(|all| all.court.pending().is_empty())
+    fn is_settled(&self) -> bool {
+        self.conductor.unfinished().next().is_none() && self.recorder.is_settled()
     }
 
     /// Goes on until `limit`, or until `done`, which is asked at every look.
@@ -197,7 +189,7 @@ impl<'a> Run<'a> {
         done: impl Fn(&Self) -> bool,
     ) -> Result<Ended, LoadError> {
         let mut rounds = interval(ROUND);
-        while elapsed() < limit {
+        while self.recorder.elapsed() < limit {
             rounds.tick().await;
             if progress.is_interrupted() {
                 return Ok(Ended::Interrupted);
@@ -209,7 +201,7 @@ impl<'a> Run<'a> {
             self.conduct()?;
             if self.is_overstrained() {
                 self.fakes.silence_people();
-                self.recorder.with(|all| all.figures.silence());
+                self.recorder.with(|all| all.observed.figures.silence());
                 break;
             }
             if self.looked.elapsed() >= LOOK {
@@ -231,14 +223,14 @@ impl<'a> Run<'a> {
         }
         let Some(target) = rising.steps.get(self.steps.len()).copied() else { return false };
         let window = rising.window(self.steps.len());
-        if elapsed() >= window.from && self.step.is_none() {
+        if self.recorder.elapsed() >= window.from && self.step.is_none() {
             let mut ledger = self.ledger.lock();
             ledger.take_most_running();
             ledger.take_most_resident();
             drop(ledger);
             self.step = Some(self.measure());
         }
-        if elapsed() < window.to {
+        if self.recorder.elapsed() < window.to {
             return false;
         }
         self.sample();
@@ -259,15 +251,15 @@ impl<'a> Run<'a> {
         let recorder = &self.recorder;
         let condition = |index: usize, when| {
             let machine: &Machine = &machines[index];
-            let up = machine.running.is_some();
+            let (up, now) = (machine.running.is_some(), recorder.now());
             recorder.with(|all| {
-                all.stages.tick(now());
+                all.stages.tick(now);
                 let (ready, triggered) =
                     (all.stages.is_ready(&machine.name), all.stages.is_at(&machine.name, when));
                 Condition { up, ready: up && ready, serving: false, triggered }
             })
         };
-        for action in self.conductor.act(elapsed(), condition) {
+        for action in self.conductor.act(recorder.elapsed(), condition) {
             match action {
                 Action::Kill(index) => self.kill(index),
                 Action::Stop(index) => self.ask_to_stop(index),
@@ -285,7 +277,7 @@ impl<'a> Run<'a> {
     }
 
     /// Records that a fault began or ended.
-    fn note(&self, number: usize, event: fn(u64, faults::Kind, Name) -> Event) {
+    fn note(&self, number: usize, event: fn(u64, FaultKind, Name) -> Event) {
         let fault = self.conductor.fault(number);
         let worker = Name::clone(&self.machines[fault.worker].name);
         self.recorder.record(&self.name, event(number as u64, fault.kind, worker));
@@ -295,9 +287,9 @@ impl<'a> Run<'a> {
     fn look(&mut self, progress: &Progress) {
         self.looked = Instant::now();
         self.sample();
-        self.mourn();
-        let (turns_sent, turns_ended, workers_up) = self.recorder.with(|all| all.figures.progress());
-        progress.show(Look { simulated: elapsed(), turns_sent, turns_ended, workers_up });
+        self.check_due_exits();
+        let (turns_sent, turns_ended, workers_up) = self.recorder.with(|all| all.observed.figures.progress());
+        progress.show(Look { simulated: self.recorder.elapsed(), turns_sent, turns_ended, workers_up });
     }
 }
 
@@ -309,17 +301,18 @@ fn recorder(load: &LoadOrder) -> Result<Recorder, LoadError> {
         }
         None => Trace::default(),
     };
-    let court = Court::new(oracles::from_outside(scenario, SPREAD, load.ceilings));
-    Ok(Recorder::new(trace, court, Marks::new(scenario)))
+    let view = View::Outside { spread: SPREAD, ceilings: load.ceilings };
+    let observed = Observed::new(trace, Oracles::new(sim_oracles::all(scenario, view)), Marks::new(scenario));
+    Ok(Recorder::new(Clock::Real { since: None }, observed))
 }
 
 /// What the people of each worker do; their messages are expected at their times.
-fn plans(load: &LoadOrder, end: Duration, recorder: &Recorder) -> Vec<Plan> {
+fn plans(load: &LoadOrder, end: Duration, recorder: &Recorder) -> Vec<WorkloadPlan> {
     let Order { scenario, seed, .. } = &load.order;
     let draw = |worker| {
-        let drawn = Plan::draw(scenario, *seed, worker);
+        let drawn = WorkloadPlan::draw(scenario, *seed, worker);
         match &load.rising {
-            Some(rising) => Plan { messages: rising.messages(), ..drawn },
+            Some(rising) => WorkloadPlan { messages: rising.messages(), ..drawn },
             None => drawn,
         }
     };
@@ -328,7 +321,7 @@ fn plans(load: &LoadOrder, end: Duration, recorder: &Recorder) -> Vec<Plan> {
     for message in plans.iter().flat_map(|plan| &plan.messages) {
         let text = recorder.name(&message.text);
         let at = u64::try_from(message.at.as_micros()).expect("runs are shorter than 500,000 years");
-        recorder.with(|all| all.figures.schedule(text, at));
+        recorder.with(|all| all.observed.figures.schedule(text, at));
     }
     plans
 }
@@ -336,11 +329,11 @@ fn plans(load: &LoadOrder, end: Duration, recorder: &Recorder) -> Vec<Plan> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        load::CEILINGS,
-        scenario::Message,
+    use crate::load::order::CEILINGS;
+    use sim_model::{
         seed::Seed,
         trace::{Fact, TurnState},
+        workload_plan::Message,
     };
 
     fn load(text: &str, time_scale: f64) -> LoadOrder {
@@ -383,10 +376,10 @@ mod tests {
         let latencies = recorder.with(|all| {
             // The backend took it late, and the turn was claimed at once.
             for event in [sent, claimed] {
-                all.figures.observe(&Fact { at: due + LATE, host: Name::clone(&host), event });
+                all.observed.figures.observe(&Fact { at: due + LATE, host: Name::clone(&host), event });
             }
-            all.figures.end(due + LATE);
-            all.figures.summary().latencies
+            all.observed.figures.end(due + LATE);
+            all.observed.figures.summary().latencies
         });
         let claimed = latencies.iter().find(|latency| latency.stage == "sent → claimed").unwrap();
         assert_eq!((claimed.count, claimed.max.round()), (1, 700.0), "{claimed:?}");

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use crate::{
-    faults::{Kind, Planned},
-    scenario::{Between, Plan, Replies, Scenario, Time},
+use sim_model::{
+    fault::FaultKind,
+    fault_plan::PlannedFault,
+    scenario::{Replies, Scenario},
+    units::{Between, Time},
+    workload_plan::WorkloadPlan,
 };
 
 /// How long people and restarts are at work.
@@ -14,7 +17,7 @@ pub(super) fn duration(scenario: &Scenario, scale: f64, limit: Option<Duration>)
 }
 
 /// What people do before `end`.
-pub(super) fn plan(mut plan: Plan, scale: f64, end: Duration) -> Plan {
+pub(super) fn plan(mut plan: WorkloadPlan, scale: f64, end: Duration) -> WorkloadPlan {
     plan.messages.iter_mut().for_each(|message| message.at = message.at.div_f64(scale));
     plan.ends.iter_mut().for_each(|ended| ended.at = ended.at.div_f64(scale));
     plan.connects.iter_mut().for_each(|request| request.at = request.at.div_f64(scale));
@@ -25,9 +28,11 @@ pub(super) fn plan(mut plan: Plan, scale: f64, end: Duration) -> Plan {
 }
 
 /// The ends of workers before `end`. No other fault can be brought about in real time.
-pub(super) fn restarts(faults: Vec<Planned>, scale: f64, end: Duration) -> Vec<Planned> {
-    let ends = |fault: &Planned| matches!(fault.kind, Kind::Kill | Kind::Stop | Kind::RollingRestart);
-    let scaled = faults.into_iter().filter(ends).map(|fault| Planned {
+pub(super) fn restarts(faults: Vec<PlannedFault>, scale: f64, end: Duration) -> Vec<PlannedFault> {
+    let ends = |fault: &PlannedFault| {
+        matches!(fault.kind, FaultKind::Kill | FaultKind::Stop | FaultKind::RollingRestart)
+    };
+    let scaled = faults.into_iter().filter(ends).map(|fault| PlannedFault {
         at: fault.at.div_f64(scale),
         lasts: fault.lasts.div_f64(scale),
         ..fault
@@ -47,10 +52,10 @@ pub(super) fn replies(replies: &Replies, scale: f64) -> Replies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{faults, seed::Seed};
+    use sim_model::{fault_plan::FaultPlan, seed::Seed};
 
-    fn planned(scenario: &Scenario) -> Vec<Planned> {
-        faults::Plan::draw(scenario, Seed(1)).faults
+    fn planned(scenario: &Scenario) -> Vec<PlannedFault> {
+        FaultPlan::draw(scenario, Seed(1)).faults
     }
 
     fn scenario() -> Scenario {
@@ -61,7 +66,7 @@ mod tests {
 
     #[test]
     fn twice_as_fast_is_everything_in_half_the_time() {
-        let (scenario, whole) = (scenario(), Plan::draw(&scenario(), Seed(1), 0));
+        let (scenario, whole) = (scenario(), WorkloadPlan::draw(&scenario(), Seed(1), 0));
         let end = duration(&scenario, 2.0, None);
         assert_eq!(end, Duration::from_secs(50));
         let fast = plan(whole.clone(), 2.0, end);
@@ -81,7 +86,7 @@ mod tests {
         let scenario = scenario();
         let end = duration(&scenario, 1.0, Some(Duration::from_secs(30)));
         assert_eq!(end, Duration::from_secs(30));
-        let cut = plan(Plan::draw(&scenario, Seed(1), 0), 1.0, end);
+        let cut = plan(WorkloadPlan::draw(&scenario, Seed(1), 0), 1.0, end);
         assert!((1..50).contains(&cut.messages.len()));
         assert!(cut.messages.iter().all(|message| message.at < end));
         assert_eq!(restarts(planned(&scenario), 1.0, end).len(), 1);

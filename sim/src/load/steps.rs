@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::figures::Step;
-use crate::scenario::{Message, Scenario, ScenarioError};
+use sim_model::{diagnostics::ScenarioError, scenario::Scenario, workload_plan::Message};
+use sim_report::Step;
 
 /// Between two messages of a step: people do not type in the same millisecond.
 const APART: Duration = Duration::from_millis(5);
@@ -111,7 +111,7 @@ impl Rising {
         FIRST + self.length() * u32::try_from(self.steps.len()).unwrap_or(u32::MAX)
     }
 
-    /// What people send: each message says what its reply is like ([`crate::opencode::by_directives`]).
+    /// What people send: each message says what its reply is like ([`fake_opencode::by_directives`]).
     pub(super) fn messages(&self) -> Vec<Message> {
         let step = |(index, target): (usize, &Target)| {
             let (begin, pace) = (self.window(index).begin, target.pace());
@@ -166,7 +166,6 @@ impl Rising {
     pub fn strain(&self, step: &Step) -> Option<String> {
         let Step { turns, deltas_per_turn, running, waiting, reading, .. } = step;
         let bound = self.bound.as_secs_f64() * 1000.0;
-        #[expect(clippy::cast_precision_loss, reason = "at most some thousands")]
         let expected = *turns as f64 * f64::from(*deltas_per_turn);
         if running < turns {
             return Some(format!("only {running} of {turns} turns ran at the same time"));
@@ -227,18 +226,15 @@ impl Rising {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        load::figures::Reading,
-        opencode::{Model, Prompt, by_directives},
-        report::Latency,
-    };
+    use fake_opencode::{Model, Prompt, by_directives};
+    use sim_report::{Latency, Reading};
 
     fn rising() -> Rising {
         Rising::in_turns(&[10, 1, 10], 20, Duration::from_secs(5), Duration::from_millis(10))
     }
 
     fn latency(p99: f64) -> Latency {
-        Latency { stage: "a", count: 9, p50: 0.1, p90: 0.2, p99, max: p99 }
+        Latency { stage: "a".into(), count: 9, p50: 0.1, p90: 0.2, p99, max: p99 }
     }
 
     fn step() -> Step {

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use crate::{
-    scenario::{Plan, Scenario, ScenarioError, Time},
-    seed::Seed,
+use sim_model::{
+    diagnostics::ScenarioError, scenario::Scenario, seed::Seed, units::Time, workload_plan::WorkloadPlan,
 };
 
 /// The lists whose items can be left out one by one, by their path.
@@ -115,7 +114,7 @@ impl Case {
         }
         let messages: Vec<_> = (0..self.scenario.workers)
             .flat_map(|worker| {
-                let plan = Plan::draw(&self.scenario, self.seed, worker);
+                let plan = WorkloadPlan::draw(&self.scenario, self.seed, worker);
                 plan.messages.into_iter().map(move |message| written(worker, &message))
             })
             .collect();
@@ -126,7 +125,7 @@ impl Case {
     }
 }
 
-fn written(worker: usize, message: &crate::scenario::Message) -> Value {
+fn written(worker: usize, message: &sim_model::workload_plan::Message) -> Value {
     // "message 0.12: …", see `scenario/draw.rs`.
     let number = message.text.split(['.', ':']).nth(1).and_then(|number| number.parse::<i64>().ok());
     let mut table = Table::new();
@@ -244,7 +243,7 @@ mod tests {
         let full = case.with_messages_in_full().unwrap();
         for worker in 0..2 {
             let rounded = |case: &Case| {
-                let plan = Plan::draw(case.scenario(), Seed(3), worker);
+                let plan = WorkloadPlan::draw(case.scenario(), Seed(3), worker);
                 plan.messages
                     .into_iter()
                     .map(|one| (millis(one.at), one.session, one.text))

@@ -2,11 +2,11 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{
-    Failure,
+use crate::shrink::{
     case::{Case, LISTS, TABLES, TIMES, duration_of, int, list_mut, millis, set, time},
+    failure::Failure,
 };
-use crate::scenario::Scenario;
+use sim_model::scenario::Scenario;
 
 /// Kept after the failure when the rest of the run is cut off: a failure is seen when it is measured, not when it begins.
 const MARGIN: Duration = Duration::from_secs(1);

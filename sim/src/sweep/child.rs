@@ -3,7 +3,6 @@
 use std::{env, io, path::PathBuf, process::ExitStatus, process::Stdio, time::Duration};
 
 use clap::ValueEnum as _;
-use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     process::{Child, Command},
@@ -11,7 +10,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{plant::Plant, seed::Seed};
+use sim_model::{plant::Plant, seed::Seed};
+use sim_report::{ReadError, Report};
 
 /// A run that takes longer is ended: it hangs.
 pub const RUN_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -38,7 +38,7 @@ pub struct Job {
 #[derive(Debug)]
 pub enum Outcome {
     /// Its report.
-    Report(Box<Value>),
+    Report(Box<Report>),
     /// It gave none; why.
     Crashed(String),
     /// It was ended on request.
@@ -96,9 +96,10 @@ async fn drain(from: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<V
 }
 
 fn read(status: ExitStatus, out: &[u8], complaints: &[u8]) -> Outcome {
-    match serde_json::from_slice(out) {
+    match Report::parse("what it wrote", out) {
         Ok(report) => Outcome::Report(Box::new(report)),
-        Err(_) => Outcome::Crashed(format!("{status}: {}", end_of(complaints))),
+        Err(ReadError::Json { .. }) => Outcome::Crashed(format!("{status}: {}", end_of(complaints))),
+        Err(error) => Outcome::Crashed(error.to_string()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::seed::Seed;
+use sim_model::seed::Seed;
 
 /// Seeds kept; the oldest is forgotten first.
 pub const KEPT: usize = 100;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::report::{Ended, Head, Machine, SCHEMA, SweepReport};
+use sim_report::sweep::report::{Ended, Head, Machine, SCHEMA, SweepReport};
 
 /// Why reports do not make one sweep. Each names the report that does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,7 +80,7 @@ fn check_shards(parts: &[(String, SweepReport)]) -> Result<(), MergeError> {
     for (name, part) in parts {
         let shard = part.head.shard.ok_or_else(|| MergeError::Whole(name.clone()))?;
         if seen.is_empty() {
-            missing.extend(1..=shard.of.min(super::seeds::MAX_RUNS));
+            missing.extend(1..=shard.of.min(sim_report::sweep::seeds::MAX_RUNS));
         }
         if let Some((_, other)) = seen.iter().find(|(index, _)| *index == shard.index) {
             return Err(MergeError::Twice((*other).to_owned(), name.clone(), shard.index));
@@ -125,10 +125,8 @@ fn machine(parts: &[(String, SweepReport)]) -> Machine {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{report::testing, seeds::Shard},
-        *,
-    };
+    use super::*;
+    use sim_report::sweep::{seeds::Shard, testing};
 
     /// The sweep of ten seeds in three shards.
     fn shards() -> Vec<(String, SweepReport)> {

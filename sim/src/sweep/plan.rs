@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    corpus::Corpus,
-    seeds::{SeedRange, Shard},
-};
-use crate::seed::Seed;
+use crate::sweep::corpus::Corpus;
+use sim_model::seed::Seed;
+use sim_report::sweep::seeds::{SeedRange, Shard};
 
 /// A run to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Planned {
+pub struct PlannedRun {
     /// The scenario, by its place among those of the sweep.
     pub scenario: usize,
     /// The seed.
@@ -24,7 +22,7 @@ pub struct Planned {
 ///
 /// A run belongs to the same shard whatever the corpus holds, so machines with different corpora share a sweep well.
 #[must_use]
-pub fn plan(scenarios: &[(&str, SeedRange)], shard: Option<Shard>, corpus: &Corpus) -> Vec<Planned> {
+pub fn plan(scenarios: &[(&str, SeedRange)], shard: Option<Shard>, corpus: &Corpus) -> Vec<PlannedRun> {
     let width = scenarios.len() as u64;
     let is_ours = |scenario: usize, seed: Seed| {
         let index = scenarios[scenario].1.index_of(seed).unwrap_or(seed.0);
@@ -35,7 +33,7 @@ pub fn plan(scenarios: &[(&str, SeedRange)], shard: Option<Shard>, corpus: &Corp
     for failed in corpus.newest_first() {
         for (scenario, _) in scenarios.iter().enumerate().filter(|(_, (name, _))| *name == failed.scenario) {
             if is_ours(scenario, failed.seed) && planned.insert((scenario, failed.seed)) {
-                runs.push(Planned { scenario, seed: failed.seed, corpus: true });
+                runs.push(PlannedRun { scenario, seed: failed.seed, corpus: true });
             }
         }
     }
@@ -46,7 +44,7 @@ pub fn plan(scenarios: &[(&str, SeedRange)], shard: Option<Shard>, corpus: &Corp
         {
             let seed = seeds.at(index);
             if is_ours(scenario, seed) && !planned.contains(&(scenario, seed)) {
-                runs.push(Planned { scenario, seed, corpus: false });
+                runs.push(PlannedRun { scenario, seed, corpus: false });
             }
         }
     }
@@ -55,7 +53,8 @@ pub fn plan(scenarios: &[(&str, SeedRange)], shard: Option<Shard>, corpus: &Corp
 
 #[cfg(test)]
 mod tests {
-    use super::{super::corpus::Failed, *};
+    use super::*;
+    use crate::sweep::corpus::Failed;
 
     fn corpus(seeds: &[u64]) -> Corpus {
         let mut corpus = Corpus::default();
@@ -69,7 +68,7 @@ mod tests {
         SeedRange { first: Seed(first), count }
     }
 
-    fn of(runs: &[Planned]) -> Vec<(usize, u64, bool)> {
+    fn of(runs: &[PlannedRun]) -> Vec<(usize, u64, bool)> {
         runs.iter().map(|run| (run.scenario, run.seed.0, run.corpus)).collect()
     }
 

@@ -4,16 +4,20 @@ use std::rc::Rc;
 
 use turmoil::Sim;
 
-use super::{
-    Order, network,
-    recorder::{Recorder, now},
-};
 use crate::{
-    faults::{Action, Active, Condition, Conductor, Direction, Kind, Link, Plan, Planned, Trigger},
-    hosts::{Settled, backend, worker::WorkerHost},
+    engine::network,
+    faults::Active,
+    hosts::{Hosts, backend, worker::WorkerHost},
+    recorder::Recorder,
+};
+use sim_model::{
+    conductor::{Action, Condition, Conductor},
+    fault::{Direction, FaultKind, Link, Trigger},
+    fault_plan::{FaultPlan, PlannedFault},
+    order::Order,
     plant::Plant,
-    scenario::{Between, Time},
     trace::{Event, Name},
+    units::{Between, Time},
 };
 
 /// Brings a run's faults about.
@@ -31,7 +35,7 @@ impl Injector {
     /// The faults of `order`.
     pub(super) fn new(order: &Order, active: Active, recorder: &Recorder) -> Self {
         let scenario = &order.scenario;
-        let plan = Plan::draw(scenario, order.seed);
+        let plan = FaultPlan::draw(scenario, order.seed);
         Self {
             conductor: Conductor::new(plan.faults, scenario.workers),
             active,
@@ -43,19 +47,19 @@ impl Injector {
     }
 
     /// Does what is due.
-    pub(super) fn step(&mut self, sim: &mut Sim<'static>, settled: &Settled) {
+    pub(super) fn step(&mut self, sim: &mut Sim<'static>, hosts: &Hosts) {
         let elapsed = sim.elapsed();
         let actions = {
-            let (recorder, workers) = (&self.recorder, &settled.workers);
+            let (recorder, workers) = (&self.recorder, &hosts.workers);
             self.conductor.act(elapsed, |worker, when| condition(recorder, &workers[worker], when))
         };
         for action in actions {
-            self.perform(action, sim, settled);
+            self.perform(action, sim, hosts);
         }
     }
 
-    fn perform(&self, action: Action, sim: &mut Sim<'static>, settled: &Settled) {
-        let workers = &settled.workers;
+    fn perform(&self, action: Action, sim: &mut Sim<'static>, hosts: &Hosts) {
+        let workers = &hosts.workers;
         match action {
             Action::Kill(worker) => kill(sim, &workers[worker], self.orphans),
             Action::Stop(worker) => workers[worker].ask_to_stop(),
@@ -68,11 +72,11 @@ impl Injector {
                 let event = Event::FaultBegan { fault: number as u64, kind: fault.kind, worker };
                 self.recorder.record(&self.name, event);
                 self.active.begin(number, fault.clone());
-                self.take_effect(&fault, sim, settled);
+                self.take_effect(&fault, sim, hosts);
             }
             Action::End(number) => {
                 let Some(fault) = self.active.end(number) else { return };
-                self.take_back(&fault, sim, settled);
+                self.take_back(&fault, sim, hosts);
                 let worker = Name::clone(&workers[fault.worker].name);
                 let event = Event::FaultEnded { fault: number as u64, kind: fault.kind, worker };
                 self.recorder.record(&self.name, event);
@@ -81,22 +85,24 @@ impl Injector {
     }
 
     /// What is not up to a hook.
-    fn take_effect(&self, fault: &Planned, sim: &Sim<'static>, settled: &Settled) {
-        let worker = &settled.workers[fault.worker];
+    fn take_effect(&self, fault: &PlannedFault, sim: &Sim<'static>, hosts: &Hosts) {
+        let worker = &hosts.workers[fault.worker];
         let (here, there) = (&*worker.name, other_end(worker, fault.link));
         match fault.kind {
-            Kind::ClockJump => worker.clock.jump(fault.jump),
-            Kind::OpencodeCrash => worker.crash_opencode(),
-            Kind::OpencodeStreamCut => settled.opencodes[fault.worker].cut_event_streams(),
-            Kind::OpencodeSessionsVanish => self.lose_sessions(fault, settled),
-            Kind::ConvexRestart => {
+            FaultKind::ClockJump => worker.clock.jump(fault.jump),
+            FaultKind::OpencodeCrash => worker.crash_opencode(),
+            FaultKind::OpencodeStreamCut => hosts.opencodes[fault.worker].cut_event_streams(),
+            FaultKind::OpencodeSessionsVanish => self.lose_sessions(fault, hosts),
+            FaultKind::ConvexRestart => {
                 network::set_down(backend::HOST, true);
-                settled.convex.restart();
+                hosts.convex.restart();
             }
-            Kind::Partition => ways(fault.direction, here, there).for_each(|(a, b)| network::cut(sim, a, b)),
-            Kind::NetworkHold => network::hold(sim, here, there),
-            Kind::NetworkLatency => network::set_latency(sim, here, there, fault.delay, fault.delay),
-            Kind::NetworkReset => {
+            FaultKind::Partition => {
+                ways(fault.direction, here, there).for_each(|(a, b)| network::cut(sim, a, b))
+            }
+            FaultKind::NetworkHold => network::hold(sim, here, there),
+            FaultKind::NetworkLatency => network::set_latency(sim, here, there, fault.delay, fault.delay),
+            FaultKind::NetworkReset => {
                 network::reset(here, there);
             }
             _ => {}
@@ -104,19 +110,21 @@ impl Injector {
     }
 
     /// What took effect is undone, unless another fault of the kind goes on.
-    fn take_back(&self, fault: &Planned, sim: &Sim<'static>, settled: &Settled) {
-        let worker = &settled.workers[fault.worker];
+    fn take_back(&self, fault: &PlannedFault, sim: &Sim<'static>, hosts: &Hosts) {
+        let worker = &hosts.workers[fault.worker];
         let (here, there) = (&*worker.name, other_end(worker, fault.link));
         let others = self.active.all();
         let mut same = others.iter().filter(|other| other.kind == fault.kind);
         match fault.kind {
-            Kind::ClockJump => worker.clock.jump(-fault.jump),
-            Kind::ConvexRestart if same.next().is_none() => network::set_down(backend::HOST, false),
-            Kind::Partition => ways(fault.direction, here, there).for_each(|(a, b)| network::mend(sim, a, b)),
-            Kind::NetworkHold | Kind::NetworkLatency
+            FaultKind::ClockJump => worker.clock.jump(-fault.jump),
+            FaultKind::ConvexRestart if same.next().is_none() => network::set_down(backend::HOST, false),
+            FaultKind::Partition => {
+                ways(fault.direction, here, there).for_each(|(a, b)| network::mend(sim, a, b))
+            }
+            FaultKind::NetworkHold | FaultKind::NetworkLatency
                 if same.any(|other| other.worker == fault.worker && other.link == fault.link) => {}
-            Kind::NetworkHold => network::release(sim, here, there),
-            Kind::NetworkLatency => {
+            FaultKind::NetworkHold => network::release(sim, here, there),
+            FaultKind::NetworkLatency => {
                 network::set_latency(sim, here, there, self.latency.min.0, self.latency.max.0);
             }
             _ => {}
@@ -124,19 +132,19 @@ impl Injector {
     }
 
     /// Each session is an opportunity.
-    fn lose_sessions(&self, fault: &Planned, settled: &Settled) {
-        let machine = &settled.opencodes[fault.worker];
+    fn lose_sessions(&self, fault: &PlannedFault, hosts: &Hosts) {
+        let machine = &hosts.opencodes[fault.worker];
         for session in machine.session_ids() {
-            if self.active.strike(Kind::OpencodeSessionsVanish, fault.worker).is_some() {
+            if self.active.strike(FaultKind::OpencodeSessionsVanish, fault.worker).is_some() {
                 machine.lose_session(&session);
             }
         }
     }
 
     /// Begins nothing any more, and ends what takes effect.
-    pub(super) fn heal(&mut self, sim: &mut Sim<'static>, settled: &Settled) {
+    pub(super) fn heal(&mut self, sim: &mut Sim<'static>, hosts: &Hosts) {
         self.conductor.heal();
-        self.step(sim, settled);
+        self.step(sim, hosts);
     }
 
     /// What is still to end, in words.
@@ -148,7 +156,7 @@ impl Injector {
 }
 
 fn condition(recorder: &Recorder, worker: &WorkerHost, when: Trigger) -> Condition {
-    let (up, now) = (worker.is_up(), now());
+    let (up, now) = (worker.is_up(), recorder.now());
     recorder.with(|recording| {
         let stages = &mut recording.stages;
         stages.tick(now);

@@ -7,23 +7,27 @@ use std::{
 
 use turmoil::Sim;
 
-use super::{
-    Order, RunError,
-    determinism::{self, EPOCH, wall_clock},
-    injector::Injector,
-    memory::Owner,
-    network, panics,
-    progress::{Look, Progress},
-    recorder::{Recorder, now},
-};
 use crate::{
+    engine::{
+        determinism::{self, EPOCH, wall_clock},
+        memory::Owner,
+        network, panics,
+    },
+    error::RunError,
     faults::Active,
-    hosts::{self, Settled},
-    marks::Marks,
-    oracles::{self, Class, Court},
-    report::{Engine, Report},
+    hosts::{self, Hosts},
+    recorder::{Clock, Follower, Recorder},
+    world::{
+        injector::Injector,
+        progress::{Look, Progress},
+    },
+};
+use sim_model::{
+    order::Order,
     trace::{Event, Name, Phase, Trace},
 };
+use sim_oracles::{Class, Marks, Oracles, View};
+use sim_report::{Engine, Observed, Report};
 
 /// Time between two measurements of the workers, unless the run is so long that there would be too many.
 const MEASURE: Duration = Duration::from_millis(100);
@@ -35,7 +39,7 @@ const CLOSING: Duration = Duration::from_secs(60);
 const SHOW: u64 = 32;
 
 /// Runs `order` on this thread, which must be deterministic and fresh.
-pub(super) fn run(order: Order, progress: &Progress) -> Result<Report, RunError> {
+pub(super) fn run(order: Order, progress: &Progress, follower: Option<Follower>) -> Result<Report, RunError> {
     let wall = wall_clock();
     let trace = match &order.trace {
         Some(path) => {
@@ -43,9 +47,11 @@ pub(super) fn run(order: Order, progress: &Progress) -> Result<Report, RunError>
         }
         None => Trace::default(),
     };
-    let court = Court::new(oracles::all(&order.scenario));
-    let marks = Marks::new(&order.scenario);
-    let mut world = World::build(order, Recorder::new(trace, court, marks))?;
+    let oracles = Oracles::new(sim_oracles::all(&order.scenario, View::Inside));
+    let observed = Observed::new(trace, oracles, Marks::new(&order.scenario));
+    let recorder = Recorder::new(Clock::Simulated, observed);
+    follower.into_iter().for_each(|follower| recorder.follow(follower));
+    let mut world = World::build(order, recorder)?;
     let ended = world.live(progress);
     world.report(ended?, wall)
 }
@@ -66,7 +72,7 @@ struct World {
     sim: Sim<'static>,
     recorder: Recorder,
     name: Name,
-    settled: Settled,
+    hosts: Hosts,
     injector: Injector,
     steps: u64,
     measured: Duration,
@@ -78,10 +84,10 @@ impl World {
         let name = recorder.name("world");
         recorder.record(&name, Event::PhaseBegan { phase: Phase::Safety });
         let active = Active::new(order.seed, recorder.clone());
-        let settled = hosts::populate(&mut sim, &order, &recorder, &active)?;
+        let hosts = hosts::populate(&mut sim, &order, &recorder, &active)?;
         let injector = Injector::new(&order, active, &recorder);
         let (steps, measured) = (0, Duration::ZERO);
-        Ok(Self { order, sim, recorder, name, settled, injector, steps, measured })
+        Ok(Self { order, sim, recorder, name, hosts, injector, steps, measured })
     }
 
     /// Lives through all phases.
@@ -93,48 +99,42 @@ impl World {
         }
         self.heal();
         let limit = self.sim.elapsed() + self.order.scenario.liveness;
-        let ended = self.step_until(progress, limit, Self::has_settled)?;
+        let ended = self.step_until(progress, limit, Self::is_settled)?;
         if ended != Ended::Complete {
             return Ok(ended);
         }
-        self.convict_pending();
+        self.raise_pending();
         self.close(progress)
     }
 
     fn heal(&mut self) {
-        self.injector.heal(&mut self.sim, &self.settled);
+        self.injector.heal(&mut self.sim, &self.hosts);
         self.recorder.record(&self.name, Event::PhaseBegan { phase: Phase::Liveness });
     }
 
-    fn has_settled(&self) -> bool {
-        self.injector.pending().is_none()
-            && self.recorder.with(|recording| recording.court.pending().is_empty())
+    fn is_settled(&self) -> bool {
+        self.injector.pending().is_none() && self.recorder.is_settled()
     }
 
-    fn convict_pending(&self) {
+    fn raise_pending(&self) {
         if let Some(reason) = self.injector.pending() {
-            self.raise("faults", Class::Liveness, reason);
+            self.recorder.raise("faults", Class::Liveness, reason);
         }
-        self.recorder.with(|recording| recording.court.convict_pending(now(), &recording.trace));
+        self.recorder.raise_pending();
     }
 
     /// Asks every worker to end, and sees that it does.
     fn close(&mut self, progress: &Progress) -> Result<Ended, RunError> {
         self.recorder.record(&self.name, Event::PhaseBegan { phase: Phase::Closing });
-        self.settled.workers.iter().for_each(|worker| worker.ask_to_stop());
+        self.hosts.workers.iter().for_each(|worker| worker.ask_to_stop());
         let limit = self.sim.elapsed() + CLOSING;
-        let gone = |world: &Self| world.settled.workers.iter().all(|worker| worker.has_left());
+        let gone = |world: &Self| world.hosts.workers.iter().all(|worker| worker.has_left());
         let ended = self.step_until(progress, limit, gone)?;
-        for worker in self.settled.workers.iter().filter(|worker| !worker.is_empty()) {
+        for worker in self.hosts.workers.iter().filter(|worker| !worker.is_empty()) {
             let message = format!("{} has not ended {CLOSING:?} after it was asked to", worker.name);
-            self.raise("lifecycle", Class::Liveness, message);
+            self.recorder.raise("lifecycle", Class::Liveness, message);
         }
         Ok(ended)
-    }
-
-    fn raise(&self, oracle: &'static str, class: Class, message: String) {
-        self.recorder
-            .with(|recording| recording.court.raise(oracle, class, now(), message, &recording.trace));
     }
 
     /// Steps until `limit`, or until `done`; the latter is asked once per measurement.
@@ -151,7 +151,7 @@ impl World {
             if !self.step()? {
                 return Ok(Ended::Panicked);
             }
-            self.injector.step(&mut self.sim, &self.settled);
+            self.injector.step(&mut self.sim, &self.hosts);
             if self.steps.is_multiple_of(SHOW) {
                 self.show(progress);
             }
@@ -187,7 +187,7 @@ impl World {
     /// Reports the worker's panic, if there was one.
     fn panicked(&self) -> Option<()> {
         let panicked = panics::take().filter(|panicked| panicked.owner != Owner::NOBODY)?;
-        let worker = self.settled.workers.iter().find(|worker| worker.owner() == panicked.owner)?;
+        let worker = self.hosts.workers.iter().find(|worker| worker.owner() == panicked.owner)?;
         let message = self.recorder.name(&panicked.message);
         self.recorder.record(&worker.name, Event::Panicked { worker: Name::clone(&worker.name), message });
         Some(())
@@ -195,12 +195,12 @@ impl World {
 
     fn measure(&mut self) {
         self.measured = self.sim.elapsed();
-        self.settled.workers.iter().for_each(|worker| worker.measure());
+        self.hosts.workers.iter().for_each(|worker| worker.measure());
     }
 
     fn show(&self, progress: &Progress) {
         let (turns_sent, turns_ended, workers_up) =
-            self.recorder.with(|recording| recording.figures.progress());
+            self.recorder.with(|recording| recording.observed.figures.progress());
         progress.show(Look { simulated: self.sim.elapsed(), turns_sent, turns_ended, workers_up });
     }
 
@@ -219,7 +219,7 @@ impl World {
             wall: (wall_clock().saturating_sub(wall)).as_secs_f64(),
         };
         let interrupted = ended == Ended::Interrupted;
-        let report = self.recorder.with(|recording| recording.report(self.order, interrupted, engine));
+        let report = self.recorder.report(self.order, interrupted, engine);
         if ended == Ended::Panicked {
             // What a panic left half done must not run its destructors.
             std::mem::forget(self.sim);

@@ -76,7 +76,7 @@ fn a_run_leaves_a_page_and_on_request_more() {
     assert_eq!(err, "");
     assert!(out.starts_with("## ✅ some passed") && !out.contains("report:"), "{out}");
     let read = |file: &str| place.read(file);
-    assert!(read("junit.xml").contains(r#"<testcase name="answered" classname="some"/>"#));
+    assert!(read("junit.xml").contains(r#"<testcase name="0x7" classname="some"/>"#));
     let page = read("reports/some-0x7.html");
     for expected in ["<title>Passed: some 0x7</title>", "Worker heap over time", "Convex calls over time"] {
         assert!(page.contains(expected), "no `{expected}`");

@@ -16,10 +16,8 @@ use std::{
 };
 
 use assert_cmd::cargo::cargo_bin;
-use sim::{
-    opencode::{Content, PROVIDER_KEY},
-    serve::guide::RUN_WORKER,
-};
+use fake_opencode::{Content, PROVIDER_KEY};
+use sim_serve::guide::RUN_WORKER;
 
 use crate::worker::{PATIENCE, WORKER};
 
@@ -375,7 +373,11 @@ fn wrong_usage_is_explained() {
     check_refused(&["serve", "--timeout", "1s"], 2, "--message <TEXT>");
     check_refused(&["serve", "--for", "soon"], 2, "invalid value 'soon' for '--for <DURATION>'");
     check_refused(&["serve", "--for", "1s", "--message", "hi"], 2, "cannot be used with");
-    check_refused(&["opencode", "serve", "--hostname", "0.0.0.0"], 1, "0.0.0.0 is not a loopback address");
+    check_refused(
+        &["internal", "opencode", "serve", "--hostname", "0.0.0.0"],
+        1,
+        "0.0.0.0 is not a loopback address",
+    );
 }
 
 #[test]
@@ -384,7 +386,7 @@ fn a_port_that_is_taken_is_named() {
     let port = taken.local_addr().unwrap().port().to_string();
     let expected = format!("error: cannot listen on 127.0.0.1:{port}: ");
     check_refused(&["serve", "--convex-port", &port], 1, &expected);
-    check_refused(&["opencode", "serve", "--port", &port], 1, "error: ServeError");
+    check_refused(&["internal", "opencode", "serve", "--port", &port], 1, "error: ServeError");
 }
 
 #[test]

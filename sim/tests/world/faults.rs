@@ -3,10 +3,8 @@
 use std::{fs, sync::mpsc};
 
 use serde_json::Value;
-use sim::{
-    faults::Kind,
-    report::{Report, Verdict},
-};
+use sim_model::fault::FaultKind;
+use sim_report::{Report, RunVerdict};
 use tempfile::TempDir;
 
 use crate::start::{self, parse};
@@ -64,7 +62,7 @@ impl Started {
 impl Run {
     #[track_caller]
     fn passed(self, what: impl std::fmt::Display) -> Self {
-        assert_eq!(self.report.verdict, Verdict::Passed, "{what}: {:#?}", self.report.violations.first());
+        assert_eq!(self.report.verdict, RunVerdict::Passed, "{what}: {:#?}", self.report.violations.first());
         self
     }
 
@@ -98,15 +96,15 @@ impl Run {
 }
 
 /// One fault of a kind in a small world, with more lines for it.
-fn with(kind: Kind, more: &str) -> Run {
+fn with(kind: FaultKind, more: &str) -> Run {
     let source = format!("duration = '14s'\n{WORLD}[[faults]]\nkind = '{kind}'\nat = '4s'\n{more}");
     start(&source, 1).end().passed(kind)
 }
 
 #[test]
 fn a_worker_that_is_killed_or_stopped_or_rolled_starts_again() {
-    assert_eq!(with(Kind::Kill, "").figure("/kills"), 1);
-    for kind in [Kind::Stop, Kind::RollingRestart] {
+    assert_eq!(with(FaultKind::Kill, "").figure("/kills"), 1);
+    for kind in [FaultKind::Stop, FaultKind::RollingRestart] {
         let run = with(kind, "");
         assert_eq!((run.figure("/stops"), run.figure("/worker_starts")), (2, 2), "{kind}");
     }
@@ -120,7 +118,7 @@ fn kills_come_at_the_step_that_they_wait_for() {
         ("in-mid-reply", "chunk-written"),
         ("before-complete", "reply-ended"),
     ] {
-        let run = with(Kind::Kill, &format!("when = '{when}'"));
+        let run = with(FaultKind::Kill, &format!("when = '{when}'"));
         let killed = run.moment("killed");
         let before = run.all(last).any(|fact| (fact["at"].as_u64().unwrap()..=killed).contains(&killed));
         assert!(before, "{when}: no {last} before");
@@ -129,7 +127,7 @@ fn kills_come_at_the_step_that_they_wait_for() {
 
 #[test]
 fn a_process_that_stood_still_is_superseded_and_its_successor_goes_on() {
-    let run = with(Kind::Zombie, "when = 'in-mid-reply'\nfor = '3s'");
+    let run = with(FaultKind::Zombie, "when = 'in-mid-reply'\nfor = '3s'");
     let exit = run.all("zombie-exited").next().unwrap();
     assert_eq!(exit["exit"]["failed"], "Superseded");
     assert!(exit["at"].as_u64().unwrap() - run.moment("fault-ended") < 1_000_000);
@@ -139,16 +137,16 @@ fn a_process_that_stood_still_is_superseded_and_its_successor_goes_on() {
 #[test]
 fn the_hooks_of_the_fakes_are_struck() {
     // Each of these has a test of its own.
-    let others = [Kind::OpencodeSlowStart, Kind::OpencodeAbortIgnored];
-    let kinds = Kind::ALL.into_iter().filter(|kind| kind.strikes() && !others.contains(kind));
+    let others = [FaultKind::OpencodeSlowStart, FaultKind::OpencodeAbortIgnored];
+    let kinds = FaultKind::all().filter(|kind| kind.strikes() && !others.contains(kind));
     for kind in kinds {
-        let more = if kind == Kind::OpencodeSlowCreate || kind == Kind::OpencodeSessionsVanish {
+        let more = if kind == FaultKind::OpencodeSlowCreate || kind == FaultKind::OpencodeSessionsVanish {
             ""
         } else {
             "for = '4s'"
         };
-        let at = if kind == Kind::OpencodeSlowCreate { "0s" } else { "4s" };
-        let more = if kind == Kind::OpencodeSlowCreate { "for = '9s'" } else { more };
+        let at = if kind == FaultKind::OpencodeSlowCreate { "0s" } else { "4s" };
+        let more = if kind == FaultKind::OpencodeSlowCreate { "for = '9s'" } else { more };
         let source = format!("duration = '14s'\n{WORLD}[[faults]]\nkind = '{kind}'\nat = '{at}'\n{more}");
         let run = start(&source, 1).end().passed(kind);
         assert!(run.figure(&format!("/faults/{kind}/struck")) > 0, "{kind}");
@@ -175,40 +173,40 @@ fn an_abort_is_ignored_where_there_is_one() {
 
 #[test]
 fn a_limited_fault_strikes_no_more_than_it_may() {
-    let run = with(Kind::MutationLost, "for = '5s'\ntimes = 2");
+    let run = with(FaultKind::MutationLost, "for = '5s'\ntimes = 2");
     assert_eq!(run.figure("/faults/mutation-lost/struck"), 2);
 }
 
 #[test]
 fn a_crashed_server_is_started_again_and_sessions_that_vanished_are_made_anew() {
-    assert_eq!(with(Kind::OpencodeCrash, "when = 'in-mid-reply'").figure("/server_starts"), 2);
-    assert!(with(Kind::OpencodeSessionsVanish, "").figure("/creates") > 2);
-    assert_eq!(with(Kind::OpencodeStreamCut, "").figure("/event_streams"), 2);
+    assert_eq!(with(FaultKind::OpencodeCrash, "when = 'in-mid-reply'").figure("/server_starts"), 2);
+    assert!(with(FaultKind::OpencodeSessionsVanish, "").figure("/creates") > 2);
+    assert_eq!(with(FaultKind::OpencodeStreamCut, "").figure("/event_streams"), 2);
 }
 
 #[test]
 fn a_server_that_hangs_answers_nothing_and_goes_on_later() {
-    assert!(!with(Kind::OpencodeHang, "for = '3s'").had_meanwhile("request"));
+    assert!(!with(FaultKind::OpencodeHang, "for = '3s'").had_meanwhile("request"));
 }
 
 #[test]
 fn a_cut_network_carries_nothing_and_a_slow_one_is_slow() {
-    for kind in [Kind::Partition, Kind::NetworkHold] {
+    for kind in [FaultKind::Partition, FaultKind::NetworkHold] {
         let run = with(kind, "for = '3s'\nlink = 'opencode'");
         assert!(!run.had_meanwhile("request"), "{kind}");
         let run = with(kind, "for = '3s'");
         assert!(run.slowest_claim() > 1_000.0, "{kind}: {} ms", run.slowest_claim());
     }
-    let run = with(Kind::Partition, "for = '3s'\ndirection = 'from-worker'");
+    let run = with(FaultKind::Partition, "for = '3s'\ndirection = 'from-worker'");
     assert!(run.slowest_claim() > 1_000.0);
-    let run = with(Kind::NetworkLatency, "for = '3s'\ndelay = '1s'");
+    let run = with(FaultKind::NetworkLatency, "for = '3s'\ndelay = '1s'");
     assert!(run.slowest_claim() > 1_900.0, "{} ms", run.slowest_claim());
 }
 
 #[test]
 fn a_reset_or_a_restart_of_the_deployment_makes_the_worker_connect_again() {
-    assert_eq!(with(Kind::NetworkReset, "").figure("/connections"), 2);
-    let run = with(Kind::ConvexRestart, "for = '3s'");
+    assert_eq!(with(FaultKind::NetworkReset, "").figure("/connections"), 2);
+    let run = with(FaultKind::ConvexRestart, "for = '3s'");
     assert_eq!(run.figure("/connections"), 2);
     assert!(!run.had_meanwhile("connected"));
 }
@@ -216,7 +214,7 @@ fn a_reset_or_a_restart_of_the_deployment_makes_the_worker_connect_again() {
 #[test]
 fn a_clock_that_jumps_disturbs_nobody() {
     for by in ["1h", "-1h"] {
-        let run = with(Kind::ClockJump, &format!("by = '{by}'\nfor = '4s'"));
+        let run = with(FaultKind::ClockJump, &format!("by = '{by}'\nfor = '4s'"));
         assert_eq!(run.figure("/faults/clock-jump/begun"), 1);
         assert_eq!(run.figure("/turns/completed"), 30);
     }
@@ -224,8 +222,8 @@ fn a_clock_that_jumps_disturbs_nobody() {
 
 /// All kinds but the one that nothing heals: who leaves for good leaves turns that end after many minutes, which
 /// `workers-that-leave.toml` waits for.
-fn kinds_that_heal() -> impl Iterator<Item = Kind> {
-    Kind::ALL.into_iter().filter(|kind| *kind != Kind::Leave)
+fn kinds_that_heal() -> impl Iterator<Item = FaultKind> {
+    FaultKind::all().filter(|kind| *kind != FaultKind::Leave)
 }
 
 #[test]

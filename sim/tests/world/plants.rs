@@ -1,10 +1,8 @@
 //! Each oracle sees what it is there for: a bug is planted into a copy of the behaviour, and that oracle says so, with
 //! its message. The same scenario without the bug passes.
 
-use sim::{
-    plant::Plant,
-    report::{Report, Verdict},
-};
+use sim_model::plant::Plant;
+use sim_report::{Report, RunVerdict};
 
 use crate::start::{parse, start};
 
@@ -116,7 +114,7 @@ fn check(scenario: &str, plants: &[Plant], oracle: &str, message: &str) {
     assert!(said.iter().any(|said| said.contains(message)), "with {plant:?} {oracle} said {said:#?}");
     let report = run(scenario, others);
     if others.is_empty() {
-        assert_eq!(report.verdict, Verdict::Passed, "without {plant:?}: {:#?}", report.violations.first());
+        assert_eq!(report.verdict, RunVerdict::Passed, "without {plant:?}: {:#?}", report.violations.first());
     }
     assert_eq!(said_by(oracle, &report), [""; 0], "without {plant:?}");
 }

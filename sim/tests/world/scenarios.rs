@@ -7,10 +7,8 @@ use std::{
 };
 
 use serde_json::Value;
-use sim::{
-    report::{Report, Verdict},
-    scenario::Scenario,
-};
+use sim_model::scenario::Scenario;
+use sim_report::{Report, RunVerdict};
 use worker::config::PermissionPolicy;
 
 use crate::start::start;
@@ -28,14 +26,14 @@ fn run_scenario(scenario: Scenario, trace: Option<PathBuf>) -> Report {
 }
 
 /// The oracles that fired.
-fn fired(report: &Report) -> BTreeSet<&'static str> {
-    report.oracles.iter().filter(|(_, count)| *count > 0).map(|(oracle, _)| *oracle).collect()
+fn fired(report: &Report) -> BTreeSet<&str> {
+    report.oracles.iter().filter(|(_, count)| *count > 0).map(|(oracle, _)| &**oracle).collect()
 }
 
 #[track_caller]
 fn passes(name: &str) {
     let report = run(name, None);
-    assert_eq!(report.verdict, Verdict::Passed, "{name}: {:#?}", report.violations.first());
+    assert_eq!(report.verdict, RunVerdict::Passed, "{name}: {:#?}", report.violations.first());
 }
 
 #[test]
@@ -91,7 +89,7 @@ fn endings_of(scenario: Scenario) -> (u64, BTreeMap<String, usize>) {
     let trace = directory.path().join("trace.jsonl");
     let name = scenario.name.clone();
     let report = run_scenario(scenario, Some(trace.clone()));
-    assert_eq!(report.verdict, Verdict::Passed, "{name}: {:#?}", report.violations.first());
+    assert_eq!(report.verdict, RunVerdict::Passed, "{name}: {:#?}", report.violations.first());
     let mut codes = BTreeMap::new();
     for fact in facts(&trace).into_iter().filter(|fact| fact["event"] == "turn-changed") {
         if let Some(code) = fact["error"].as_str() {
@@ -185,7 +183,7 @@ fn a_person_who_asks_a_worker_to_connect_finds_its_models_before_any_message() {
     scenario.workload.turns = 0;
     scenario.faults.clear();
     let report = run_scenario(scenario, Some(trace.clone()));
-    assert_eq!(report.verdict, Verdict::Passed, "{:#?}", report.violations.first());
+    assert_eq!(report.verdict, RunVerdict::Passed, "{:#?}", report.violations.first());
     let facts = facts(&trace);
     let first = |event: &str| facts.iter().position(|fact| fact["event"] == *event).unwrap();
     let published = facts.iter().position(|fact| fact["function"] == "workerModels:updateModels").unwrap();

@@ -5,13 +5,9 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use sim::{
-    plant::Plant,
-    report::Report,
-    scenario::Scenario,
-    seed::Seed,
-    world::{self, Order, progress::Progress},
-};
+use sim::world::{self, progress::Progress};
+use sim_model::{order::Order, plant::Plant, scenario::Scenario, seed::Seed};
+use sim_report::Report;
 
 /// The scenario with this text.
 #[track_caller]

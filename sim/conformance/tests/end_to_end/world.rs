@@ -8,7 +8,7 @@ use conformance::{
     process::{PATIENCE, Process},
     tools,
 };
-use sim::serve::{
+use sim_serve::{
     deployment::Deployment,
     person::{Person, Turn},
 };

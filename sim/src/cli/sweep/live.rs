@@ -10,18 +10,22 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Prepared, RunArgs, subject, terminal};
+use super::prepared::{Prepared, subject};
 use crate::{
-    report,
+    cli::{run_args::RunArgs, terminal},
     sweep::{
         child::{Job, Outcome},
-        outcome::Run,
-        plan::Planned,
-        report::{Ended, Machine, Slow},
+        plan::PlannedRun,
     },
-    world::replay,
+};
+use sim_model::order::replay;
+use sim_report::sweep::{
+    outcome::Run,
+    report::{Ended, Machine, Slow},
 };
 
+/// Failed runs named at once; all are in the report.
+const NAMED: usize = 10;
 /// How often the state line is drawn.
 const REDRAW: Duration = Duration::from_millis(200);
 /// Failed runs of which a report is kept; of the others there is the line in the sweep's.
@@ -48,7 +52,7 @@ struct Sweeping<'a> {
     quiet: bool,
     bar: ProgressBar,
     began: Instant,
-    running: JoinSet<(Planned, Duration, Outcome)>,
+    running: JoinSet<(PlannedRun, Duration, Outcome)>,
     stop: CancellationToken,
     runs: Vec<Run>,
     failed: usize,
@@ -103,7 +107,7 @@ impl<'a> Sweeping<'a> {
         Ok(Finished { runs: self.runs, ended, machine: self.machine })
     }
 
-    fn start(&mut self, planned: Planned) {
+    fn start(&mut self, planned: PlannedRun) {
         let (path, _) = subject(self.prepared, planned);
         let job = Job {
             path: path.to_owned(),
@@ -125,7 +129,7 @@ impl<'a> Sweeping<'a> {
         self.stop.cancel();
     }
 
-    fn settle(&mut self, (planned, took, outcome): (Planned, Duration, Outcome)) {
+    fn settle(&mut self, (planned, took, outcome): (PlannedRun, Duration, Outcome)) {
         let (path, scenario) = subject(self.prepared, planned);
         let crashed = |message: String| {
             let replay = replay(path, planned.seed, &self.prepared.head.plants);
@@ -134,7 +138,9 @@ impl<'a> Sweeping<'a> {
         let run = match outcome {
             Outcome::Stopped => return,
             Outcome::Crashed(message) => crashed(message),
-            Outcome::Report(report) => Run::of(&report).unwrap_or_else(|error| crashed(error.to_string())),
+            Outcome::Report(report) => {
+                Run::of(&report).unwrap_or_else(|| crashed("it was stopped by somebody else".into()))
+            }
         };
         let run = Run { corpus: planned.corpus, ..run };
         self.simulated += run.figure("simulated");
@@ -152,16 +158,15 @@ impl<'a> Sweeping<'a> {
 
     /// Says at once that a run failed.
     fn tell(&self, run: &Run) {
-        if self.quiet || self.failed > super::NAMED {
+        if self.quiet || self.failed > NAMED {
             return;
         }
-        let line = report::sweep::failure(run, terminal::is_error_styled());
+        let line = sim_report::sweep::failure(run, terminal::is_error_styled());
         self.bar.suspend(|| terminal::complain(&line));
     }
 
     fn draw(&self) {
         let seconds = self.began.elapsed().as_secs_f64().max(0.001);
-        #[expect(clippy::cast_precision_loss, reason = "there are at most a million runs")]
         let (done, planned) = (self.runs.len() as f64, self.prepared.runs.len() as f64);
         let left = match self.runs.len() {
             0 => "no run has ended yet".to_owned(),

@@ -1,16 +1,13 @@
 //! What a run is reported as, once it is over.
 
-use super::{
-    super::{
-        LoadError, LoadOrder,
-        figures::{LoadFigures, Reading},
-    },
-    Ended, Run,
-};
 use crate::{
-    report::{Engine, Report},
-    world::determinism::wall_clock,
+    engine::determinism::wall_clock,
+    load::{
+        order::{LoadError, LoadOrder},
+        run::{Run, ended::Ended},
+    },
 };
+use sim_report::{Engine, LoadFigures, Reading, Report};
 
 /// What the oracles of a simulation see and this run cannot, by their names.
 const UNSEEN: [&str; 5] = [
@@ -39,14 +36,14 @@ impl Run<'_> {
             workers,
             whole: Reading { added, ..whole },
             never_came: self.probe.lock().never_came(),
-            given_up: self.recorder.with(|all| all.figures.given_up()),
+            given_up: self.recorder.with(|all| all.observed.figures.given_up()),
             steps: self.steps.clone(),
             knee: rising.as_ref().map_or(String::new(), |rising| {
                 rising.knee(&self.steps, self.load.order.scenario.settings.turns.max_concurrent)
             }),
             rate_knee: String::new(),
             goals: Vec::new(),
-            unseen: UNSEEN.to_vec(),
+            unseen: UNSEEN.map(Into::into).into(),
             against: Vec::new(),
             other: None,
         }
@@ -57,7 +54,7 @@ impl Run<'_> {
         let wall = wall_clock().saturating_sub(self.began).as_secs_f64();
         let engine = Engine { steps: 0, simulated: wall, wall };
         let (order, interrupted) = (self.load.order.clone(), ended == Ended::Interrupted);
-        let report = self.recorder.with(|recording| recording.report(order, interrupted, engine))?;
+        let report = self.recorder.report(order, interrupted, engine)?;
         Ok(Report {
             scenario: format!("{}-load", report.scenario),
             required_marks: Vec::new(),
