@@ -104,7 +104,7 @@ impl Running {
         let exit = exit(status, self.asked);
         if !self.asked || exit != Exit::Stopped {
             let said = self.worker.log_tail();
-            return Some(format!("ended by itself: {exit:?}; its last words: {said}"));
+            return Some(format!("ended by itself: {exit:?}; the end of its log: {said}"));
         }
         (!told_offline)
             .then(|| "ended when it was asked to, but did not tell the backend that it is gone".into())
