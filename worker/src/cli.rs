@@ -5,6 +5,7 @@ pub(crate) mod fleet;
 pub(crate) mod init;
 pub(crate) mod models;
 pub(crate) mod notify;
+pub(crate) mod opencode;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,8 @@ use worker::config::{
 pub(crate) mod code {
     /// Something failed that is nobody's mistake.
     pub(crate) const FAILURE: u8 = 1;
+    /// The command line makes no sense; clap's own.
+    pub(crate) const USAGE: u8 = 2;
     /// Something that is needed cannot be used: a port, OpenCode, the backend (`EX_UNAVAILABLE`).
     pub(crate) const UNAVAILABLE: u8 = 69;
     /// A file cannot be written (`EX_CANTCREAT`).
@@ -69,6 +72,8 @@ pub(crate) enum Command {
     Init(init::Options),
     /// List the models of the local OpenCode: starts it, asks, stops it.
     Models(Options),
+    /// Run a command of OpenCode's own where a worker runs it, as in `worker opencode -- auth login`.
+    Opencode(opencode::Arguments),
     /// Write a completion script for a shell to standard output.
     Completions {
         /// The shell.
@@ -147,6 +152,7 @@ impl Command {
             | Self::Check { options, .. }
             | Self::Doctor(options)
             | Self::Models(options) => Some(options),
+            Self::Opencode(arguments) => Some(&mut arguments.options),
             Self::Init(_) | Self::Completions { .. } => None,
         }
     }
@@ -200,8 +206,17 @@ impl Options {
             directory: self.directory.clone(),
             opencode: self.opencode.clone(),
             admin: self.admin.clone(),
+            state_directory: state_directory(),
         }
     }
+}
+
+/// Where the worker may keep what outlives it: systemd's `StateDirectory`, or the user's state directory.
+fn state_directory() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    // systemd separates several by colons; the unit has one.
+    let user = || variable("XDG_STATE_HOME").or_else(|| Some(std::env::home_dir()?.join(".local/state")));
+    variable("STATE_DIRECTORY").or_else(|| Some(user()?.join("worker")))
 }
 
 /// Returns which flag or variable each value comes from, if from one.

@@ -190,6 +190,9 @@ impl Default for SyncSettings {
 pub struct OpencodeSettings {
     /// The executable, or a name to look up in `PATH`.
     pub binary: PathBuf,
+    /// Where OpenCode keeps sessions and logins, in place of the user's own data directory (`XDG_DATA_HOME`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_directory: Option<PathBuf>,
     /// How long a start may take until the ready line.
     #[serde(with = "humantime_serde")]
     pub startup_timeout: Duration,
@@ -228,6 +231,7 @@ impl Default for OpencodeSettings {
     fn default() -> Self {
         Self {
             binary: PathBuf::from("opencode"),
+            data_directory: None,
             startup_timeout: Duration::from_secs(30),
             idle_stop: Duration::from_secs(10 * 60),
             request_timeout: Duration::from_secs(30),

@@ -69,6 +69,8 @@ pub struct Launch {
     pub binary: PathBuf,
     /// The directory that OpenCode works in.
     pub directory: PathBuf,
+    /// Where it keeps sessions and logins, in place of the user's own data directory.
+    pub data_directory: Option<PathBuf>,
     /// The password that clients must present; passed by environment, never by argument.
     pub password: SecretString,
     /// How long it may take until the ready line.

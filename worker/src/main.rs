@@ -68,6 +68,7 @@ fn main() -> ExitCode {
                 ExitCode::from(cli::doctor::examine(options, |finding| drop(say(&finding.to_string()))).await)
             })
         }
+        Command::Opencode(arguments) => cli::opencode::run(arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "worker", &mut script);

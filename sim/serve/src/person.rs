@@ -54,6 +54,13 @@ pub struct Worker {
     pub status: String,
 }
 
+/// A session, of which only the title matters here.
+#[derive(Deserialize)]
+struct Session {
+    #[serde(default)]
+    title: String,
+}
+
 /// A turn, as the person who sent it sees it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -153,6 +160,13 @@ impl Person {
     pub async fn start_session(&self, worker: &str, title: &str) -> Result<String, CallFailed> {
         let args = [("worker", worker.into()), ("title", title.into())];
         self.call(Kind::Mutation, "chat:startSession", args).await
+    }
+
+    /// The titles of the newest sessions, newest first.
+    pub async fn titles(&self) -> Result<Vec<String>, CallFailed> {
+        let sessions: Page<Session> =
+            self.call(Kind::Query, "chat:listSessions", [("paginationOpts", options(None))]).await?;
+        Ok(sessions.page.into_iter().map(|session| session.title).collect())
     }
 
     /// Ends a session; a page of what waits in it fails at once.

@@ -104,6 +104,7 @@ async fn live(boot: Boot) -> anyhow::Result<std::convert::Infallible> {
         .launch(Launch {
             binary: config.settings.opencode.binary.clone(),
             directory: config.directory.clone(),
+            data_directory: None,
             password: password.clone(),
             startup_timeout: config.settings.opencode.startup_timeout,
         })

@@ -86,7 +86,7 @@ async fn examine_one(merged: &Merged, note: &mut impl FnMut(Finding) -> bool) {
     note(Finding::config("token", identity));
     let directory = merged.directory().map(|path| path.display().to_string());
     if note(Finding::config("directory", directory)) {
-        note(Finding::service("opencode", opencode(merged).await));
+        examine_opencode(merged, note).await;
     }
     match merged.convex_url() {
         Ok(url) => {
@@ -106,15 +106,42 @@ async fn examine_one(merged: &Merged, note: &mut impl FnMut(Finding) -> bool) {
     }
 }
 
-/// Starts OpenCode, asks for its version, stops it.
-async fn opencode(merged: &Merged) -> anyhow::Result<String> {
-    let (server, since) = (models::server(merged)?, Instant::now());
-    let version = async {
-        let lease = server.acquire().await?;
-        anyhow::Ok(lease.client().health().await?.version)
+/// Starts OpenCode, asks for its version and who is logged in, stops it.
+async fn examine_opencode(merged: &Merged, note: &mut impl FnMut(Finding) -> bool) {
+    let since = Instant::now();
+    let server = match models::server(merged) {
+        Ok(server) => server,
+        Err(error) => {
+            note(Finding::service("opencode", Err(error)));
+            return;
+        }
     };
-    let version = version.await;
+    let asked = async {
+        let lease = server.acquire().await?;
+        anyhow::Ok((lease.client().health().await?.version, lease.client().has_login().await?))
+    };
+    let asked = asked.await;
     let took = since.elapsed().as_millis();
     server.shutdown(models::STOP_GRACE).await;
-    Ok(format!("version {}, started in {took} ms and stopped", version?))
+    let (version, has_login) = match asked {
+        Ok((version, has_login)) => {
+            (Ok(format!("version {version}, started in {took} ms and stopped")), has_login)
+        }
+        Err(error) => (Err(error), false),
+    };
+    if note(Finding::service("opencode", version)) {
+        note(Finding::service("login", login(merged, has_login)));
+    }
+}
+
+fn login(merged: &Merged, has_login: bool) -> anyhow::Result<String> {
+    let place = match &merged.settings.opencode.data_directory {
+        Some(path) => format!("in `{}`", path.display()),
+        None => "in the user's own data directory".to_owned(),
+    };
+    anyhow::ensure!(
+        has_login,
+        "no provider of models is logged in {place}; run `worker opencode -- auth login`, with the same flags as this"
+    );
+    Ok(format!("a provider of models is logged in {place}, or configured"))
 }

@@ -169,6 +169,22 @@ pub enum FleetError {
         /// What they share.
         what: &'static str,
     },
+    /// Workers of two owners would share what OpenCode keeps.
+    #[error(
+        "the workers file `{}` is not valid: worker `{name}` in line {line} is of another machine than an earlier one with \
+         the OpenCode data directory `{}`, and would see its sessions and logins; set another `opencode.data_directory`",
+        path.display(), directory.display()
+    )]
+    SharedData {
+        /// Where.
+        path: PathBuf,
+        /// The later worker's name.
+        name: String,
+        /// The line in which its entry begins.
+        line: usize,
+        /// What they would share.
+        directory: PathBuf,
+    },
     /// A name that does not suit logs and metrics.
     #[error("`{name}` is no name for a worker; it must be 1 to {MAX_NAME} letters, digits, `_`, `-` or `.`")]
     Name {

@@ -46,6 +46,8 @@ pub struct Overrides {
     pub opencode: Option<PathBuf>,
     /// Where metrics and health are served.
     pub admin: Option<String>,
+    /// Where the worker may keep what outlives it. No key of the config file.
+    pub state_directory: Option<PathBuf>,
 }
 
 impl Overrides {

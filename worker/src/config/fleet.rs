@@ -142,8 +142,9 @@ impl Fleet {
         };
         let members =
             entries.into_iter().enumerate().map(|(number, entry)| member(path, number + 1, entry, overrides));
-        let fleet = Self { path: path.to_owned(), admin, members: members.collect::<Result<_, _>>()? };
+        let mut fleet = Self { path: path.to_owned(), admin, members: members.collect::<Result<_, _>>()? };
         fleet.tell_apart()?;
+        fleet.keep_owners_apart(overrides.state_directory.as_deref())?;
         Ok(fleet)
     }
 
@@ -182,6 +183,39 @@ impl Fleet {
         Ok(())
     }
 }
+
+impl Fleet {
+    /// OpenCode shows all sessions of a data directory to whoever asks, and uses its logins for them. Workers of one owner
+    /// share the user's own; where there are several owners, each gets one below `state`. A machine has one owner, so its
+    /// id tells owners apart. What cannot be read of a token is a matter of its own.
+    fn keep_owners_apart(&mut self, state: Option<&Path>) -> Result<(), ConfigError> {
+        let owner = |member: &Member| member.merged.token().ok().map(|token| token.machine_id);
+        let owners: BTreeSet<String> = self.members.iter().filter_map(owner).collect();
+        if owners.len() < 2 {
+            return Ok(());
+        }
+        let mut taken: BTreeMap<PathBuf, String> = BTreeMap::new();
+        for member in &mut self.members {
+            let Some(owner) = owner(member) else { continue };
+            let data = &mut member.merged.settings.opencode.data_directory;
+            let directory = match data.take() {
+                Some(directory) => directory,
+                None => state.ok_or(NO_STATE_DIRECTORY)?.join("opencode").join(&owner),
+            };
+            if taken.entry(directory.clone()).or_insert_with(|| owner.clone()) != &owner {
+                let (path, name, line) = (self.path.clone(), member.name.clone(), member.line);
+                return Err(FleetError::SharedData { path, name, line, directory }.into());
+            }
+            *data = Some(directory);
+        }
+        Ok(())
+    }
+}
+
+const NO_STATE_DIRECTORY: ConfigError = ConfigError::Missing {
+    what: "directory for the data of several owners' OpenCode",
+    hint: "`HOME`, or `opencode.data_directory` with each worker",
+};
 
 fn blame(path: &Path, name: &str, line: usize, problem: ConfigError) -> ConfigError {
     let problem = match problem {
@@ -283,6 +317,10 @@ fn member(path: &Path, number: usize, entry: Entry, overrides: &Overrides) -> Re
     let mut settings = entry.settings;
     if let Some(binary) = &overrides.opencode {
         settings.opencode.binary.clone_from(binary);
+    }
+    if let Some(data) = settings.opencode.data_directory.take() {
+        let base = path.parent().unwrap_or(Path::new("."));
+        settings.opencode.data_directory = Some(in_full(base, data));
     }
     validate(&settings).map_err(|problem| blame(path, &numbered, line, problem))?;
     let merged = Merged {

@@ -17,7 +17,7 @@ use tokio::{net::TcpStream, task::JoinHandle};
 use super::{Address, Env, Launch, LaunchError, UnixMillis};
 
 pub use mark::end_orphans;
-pub use process::SystemServer;
+pub use process::{SystemServer, opencode};
 
 /// The production [`Env`]. Needs a tokio runtime, on a thread that lives as long as the worker: the OpenCode server
 /// dies with the *thread* that launched it (that is how Linux notices the death of a parent).

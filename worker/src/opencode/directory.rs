@@ -3,11 +3,11 @@
 //! be asked before anything is done with it.
 
 use std::{
-    fmt::Write as _,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use tracing::warn;
 
 use super::types::Session;
@@ -63,16 +63,9 @@ impl Directory {
         self.of(session) == Belongs::Here
     }
 
-    /// The path as a value in a query: all but what never has a meaning there is percent-encoded.
-    pub(crate) fn in_query(&self) -> String {
-        self.path.bytes().fold(String::new(), |mut query, byte| {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                query.push(char::from(byte));
-            } else {
-                write!(query, "%{byte:02X}").expect("text takes all that is written");
-            }
-            query
-        })
+    /// The path as a value in a query.
+    pub(crate) fn in_query(&self) -> PercentEncode<'_> {
+        utf8_percent_encode(&self.path, NON_ALPHANUMERIC)
     }
 }
 
@@ -115,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_path_changes_no_query() {
-        let query = |path| Directory::new(Path::new(path)).in_query();
+        let query = |path| Directory::new(Path::new(path)).in_query().to_string();
         assert_eq!(query("/srv/a b&limit=0#é/"), "%2Fsrv%2Fa%20b%26limit%3D0%23%C3%A9");
     }
 }

@@ -306,6 +306,12 @@ impl Client {
         self.json::<Providers>(call).await.map(Providers::into_models)
     }
 
+    /// Returns true if a model's provider is there that somebody has logged in to, or configured.
+    pub async fn has_login(&self) -> Result<bool, ApiError> {
+        let call = Call { secret: true, ..Call::get("list the providers", "/config/providers") };
+        self.json::<Providers>(call).await.map(|providers| providers.has_login())
+    }
+
     /// The permission questions of all sessions that nobody has answered yet.
     pub async fn permissions(&self) -> Result<Vec<PendingPermission>, ApiError> {
         self.json(Call::get("list the permission questions", "/permission")).await

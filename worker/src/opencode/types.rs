@@ -127,10 +127,19 @@ pub(crate) struct Providers {
 struct Provider {
     id: String,
     #[serde(default)]
+    options: serde_json::Value,
+    #[serde(default)]
     models: BTreeMap<String, IgnoredAny>,
 }
 
 impl Providers {
+    /// Returns true if somebody has logged in to one of them, or configured one. OpenCode's own, `opencode`, is always
+    /// there, with the key `public` unless somebody has logged in to it (measured).
+    pub(crate) fn has_login(&self) -> bool {
+        let has_key = |p: &Provider| p.options["apiKey"].as_str().is_some_and(|key| key != "public");
+        self.providers.iter().any(|p| p.id != "opencode" || has_key(p))
+    }
+
     /// All models, in order.
     pub(crate) fn into_models(self) -> Vec<ModelRef> {
         let models = |p: Provider| {
@@ -154,6 +163,21 @@ mod tests {
         assert_eq!(parse(r#"{"type":"thinking","x":1}"#), SessionStatus::Unknown);
         let retry = r#"{"type":"retry","attempt":2,"message":"overloaded","next":1}"#;
         assert_eq!(parse(retry), SessionStatus::Retry { attempt: 2, message: "overloaded".into() });
+    }
+
+    #[test]
+    fn a_provider_that_is_there_for_everybody_is_no_login() {
+        let has_login = |providers: &str| {
+            let text = format!(r#"{{"providers":[{providers}],"default":{{}}}}"#);
+            serde_json::from_str::<Providers>(&text).unwrap().has_login()
+        };
+        assert!(!has_login(""));
+        assert!(!has_login(
+            r#"{"id":"opencode","source":"custom","options":{"apiKey":"public"},"models":{}}"#
+        ));
+        assert!(!has_login(r#"{"id":"opencode"}"#));
+        assert!(has_login(r#"{"id":"opencode","source":"api","options":{"apiKey":"sk-1"}}"#));
+        assert!(has_login(r#"{"id":"opencode","options":{"apiKey":"public"}},{"id":"local","options":{}}"#));
     }
 
     #[test]

@@ -143,6 +143,29 @@ fn a_prompt_that_is_too_long_is_answered_when_the_history_is_summed_up() {
 }
 
 #[test]
+fn what_is_made_by_hand_becomes_a_chat_in_the_worker_s_directory_alone() {
+    run("[sync]\nscrub_interval = '1s'\n", false, async |world| {
+        // Its config is that of the project; a repository of its own would be another project, too.
+        let other = world.place.root().join("other");
+        std::fs::create_dir(&other).unwrap();
+        std::fs::copy(world.place.project.join("opencode.json"), other.join("opencode.json")).unwrap();
+        world.by_hand(&other, "theirs before").await;
+        world.by_hand(&world.place.project, "ours before").await;
+        let worker = world.worker().await;
+        let session = world.session("a chat").await;
+        world.is_answered(&session, "hello").await;
+        world.has_session("ours before").await;
+        world.by_hand(&other, "theirs meanwhile").await;
+        world.by_hand(&world.place.project, "ours meanwhile").await;
+        world.has_session("ours meanwhile").await;
+        let mut titles = world.person.titles().await.unwrap();
+        titles.sort();
+        assert_eq!(titles, ["a chat", "ours before", "ours meanwhile"]);
+        stop(worker).await;
+    });
+}
+
+#[test]
 fn many_sessions_at_once_are_all_answered() {
     run("", false, async |world| {
         let worker = world.worker().await;

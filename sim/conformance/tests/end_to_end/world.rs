@@ -1,6 +1,11 @@
 //! The fake Convex with its person, the scripted model and a home for OpenCode: everything but the worker.
 
-use std::{path::PathBuf, sync::LazyLock, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::LazyLock,
+    time::Duration,
+};
 
 use conformance::{
     model::{ModelServer, reply_text},
@@ -113,6 +118,27 @@ impl World {
     pub(crate) async fn session(&self, title: &str) -> String {
         let worker = self.person.workers().await.unwrap().pop().unwrap();
         self.person.start_session(&worker.id, title).await.unwrap()
+    }
+
+    /// Somebody works with OpenCode by hand in `directory`: makes a session with this title.
+    pub(crate) async fn by_hand(&self, directory: &Path, title: &str) {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(["run", "--model", "fake/m1", "--title", title, "by hand"])
+            .current_dir(directory)
+            .env("PWD", directory)
+            .envs(self.place.variables());
+        let output = command.stdin(Stdio::null()).output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Waits until a session with this title is there.
+    pub(crate) async fn has_session(&self, title: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.person.titles().await.unwrap().iter().any(|found| found == title) {
+            assert!(Instant::now() < end, "no session is called `{title}`");
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until a turn has ended.

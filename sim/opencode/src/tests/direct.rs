@@ -75,7 +75,7 @@ fn a_session_of_another_directory_is_shown_to_all_and_published_to_nobody_here()
         let both = [json!(session), json!(seeded)];
         assert_eq!(listed("").await, both);
         assert_eq!(listed("?directory=%2Fproject-2").await, both);
-        assert_eq!(listed("?directory=%2Fproject").await, [json!(0); 0]);
+        assert!(listed("?directory=%2Fproject").await.is_empty());
         assert_eq!(world.get("/session").await, json!([]));
         assert_eq!(world.get(&format!("/session/{session}")).await["directory"], "/project-2");
         tokio::time::sleep(Duration::from_millis(5)).await;

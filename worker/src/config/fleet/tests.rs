@@ -17,7 +17,8 @@ fn read_file(name: &str, text: &str) -> Result<(Fleet, BTreeMap<String, Config>)
     let path = dir.path().join(name);
     fs::write(&path, text.replace("$DIR", &dir.path().display().to_string())).unwrap();
     let shown = |error: ConfigError| error.to_string().replace(&dir.path().display().to_string(), "DIR");
-    let fleet = Fleet::read(&path, &Overrides::default()).map_err(shown)?;
+    let overrides = Overrides { state_directory: Some("/state".into()), ..Overrides::default() };
+    let fleet = Fleet::read(&path, &overrides).map_err(shown)?;
     let configs = fleet.validate().map_err(shown)?;
     Ok((fleet, configs))
 }
@@ -101,4 +102,37 @@ fn no_error_of_a_workers_file_repeats_a_secret() {
     let text = format!("[[workers]]\ndirectory = 'a'\ntoken = '{}:{SECRET}'\n", token("w"));
     let error = read_file("workers.toml", &text).unwrap_err();
     assert!(!error.contains(SECRET), "{error}");
+}
+
+/// A file whose first worker is of machine `m` and whose second is of machine `n`; each entry may say more.
+fn two_machines(first: &str, second: &str) -> String {
+    let entry = |name: &str, directory: &str, token: String, more: &str| {
+        format!("[[workers]]\nname = '{name}'\ndirectory = '{directory}'\ntoken = '{token}'\n{more}\n")
+    };
+    let theirs = token("two").replace("machine_m", "machine_n");
+    let (one, two) = (entry("one", "a", token("one"), first), entry("two", "b", theirs, second));
+    format!("convex_url = 'https://a.b'\n{one}{two}")
+}
+
+#[test]
+fn workers_of_one_machine_keep_the_user_s_data_directory_and_those_of_several_share_none() {
+    let data = |text: &str| {
+        let (_, configs) = read_file("workers.toml", text).unwrap();
+        let data = |name: &str| configs[name].settings.opencode.data_directory.clone();
+        (data("one"), data("two"))
+    };
+    let text = two_machines("", "");
+    assert_eq!(data(&text.replace("machine_n", "machine_m")), (None, None));
+    let of = |machine: &str| Some(PathBuf::from("/state/opencode").join(machine));
+    assert_eq!(data(&text), (of("machine_m"), of("machine_n")));
+    let text = two_machines("opencode.data_directory = '/srv/one'", "");
+    assert_eq!(data(&text), (Some("/srv/one".into()), of("machine_n")));
+}
+
+#[test]
+fn workers_of_two_machines_with_one_data_directory_are_refused() {
+    let own = "opencode.data_directory = 'data'";
+    let error = read_file("workers.toml", &two_machines(own, own)).unwrap_err();
+    let expected = "worker `two` in line 7 is of another machine than an earlier one with the OpenCode data directory `DIR/data`";
+    assert!(error.contains(expected), "{error}");
 }

@@ -4,9 +4,12 @@
 //! every process that carries the server's mark; and the kernel kills the leader when the worker itself is killed.
 
 use std::{
+    ffi::OsStr,
+    fs::DirBuilder,
     io,
     net::{IpAddr, Ipv4Addr, TcpListener},
-    os::unix::process::ExitStatusExt,
+    os::unix::{fs::DirBuilderExt, process::ExitStatusExt},
+    path::Path,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -33,6 +36,9 @@ const PORT_ATTEMPTS: usize = 3;
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long a killed process may take to be gone. Only one that hangs in the kernel takes longer.
 const REAPING: Duration = Duration::from_secs(5);
+
+/// Variables that are the worker's own, beside those that begin with `WORKER_`.
+const OWN_VARIABLES: [&str; 2] = ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY"];
 
 /// A running OpenCode server of this machine.
 #[derive(Debug)]
@@ -137,7 +143,7 @@ async fn launch_once(launch: &Launch) -> Result<SystemServer, LaunchError> {
 impl Started {
     fn new(launch: &Launch) -> io::Result<Self> {
         let mark = Mark::new();
-        let mut child = command(launch, free_port()?, &mark).spawn()?;
+        let mut child = command(launch, free_port()?, &mark)?.spawn()?;
         let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let (tail, (sender, ready)) = (Tail::default(), mpsc::channel(1));
         let mut drains = JoinSet::new();
@@ -161,31 +167,57 @@ impl Started {
     }
 }
 
-fn command(launch: &Launch, port: u16, mark: &Mark) -> Command {
-    let mut command = Command::new(resolve(&launch.binary));
+/// An OpenCode executable that is to work in `directory`, in an environment without what is the worker's own: OpenCode's
+/// tools see it. Makes the data directory, for the user alone, if it is missing.
+///
+/// # Errors
+///
+/// The data directory cannot be made.
+pub fn opencode(
+    binary: &Path,
+    directory: &Path,
+    data_directory: Option<&Path>,
+) -> io::Result<std::process::Command> {
+    let mut command = std::process::Command::new(resolve(binary));
+    // Some of its commands believe `PWD` rather than where they are (measured).
+    command.current_dir(directory).env("PWD", directory).env("OPENCODE_DISABLE_AUTOUPDATE", "1");
+    if let Some(data) = data_directory {
+        let data = std::path::absolute(data)?;
+        let make = DirBuilder::new().recursive(true).mode(0o700).create(&data);
+        make.map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot create the data directory `{}`: {error}", data.display()),
+            )
+        })?;
+        command.env("XDG_STATE_HOME", data.join("state")).env("XDG_DATA_HOME", data);
+    }
+    // The token may be among them, or where they point to; the worker alone speaks to its service manager.
+    let own = |name: &OsStr| {
+        name.to_string_lossy().starts_with("WORKER_") || OWN_VARIABLES.iter().any(|own| name == *own)
+    };
+    for (name, _) in std::env::vars_os().filter(|(name, _)| own(name)) {
+        command.env_remove(name);
+    }
+    Ok(command)
+}
+
+fn command(launch: &Launch, port: u16, mark: &Mark) -> io::Result<Command> {
+    let data = launch.data_directory.as_deref();
+    let mut command = Command::from(opencode(&launch.binary, &launch.directory, data)?);
     command
         .args(["serve", "--hostname", "127.0.0.1", "--port"])
         .arg(port.to_string())
-        .current_dir(&launch.directory)
         .env("OPENCODE_SERVER_PASSWORD", launch.password.expose_secret())
-        .env("OPENCODE_DISABLE_AUTOUPDATE", "1")
         .env(mark::VARIABLE, mark.value())
         .env_remove("OPENCODE_SERVER_USERNAME")
-        // The worker alone speaks to its service manager.
-        .env_remove("NOTIFY_SOCKET")
-        // The token may be in there.
-        .env_remove("CREDENTIALS_DIRECTORY")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    // The worker's own secrets are none of the model's business: its tools see this environment.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WORKER_")) {
-        command.env_remove(name);
-    }
     die_with_parent(&mut command);
-    command
+    Ok(command)
 }
 
 /// Lets the kernel kill the child when the thread that starts it ends, however it ends.

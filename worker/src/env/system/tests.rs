@@ -35,6 +35,7 @@ impl Script {
         Launch {
             binary: self.dir.path().join("opencode"),
             directory: self.dir.path().into(),
+            data_directory: None,
             password: "the-secret".to_owned().into(),
             startup_timeout: timeout,
         }
@@ -233,6 +234,7 @@ async fn worker_that_is_killed() {
     let launch = Launch {
         binary: dir.join("opencode"),
         directory: dir,
+        data_directory: None,
         password: "the-secret".to_owned().into(),
         startup_timeout: Duration::from_secs(20),
     };

@@ -15,6 +15,7 @@ async fn launched(env: &TestEnv) -> (TestServer, Client) {
     let launch = Launch {
         binary: "opencode".into(),
         directory: "/project".into(),
+        data_directory: None,
         password: PASSWORD.to_owned().into(),
         startup_timeout: Duration::from_secs(30),
     };

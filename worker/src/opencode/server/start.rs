@@ -113,6 +113,7 @@ impl<E: Env> Start<E> {
         let launch = Launch {
             binary: self.settings.binary.clone(),
             directory: self.directory.clone(),
+            data_directory: self.settings.data_directory.clone(),
             password: password.clone(),
             startup_timeout: self.settings.startup_timeout,
         };

@@ -74,6 +74,7 @@ mod tests {
         let launch = Launch {
             binary: "opencode".into(),
             directory: "/project".into(),
+            data_directory: None,
             password: "pass-word-secret".to_owned().into(),
             startup_timeout: Duration::from_secs(30),
         };
