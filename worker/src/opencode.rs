@@ -43,5 +43,5 @@ pub use server::{Server, ServerError};
 pub use stats::ServerStats;
 pub use types::{
     Message, MessageInfo, Part, PartKind, PermissionAsked, PermissionReply, RemoteError, Role, Session,
-    SessionStatus,
+    SessionStatus, ToolCall, ToolRef,
 };

@@ -9,15 +9,7 @@ use super::{
     driver::{ConvexClient, Subscription},
     values::{Args, args, number, read},
 };
-use crate::{
-    config::Token,
-    error::CallError,
-    opencode::{OpencodeSessionId, PermissionAsked},
-};
-
-/// What of a permission question is shown: so many patterns, and so many characters of each text.
-const MAX_PATTERNS: usize = 8;
-const MAX_PATTERN: usize = 500;
+use crate::{config::Token, error::CallError, opencode::OpencodeSessionId};
 
 /// The function that takes a turn.
 pub(crate) const CLAIM: &str = "chat:claim";
@@ -100,9 +92,43 @@ pub enum Claim {
 #[serde(tag = "status", rename_all = "lowercase")]
 pub enum Written {
     /// It is stored (now, or by an earlier copy of this call).
-    #[serde(alias = "completed", alias = "failed", alias = "asked")]
+    #[serde(alias = "completed", alias = "failed")]
     Written,
     /// The turn had ended meanwhile; nothing was stored.
+    Ended,
+}
+
+/// One text, and what it is: `command`, `diff`, `url`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// What it is.
+    pub label: String,
+    /// The whole of it.
+    pub text: String,
+}
+
+/// A permission question as a person sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Names it in OpenCode.
+    pub id: String,
+    /// What is to be allowed, such as `bash`.
+    pub permission: String,
+    /// To what it would apply, as OpenCode's rules see it: often a part of what happens.
+    pub patterns: Vec<String>,
+    /// What would happen.
+    pub shown: Vec<Shown>,
+}
+
+/// What becomes of a question for a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Asked {
+    /// It is shown (now, or by an earlier copy of this call).
+    Asked,
+    /// It is too large to be shown whole; nothing is.
+    TooLarge,
+    /// The turn had ended meanwhile.
     Ended,
 }
 
@@ -265,17 +291,18 @@ impl Backend {
     pub async fn ask_permission(
         &self,
         turn: &str,
-        asked: &PermissionAsked,
+        question: Question,
         timeout: Duration,
-    ) -> Result<Written, CallError> {
+    ) -> Result<Asked, CallError> {
         const PATH: &str = "permissions:ask";
-        let cut = |text: &str| Value::String(text.chars().take(MAX_PATTERN).collect());
-        let patterns = asked.patterns.iter().take(MAX_PATTERNS).map(|pattern| cut(pattern)).collect();
+        let shown = |Shown { label, text }| args([("label", label.into()), ("text", text.into())]);
+        let shown = question.shown.into_iter().map(|one| Value::Object(shown(one)));
         let args = self.args([
             ("turn", turn.into()),
-            ("request", asked.id.as_str().into()),
-            ("permission", cut(&asked.permission)),
-            ("patterns", Value::Array(patterns)),
+            ("request", question.id.into()),
+            ("permission", question.permission.into()),
+            ("patterns", Value::Array(question.patterns.into_iter().map(Value::String).collect())),
+            ("shown", Value::Array(shown.collect())),
             ("timeoutMs", number(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX))),
         ]);
         read(PATH, self.client.mutation(PATH, args).await?)

@@ -205,7 +205,11 @@ fn parse_properties(kind: &str, text: &str) -> Result<Event, serde_json::Error> 
         "session.updated" => session(text, EventKind::SessionUpdated),
         "session.deleted" => session(text, EventKind::SessionDeleted),
         "session.idle" => of_session(text, |_: Nothing| EventKind::Idle),
-        "permission.asked" => of_session(text, EventKind::PermissionAsked),
+        "permission.asked" => {
+            let OfSession { session, rest } = serde_json::from_str::<OfSession<PermissionAsked>>(text)?;
+            let asked = PermissionAsked { session: session.clone(), ..rest };
+            event(session, EventKind::PermissionAsked(asked))
+        }
         "permission.replied" => of_session(text, |RequestId { id }| EventKind::PermissionReplied { id }),
         "question.asked" => of_session(text, |Id { id }| EventKind::QuestionAsked { id }),
         "server.connected" => event(None, EventKind::Connected),

@@ -18,7 +18,10 @@ use super::{
     error::{ApiError, snippet},
     id::{InvalidId, ModelRef, OpencodeSessionId, check_id},
     stats::ServerStats,
-    types::{Health, Message, PendingPermission, PermissionReply, Providers, Session, Statuses},
+    types::{
+        Health, Message, PendingPermission, PermissionReply, Providers, Session, Statuses, ToolCall,
+        ToolCalls, ToolRef,
+    },
 };
 use crate::env::{Address, Env};
 
@@ -315,6 +318,18 @@ impl Client {
     /// The permission questions of all sessions that nobody has answered yet.
     pub async fn permissions(&self) -> Result<Vec<PendingPermission>, ApiError> {
         self.json(Call::get("list the permission questions", "/permission")).await
+    }
+
+    /// A call of a tool, as the message says in which the model makes it. Nothing if that message has no such call.
+    pub async fn tool_call(
+        &self,
+        session: &OpencodeSessionId,
+        tool: &ToolRef,
+    ) -> Result<Option<ToolCall>, ApiError> {
+        let operation = "read the call of a tool";
+        let message = checked(operation, "a message id", "msg", &tool.message)?;
+        let call = Call::get(operation, format!("/session/{session}/message/{message}"));
+        self.json::<ToolCalls>(call).await.map(|calls| calls.named(&tool.call))
     }
 
     /// Answers a permission question (`per…`, from [`EventKind::PermissionAsked`](super::EventKind::PermissionAsked)).

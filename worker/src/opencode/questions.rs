@@ -19,7 +19,7 @@ pub(crate) async fn of_session(
     for pending in client.permissions().await?.into_iter().take(MAX_QUESTIONS) {
         if works_for(client, registry, &pending.session, session).await? {
             registry.adopt(&pending.session, session);
-            ours.push(pending.asked);
+            ours.push(PermissionAsked { session: Some(pending.session), ..pending.asked });
         }
     }
     Ok(ours)

@@ -7,6 +7,7 @@ mod message;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::{Map, Value};
 
 use super::id::{ModelRef, OpencodeSessionId};
 
@@ -86,12 +87,71 @@ pub(crate) type Statuses = BTreeMap<OpencodeSessionId, SessionStatus>;
 pub struct PermissionAsked {
     /// Names the question (`per…`).
     pub id: String,
+    /// The session whose tool asks; perhaps a child of the one that was prompted.
+    #[serde(skip)]
+    pub session: Option<OpencodeSessionId>,
     /// What is to be allowed, such as `bash`.
     #[serde(default)]
     pub permission: String,
-    /// To what it would apply.
+    /// To what it would apply, as OpenCode's rules see it: one for each simple command of a script.
     #[serde(default)]
     pub patterns: Vec<String>,
+    /// What the tool says of it, such as the whole `command`.
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
+    /// The call for which it asks.
+    #[serde(default)]
+    pub tool: Option<ToolRef>,
+}
+
+/// Names a call of a tool.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ToolRef {
+    /// The message in which the model calls it (`msg…`).
+    #[serde(rename = "messageID")]
+    pub message: String,
+    /// The model's name for the call.
+    #[serde(rename = "callID")]
+    pub call: String,
+}
+
+/// A call of a tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolCall {
+    /// Which, such as `bash`.
+    pub tool: String,
+    /// What the model gives it.
+    pub input: Map<String, Value>,
+}
+
+/// A message, of which only calls of tools are kept.
+#[derive(Deserialize)]
+pub(crate) struct ToolCalls {
+    parts: Vec<MaybeToolCall>,
+}
+
+#[derive(Deserialize)]
+struct MaybeToolCall {
+    #[serde(default)]
+    tool: Option<String>,
+    #[serde(default, rename = "callID")]
+    call: Option<String>,
+    #[serde(default)]
+    state: ToolState,
+}
+
+#[derive(Default, Deserialize)]
+struct ToolState {
+    #[serde(default)]
+    input: Map<String, Value>,
+}
+
+impl ToolCalls {
+    /// The call of this name.
+    pub(crate) fn named(self, call: &str) -> Option<ToolCall> {
+        let part = self.parts.into_iter().find(|part| part.call.as_deref() == Some(call))?;
+        Some(ToolCall { tool: part.tool?, input: part.state.input })
+    }
 }
 
 /// The answer to a permission question.
@@ -127,7 +187,7 @@ pub(crate) struct Providers {
 struct Provider {
     id: String,
     #[serde(default)]
-    options: serde_json::Value,
+    options: Value,
     #[serde(default)]
     models: BTreeMap<String, IgnoredAny>,
 }

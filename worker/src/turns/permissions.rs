@@ -4,7 +4,9 @@
 //! the list that is read when events may have been lost. So every question is answered once at least, by the policy
 //! or by a person, and a person is asked once at most.
 
-use std::{collections::VecDeque, time::Duration};
+pub(crate) mod shown;
+
+use std::{collections::VecDeque, fmt, time::Duration};
 
 use super::failure::Failure;
 use crate::{
@@ -36,6 +38,27 @@ pub enum PermissionAction {
         /// Names the question.
         id: String,
     },
+}
+
+/// Why nobody is asked a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAsked {
+    /// The backend does not take it.
+    Unreachable,
+    /// It cannot be shown whole, so it is not shown at all.
+    TooLarge,
+    /// OpenCode does not say what would happen.
+    Unknown,
+}
+
+impl fmt::Display for NotAsked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreachable => "nobody could be asked",
+            Self::TooLarge => "it is too long to be shown whole to anybody",
+            Self::Unknown => "it could not be found out what would happen",
+        })
+    }
 }
 
 /// The questions of one turn.
@@ -123,16 +146,16 @@ impl Questions {
         self.close(id).map(|open| PermissionAction::Withdraw { id: open.id })
     }
 
-    /// Nobody can be asked.
-    pub(crate) fn unreachable(&mut self, id: &str) -> Option<PermissionAction> {
+    /// Nobody is asked.
+    pub(crate) fn not_asked(&mut self, id: &str, why: NotAsked) -> Option<PermissionAction> {
         let open = self.close(id)?;
-        Some(self.refuse(open.id, &open.shown, "nobody could be asked"))
+        Some(self.refuse(open.id, &open.shown, &why.to_string()))
     }
 
     /// Nobody's answers can be had any more.
     pub(crate) fn all_unreachable(&mut self) -> Vec<PermissionAction> {
         let open: Vec<String> = self.open.iter().map(|question| question.id.clone()).collect();
-        open.iter().filter_map(|id| self.unreachable(id)).collect()
+        open.iter().filter_map(|id| self.not_asked(id, NotAsked::Unreachable)).collect()
     }
 
     /// Time passes: what nobody has answered in time is refused.
@@ -173,16 +196,24 @@ impl Questions {
     }
 }
 
-/// Returns what is asked for, as `bash` (`rm -r build`).
+/// Returns what is asked for, as `bash` (`rm -r build`). Nobody decides by it.
 fn describe(asked: &PermissionAsked) -> String {
-    let name: String = asked.permission.chars().take(MAX_SHOWN).collect();
-    let patterns: String = asked.patterns.join("`, `").chars().take(MAX_SHOWN).collect();
+    let (name, patterns) = (begin(&asked.permission), begin(&asked.patterns.join("`, `")));
     if patterns.is_empty() { format!("`{name}`") } else { format!("`{name}` (`{patterns}`)") }
+}
+
+/// The text, or its beginning and a mark.
+fn begin(text: &str) -> String {
+    match text.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::Map;
 
     use super::*;
 
@@ -194,7 +225,15 @@ mod tests {
     }
 
     fn asked(id: &str) -> PermissionAsked {
-        PermissionAsked { id: id.into(), permission: "bash".into(), patterns: vec!["rm -r build".into()] }
+        let (permission, patterns) = ("bash".into(), vec!["rm -r build".into()]);
+        PermissionAsked {
+            id: id.into(),
+            session: None,
+            permission,
+            patterns,
+            metadata: Map::new(),
+            tool: None,
+        }
     }
 
     fn reply(id: &str, reply: PermissionReply) -> PermissionAction {
@@ -237,6 +276,17 @@ mod tests {
             [reply("per_1", PermissionReply::Reject), PermissionAction::Withdraw { id: "per_1".into() }];
         assert_eq!(relay.expire(Duration::from_secs(70)), refused);
         insta::assert_snapshot!(text(&relay), @"OpenCode asked to be allowed `bash` (`rm -r build`), but nobody answered within 60 s. Send the message again if it can be done otherwise.");
+    }
+
+    #[test]
+    fn a_question_of_which_not_all_can_be_shown_is_refused_and_the_person_is_told() {
+        let mut relay = questions(PermissionPolicy::Relay);
+        relay.asked(PermissionAsked { patterns: vec!["x".repeat(201)], ..asked("per_1") }, NOW);
+        let refused = relay.not_asked("per_1", NotAsked::TooLarge);
+        assert_eq!(refused, Some(reply("per_1", PermissionReply::Reject)));
+        let expected =
+            format!("`bash` (`{}…`), but it is too long to be shown whole to anybody.", "x".repeat(200));
+        assert!(text(&relay).contains(&expected), "{}", text(&relay));
     }
 
     #[test]

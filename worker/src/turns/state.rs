@@ -29,7 +29,7 @@ use crate::{
     stream::{Chunk, Reply},
     turns::{
         failure::Failure,
-        permissions::{PermissionAction, Questions},
+        permissions::{NotAsked, PermissionAction, Questions},
     },
 };
 
@@ -65,6 +65,8 @@ pub enum TurnEvent {
     NotRelayed {
         /// Names the question.
         id: String,
+        /// Why.
+        why: NotAsked,
     },
     /// Nobody's answers can be seen.
     NoAnswers,
@@ -227,7 +229,7 @@ impl Turn {
                 self.last_sign = now;
                 permit(self.questions.decided(&id, allow), actions)
             }
-            TurnEvent::NotRelayed { id } => permit(self.questions.unreachable(&id), actions),
+            TurnEvent::NotRelayed { id, why } => permit(self.questions.not_asked(&id, why), actions),
             TurnEvent::NoAnswers => permit(self.questions.all_unreachable(), actions),
             TurnEvent::Written(written) => self.written(written, now, actions),
             TurnEvent::NotWritten(failure) => {

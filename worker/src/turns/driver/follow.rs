@@ -1,18 +1,19 @@
 //! From a prompt that OpenCode has to the end of its turn: events in, the turn decides, its actions are carried out.
 
+use backon::Retryable;
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 
 use super::{Driver, prompt::Prompted, reread};
 use crate::{
-    convex::api::{AnswerWatch, PermissionAnswer, Written},
+    convex::api::{AnswerWatch, Asked, PermissionAnswer},
     env::Env,
     error::CallError,
-    opencode::{ApiError, Lease, OpencodeSessionId, PermissionAsked, PermissionReply},
+    opencode::{ApiError, Lease, OpencodeSessionId, PermissionAsked, PermissionReply, ToolCall},
     stream::Reply,
     telemetry::count,
     turns::{
         failure::Failure,
-        permissions::PermissionAction,
+        permissions::{NotAsked, PermissionAction, shown},
         state::{Ending, Turn, TurnAction, TurnEvent},
     },
 };
@@ -152,7 +153,7 @@ impl<E: Env> Driver<'_, E> {
                     result => report("answer a permission question", result),
                 }
             }
-            PermissionAction::Relay(asked) => return self.relay(asked).await,
+            PermissionAction::Relay(asked) => return self.relay(lease, asked).await,
             PermissionAction::Withdraw { id } => {
                 match backend.withdraw_permission(&self.row.turn, &id).await {
                     Err(error) if error.concerns_worker() => return Err(error),
@@ -164,16 +165,50 @@ impl<E: Env> Driver<'_, E> {
         Ok(None)
     }
 
-    /// Shows a question to the person who owns the session.
-    async fn relay(&self, asked: PermissionAsked) -> Result<Option<TurnEvent>, CallError> {
+    /// Shows a question, the whole of it, to the person who owns the session.
+    async fn relay(&self, lease: &Lease, asked: PermissionAsked) -> Result<Option<TurnEvent>, CallError> {
+        let not_asked = |why| Ok(Some(TurnEvent::NotRelayed { id: asked.id.clone(), why }));
+        let call = match self.tool_call(lease, &asked).await {
+            Ok(call) => call,
+            Err(why) => return not_asked(why),
+        };
+        let question = match shown::question(&asked, call.as_ref()) {
+            Ok(question) => question,
+            Err(error) => {
+                tracing::warn!(%error, "a permission question is refused");
+                return not_asked(NotAsked::TooLarge);
+            }
+        };
         let timeout = self.shared.settings.opencode.permission_timeout;
-        match self.shared.backend.ask_permission(&self.row.turn, &asked, timeout).await {
-            Ok(Written::Written) => Ok(None),
-            Ok(Written::Ended) => Ok(Some(TurnEvent::NotRelayed { id: asked.id })),
+        match self.shared.backend.ask_permission(&self.row.turn, question, timeout).await {
+            Ok(Asked::Asked) => Ok(None),
+            Ok(Asked::TooLarge) => not_asked(NotAsked::TooLarge),
+            Ok(Asked::Ended) => not_asked(NotAsked::Unreachable),
             Err(error) if error.concerns_worker() => Err(error),
             Err(error) => {
                 tracing::warn!(%error, "a permission question cannot be shown to anybody");
-                Ok(Some(TurnEvent::NotRelayed { id: asked.id }))
+                not_asked(NotAsked::Unreachable)
+            }
+        }
+    }
+
+    /// The call for which a tool asks, if OpenCode says that it is for one.
+    async fn tool_call(&self, lease: &Lease, asked: &PermissionAsked) -> Result<Option<ToolCall>, NotAsked> {
+        let (Some(session), Some(tool)) = (&asked.session, &asked.tool) else { return Ok(None) };
+        let read = || lease.client().tool_call(session, tool);
+        let read = read.retry(self.backoff()).when(ApiError::is_retryable);
+        match read.await {
+            Ok(Some(call)) => Ok(Some(call)),
+            Ok(None) => {
+                tracing::warn!(
+                    call = tool.call,
+                    "a permission question is refused: its message has no such call"
+                );
+                Err(NotAsked::Unknown)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a permission question is refused");
+                Err(NotAsked::Unknown)
             }
         }
     }

@@ -167,8 +167,8 @@ impl<E: Env> Driver<'_, E> {
         Ok(session.id)
     }
 
-    /// The pauses between attempts to find or make a session.
-    fn backoff(&self) -> ExponentialBuilder {
+    /// The pauses between attempts at what a turn cannot do without, and how many there are.
+    pub(super) fn backoff(&self) -> ExponentialBuilder {
         let attempts = self.shared.settings.sessions.create_attempts.max(1);
         exponential(&self.shared.env, CREATE_BACKOFF_MIN, CREATE_BACKOFF_MAX).with_max_times(attempts - 1)
     }

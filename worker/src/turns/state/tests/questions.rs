@@ -6,7 +6,8 @@ fn rejected(id: &str) -> TurnAction {
 }
 
 fn asked(id: &str) -> PermissionAsked {
-    PermissionAsked { id: id.into(), permission: "bash".into(), patterns: vec![] }
+    let (permission, metadata) = ("bash".into(), serde_json::Map::new());
+    PermissionAsked { id: id.into(), session: None, permission, patterns: Vec::new(), metadata, tool: None }
 }
 
 #[test]
