@@ -7,6 +7,7 @@ import { v } from "convex/values";
 import type { Doc, Id } from "./_generated/dataModel.js";
 import { mutation, query, type QueryCtx } from "./_generated/server.js";
 import { credentials, refuse, requirePerson, requireWorker } from "./lib/auth.js";
+import { checkText, cut } from "./lib/limits.js";
 import { MAX_QUESTIONS, runningTurn } from "./lib/queue.js";
 
 /** Patterns of one question, and characters of each text, that are stored. */
@@ -65,6 +66,8 @@ export const ask = mutation({
     timeoutMs: v.number(),
   },
   handler: async (ctx, { who, turn: id, request, permission, patterns, timeoutMs }) => {
+    checkText("request", request);
+    checkText("permission", permission);
     const worker = await requireWorker(ctx, who);
     const turn = await runningTurn(ctx, worker, id);
     if (turn === null) return { status: "ended" as const };
@@ -75,9 +78,9 @@ export const ask = mutation({
       ownerId: worker.ownerId,
       session: turn.session,
       turn: turn._id,
-      request: request.slice(0, MAX_TEXT),
-      permission: permission.slice(0, MAX_TEXT),
-      patterns: patterns.slice(0, MAX_PATTERNS).map((pattern) => pattern.slice(0, MAX_TEXT)),
+      request,
+      permission,
+      patterns: patterns.slice(0, MAX_PATTERNS).map((pattern) => cut(pattern, MAX_TEXT)),
       expiresAt: Date.now() + timeoutMs,
     });
     return { status: "asked" as const };

@@ -20,7 +20,31 @@ export const turnState = v.union(
 /** Why a turn did not complete: a code for programs, a sentence for the person who reads the chat. */
 export const turnError = v.object({ code: v.string(), message: v.string() });
 
+const limit = v.optional(v.union(v.number(), v.null()));
+
 export default defineSchema({
+  /** One row a person who has a machine; see `lib/usage.ts`. No query reads it. */
+  owners: defineTable({
+    ownerId: v.string(),
+    /** What they have. Missing for people from before there were counts, until `migrations:run` has counted. */
+    counts: v.optional(
+      v.object({ machines: v.number(), workers: v.number(), sessions: v.number(), pendingTurns: v.number() }),
+    ),
+    /** What an operator set; null is without limit. */
+    limits: v.optional(
+      v.object({
+        machines: limit,
+        workers: v.optional(v.number()),
+        sessions: limit,
+        pendingTurns: limit,
+        messagesPerMinute: limit,
+      }),
+    ),
+    /** The minute (since the Unix epoch) of the last message, and the messages in it. */
+    minute: v.optional(v.number()),
+    messages: v.optional(v.number()),
+  }).index("by_owner", ["ownerId"]),
+
   machines: defineTable({
     machineId: v.string(),
     ownerId: v.string(),
@@ -50,17 +74,20 @@ export default defineSchema({
     .index("by_owner", ["ownerId"]),
 
   /**
-   * One row a worker, patched every few seconds; no subscription of a worker reads it. A worker that is online or has a
-   * turn that has not ended always has one: by `at`, the moment when somebody last heard of it, `cleanup.ts` finds what
-   * is to be ended in its place.
+   * One row a worker that is online or has a turn that has not ended, patched with every beat; no subscription reads it.
+   * See `lib/liveness.ts`.
    */
   workerHeartbeats: defineTable({
     worker: v.id("workers"),
     epoch: v.number(),
+    /** When somebody last heard of it, or a message began to wait for it (ms). */
     at: v.number(),
-  })
-    .index("by_worker", ["worker"])
-    .index("by_at", ["at"]),
+    /** How often it means to beat (ms). */
+    intervalMs: v.optional(v.number()),
+    /** The check to come, and when it is due (ms). */
+    check: v.optional(v.id("_scheduled_functions")),
+    checkAt: v.optional(v.number()),
+  }).index("by_worker", ["worker"]),
 
   workerModels: defineTable({
     worker: v.id("workers"),
@@ -91,7 +118,8 @@ export default defineSchema({
   turns: defineTable({
     session: v.id("sessions"),
     worker: v.id("workers"),
-    content: v.string(),
+    /** The message, in turns from before there were `messages`. */
+    content: v.optional(v.string()),
     model: v.optional(v.string()),
     state: turnState,
     /** The epoch that claimed it. */
@@ -104,6 +132,12 @@ export default defineSchema({
     .index("by_session", ["session"])
     .index("by_session_and_state", ["session", "state"])
     .index("by_worker_and_state", ["worker", "state"]),
+
+  /** What was said: apart from the turn, so that neither queues nor clean-up read it. */
+  messages: defineTable({
+    turn: v.id("turns"),
+    content: v.string(),
+  }).index("by_turn", ["turn"]),
 
   /** The reply, in order, gapless from 0. Long replies simply have more chunks. */
   chunks: defineTable({

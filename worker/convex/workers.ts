@@ -3,8 +3,7 @@
  */
 import { v } from "convex/values";
 import { internal } from "./_generated/api.js";
-import type { Doc } from "./_generated/dataModel.js";
-import { mutation, query, type MutationCtx } from "./_generated/server.js";
+import { mutation, query } from "./_generated/server.js";
 import {
   credentials,
   findWorker,
@@ -15,35 +14,38 @@ import {
   requirePerson,
   requireWorker,
 } from "./lib/auth.js";
-import { heartbeatOf } from "./lib/queue.js";
+import { checkText, MAX_SHOWN_CHARACTERS, MAX_WORKERS } from "./lib/limits.js";
+import { beat } from "./lib/liveness.js";
+import { charge } from "./lib/usage.js";
 
 /** A person adds a machine; its id goes into the tokens of the workers there. */
 export const createMachine = mutation({
   args: { name: v.string() },
   handler: async (ctx, { name }) => {
     const ownerId = await requirePerson(ctx);
+    checkText("name", name);
+    await charge(ctx, ownerId, "machines");
     const machineId = `machine_${crypto.randomUUID().replaceAll("-", "")}`;
     await ctx.db.insert("machines", { machineId, ownerId, name });
     return machineId;
   },
 });
 
-/** The caller's workers, with what a list of them shows (at most 100). */
+/** The caller's workers, with what a list of them shows: as many as one person can have. */
 export const list = query({
   args: {},
   handler: async (ctx) => {
     const owner = await requirePerson(ctx);
-    const workers = await ctx.db
-      .query("workers")
-      .withIndex("by_owner", (q) => q.eq("ownerId", owner))
-      .take(100);
-    return workers.map(({ _id, machineId, workerId, approval, status }) => ({
-      _id,
-      machineId,
-      workerId,
-      approval,
-      status,
-    }));
+    const workers = ctx.db.query("workers").withIndex("by_owner", (q) => q.eq("ownerId", owner));
+    const listed = [];
+    let room = MAX_SHOWN_CHARACTERS;
+    for await (const { _id, machineId, workerId, approval, status } of workers) {
+      listed.push({ _id, machineId, workerId, approval, status });
+      // Names from before there were bounds may be long.
+      room -= machineId.length + workerId.length;
+      if (listed.length === MAX_WORKERS || room <= 0) break;
+    }
+    return listed;
   },
 });
 
@@ -68,6 +70,7 @@ export const register = mutation({
       .withIndex("by_machine_id", (q) => q.eq("machineId", who.machineId))
       .unique();
     if (machine === null) throw refuse("unauthorized", "This machine is not known. Add it first.");
+    await charge(ctx, machine.ownerId, "workers");
     const worker = await ctx.db.insert("workers", {
       machineId: who.machineId,
       workerId: who.workerId,
@@ -126,23 +129,25 @@ export const requestConnect = mutation({
   },
 });
 
-/** The worker is ready: stale turns are expired, the subscription stands. */
+/**
+ * The worker is ready: stale turns are expired, the subscription stands. `intervalMs` is how often it means to beat (1 s
+ * to 60 s; 10 s if it does not say): it is lost after three of them.
+ */
 export const markConnected = mutation({
-  args: { who: credentials },
-  handler: async (ctx, { who }) => {
-    const worker = await requireWorker(ctx, who);
-    await beat(ctx, worker);
+  args: { who: credentials, intervalMs: v.optional(v.number()) },
+  handler: async (ctx, { who, intervalMs }) => {
+    await beat(ctx, await requireWorker(ctx, who), intervalMs);
   },
 });
 
 /**
  * The worker lives. Touches the heartbeat's own row alone, so that no subscription runs again; unless the worker had
- * been silent for so long that it was taken for lost.
+ * been silent for so long that it was taken for lost. `intervalMs` as in `markConnected`; it may change with each beat.
  */
 export const heartbeat = mutation({
-  args: { who: credentials },
-  handler: async (ctx, { who }) => {
-    await beat(ctx, await requireWorker(ctx, who));
+  args: { who: credentials, intervalMs: v.optional(v.number()) },
+  handler: async (ctx, { who, intervalMs }) => {
+    await beat(ctx, await requireWorker(ctx, who), intervalMs);
   },
 });
 
@@ -154,11 +159,3 @@ export const setOffline = mutation({
     if (worker.status !== "offline") await ctx.db.patch(worker._id, { status: "offline" });
   },
 });
-
-async function beat(ctx: MutationCtx, worker: Doc<"workers">): Promise<void> {
-  const row = await heartbeatOf(ctx, worker._id);
-  const fields = { worker: worker._id, epoch: worker.epoch, at: Date.now() };
-  if (row === null) await ctx.db.insert("workerHeartbeats", fields);
-  else await ctx.db.patch(row._id, fields);
-  if (worker.status !== "online") await ctx.db.patch(worker._id, { status: "online" });
-}

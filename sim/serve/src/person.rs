@@ -155,7 +155,7 @@ impl Person {
         self.call(Kind::Mutation, "chat:startSession", args).await
     }
 
-    /// Ends a session; a page of what waits in it fails at once.
+    /// Ends a session; what waits in it fails soon.
     pub async fn end_session(&self, session: &str) -> Result<(), CallFailed> {
         let ended: BTreeMap<String, bool> =
             self.call(Kind::Mutation, "chat:endSession", [("session", session.into())]).await?;

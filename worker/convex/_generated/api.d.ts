@@ -2,7 +2,7 @@
 import type { ApiFromModules, FilterApi, FunctionReference } from "convex/server";
 import type * as chat from "../chat.js";
 import type * as cleanup from "../cleanup.js";
-import type * as crons from "../crons.js";
+import type * as limits from "../limits.js";
 import type * as permissions from "../permissions.js";
 import type * as sync from "../sync.js";
 import type * as workerModels from "../workerModels.js";
@@ -11,7 +11,7 @@ import type * as workers from "../workers.js";
 declare const fullApi: ApiFromModules<{
   chat: typeof chat;
   cleanup: typeof cleanup;
-  crons: typeof crons;
+  limits: typeof limits;
   permissions: typeof permissions;
   sync: typeof sync;
   workerModels: typeof workerModels;

@@ -1,9 +1,13 @@
 /**
  * Who may do what. People prove themselves by `ctx.auth`; workers by their secret and their epoch.
  */
-import { ConvexError, v, type Infer } from "convex/values";
+import { v, type Infer } from "convex/values";
 import type { Doc, Id } from "../_generated/dataModel.js";
 import type { MutationCtx, QueryCtx } from "../_generated/server.js";
+import { checkText } from "./limits.js";
+import { refuse } from "./refusal.js";
+
+export { refuse };
 
 /** Who a worker says that it is. */
 export const identity = v.object({
@@ -19,11 +23,6 @@ export const credentials = v.object({
   secret: v.string(),
   epoch: v.number(),
 });
-
-/** A refusal that the caller can tell apart by its code. */
-export function refuse(code: string, message: string): ConvexError<{ code: string; message: string }> {
-  return new ConvexError({ code, message });
-}
 
 /** The caller's stable identifier; refuses whoever is not signed in. */
 export async function requirePerson(ctx: QueryCtx): Promise<string> {
@@ -57,6 +56,9 @@ export async function findWorker(
   ctx: QueryCtx,
   who: Infer<typeof identity>,
 ): Promise<Doc<"workers"> | null> {
+  checkText("machineId", who.machineId);
+  checkText("workerId", who.workerId);
+  checkText("secret", who.secret);
   const worker = await ctx.db
     .query("workers")
     .withIndex("by_machine_and_worker", (q) => q.eq("machineId", who.machineId).eq("workerId", who.workerId))

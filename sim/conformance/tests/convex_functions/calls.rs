@@ -35,10 +35,11 @@ pub(crate) fn crowd() -> Json {
         let message = json!({ "session": row("sessions", at + 1), "content": "hello" });
         calls.push(draw.at("mutation", "chat:sendMessage", message, Some("ada")));
     }
-    draw.now += 60_000;
-    calls.extend([draw.at("cron", "cleanup:markLostOffline", json!({}), None), draw.due()]);
-    draw.now += 11 * 60_000;
-    calls.extend([draw.at("cron", "cleanup:expireAbandoned", json!({}), None), draw.due()]);
+    // Nobody is so late that what looks after the workers would give them more time.
+    calls.extend((0..60).map(|_| {
+        draw.now += 15_000;
+        draw.due()
+    }));
     json!({ "limits": false, "calls": calls })
 }
 
@@ -103,12 +104,15 @@ impl Draw {
         if self.chance(0.5) {
             self.now += 11 * 60_000;
         }
-        match self.pick(7) {
-            0 | 1 => self.at("cron", "cleanup:markLostOffline", json!({}), None),
-            2 | 3 => self.at("cron", "cleanup:expireAbandoned", json!({}), None),
+        let (worker, session) = (self.row("workers"), self.row("sessions"));
+        match self.pick(12) {
+            0 => self.at("cron", "cleanup:check", json!({ "worker": worker, "at": self.now }), None),
+            1 => self.at("cron", "cleanup:expireAbandoned", json!({ "worker": worker }), None),
+            2 => self.at("cron", "cleanup:failRevoked", json!({ "worker": worker }), None),
+            3 => self.at("cron", "cleanup:failEnded", json!({ "session": session }), None),
             4 => {
-                let worker = self.row("workers");
-                self.at("cron", "cleanup:failRevoked", json!({ "worker": worker }), None)
+                let limits = json!({ "ownerId": format!("https://people.example|{}", PEOPLE[0]), "messagesPerMinute": 3 });
+                self.at("cron", "limits:set", limits, None)
             }
             _ => self.due(),
         }
@@ -133,6 +137,7 @@ impl Draw {
             7 => ("query", "chat:listTurns", self.page(json!({ "session": session }))),
             8 => ("query", "chat:listChunks", self.page(json!({ "turn": turn }))),
             9 => ("query", "workerModels:list", json!({ "worker": worker })),
+            10 if self.chance(0.5) => ("query", "chat:readMessage", json!({ "turn": turn })),
             10 => ("query", "permissions:list", json!({})),
             11 | 12 => {
                 let question = self.row("permissionQuestions");
@@ -167,6 +172,9 @@ impl Draw {
                 );
             }
             1 => ("query", "workers:getByMachineAndWorker", json!({ "who": self.identity() })),
+            2 if self.chance(0.5) => {
+                ("mutation", "workers:heartbeat", json!({ "intervalMs": 500 + self.pick(90_000) }))
+            }
             2 => ("mutation", "workers:heartbeat", json!({})),
             3 if self.chance(0.3) => ("query", "chat:isInProgress", json!({ "turn": turn })),
             3 => ("mutation", "workers:markConnected", json!({})),

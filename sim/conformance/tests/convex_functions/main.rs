@@ -68,9 +68,13 @@ impl Normal {
     }
 }
 
-/// Ids of ours are 31 to 37 small letters and digits, convex-test's a number of 28 digits and the table's name.
+/// Ids of ours are 31 to 37 small letters and digits, convex-test's a number of 28 digits, or what is left of it, and the
+/// table's name.
 fn is_id(text: &str) -> bool {
-    let machine = text.strip_prefix("machine_").unwrap_or(text);
+    if text.ends_with("_scheduled_functions") {
+        return true;
+    }
+    let machine = text.strip_prefix("machine_").or(text.strip_prefix("deleted_")).unwrap_or(text);
     (29..60).contains(&machine.len())
         && machine.bytes().all(|byte| byte.is_ascii_alphanumeric())
         && machine.bytes().any(|byte| byte.is_ascii_digit())
