@@ -11,6 +11,7 @@ import {
   endOpenTurns,
   endTurns,
   expiry,
+  MAX_QUESTIONS,
   oldestOpenTurn,
   REVOKED_ENDING,
   roomFor,
@@ -89,6 +90,18 @@ export const failEnded = internalMutation({
     const { page, isDone } = await takeTurns(pendingOf(ctx, id), roomFor(PAGE));
     await endTurns(ctx, session.ownerId, page, () => SESSION_ENDED_ENDING);
     if (!isDone) await ctx.scheduler.runAfter(0, internal.cleanup.failEnded, { session: id });
+  },
+});
+
+/** Deletes what the permission questions of a turn that has ended showed: at most 16 times 300 KB. */
+export const dropTexts = internalMutation({
+  args: { turn: v.id("turns") },
+  handler: async (ctx, { turn }) => {
+    const texts = await ctx.db
+      .query("permissionTexts")
+      .withIndex("by_turn", (q) => q.eq("turn", turn))
+      .take(MAX_QUESTIONS);
+    for (const text of texts) await ctx.db.delete(text._id);
   },
 });
 

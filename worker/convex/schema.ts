@@ -20,6 +20,9 @@ export const turnState = v.union(
 /** Why a turn did not complete: a code for programs, a sentence for the person who reads the chat. */
 export const turnError = v.object({ code: v.string(), message: v.string() });
 
+/** Something that a permission question is about, such as the `command`, whole. */
+export const shownText = v.object({ label: v.string(), text: v.string() });
+
 const limit = v.optional(v.union(v.number(), v.null()));
 
 export default defineSchema({
@@ -49,6 +52,8 @@ export default defineSchema({
     machineId: v.string(),
     ownerId: v.string(),
     name: v.string(),
+    /** Until when (ms) workers may register here that were not invited. */
+    enrolmentUntil: v.optional(v.number()),
   })
     .index("by_machine_id", ["machineId"])
     .index("by_owner", ["ownerId"]),
@@ -69,8 +74,14 @@ export default defineSchema({
     connectRequestedAt: v.optional(v.number()),
     /** The worker's own digest of the models that it published last. */
     modelsDigest: v.optional(v.string()),
+    /** When it was invited, if it was, and when it registered first (ms). */
+    invitedAt: v.optional(v.number()),
+    registeredAt: v.optional(v.number()),
+    /** When a process registered while another one was online (ms): the last 20 times. */
+    takeovers: v.optional(v.array(v.number())),
   })
     .index("by_machine_and_worker", ["machineId", "workerId"])
+    .index("by_machine_and_approval", ["machineId", "approval"])
     .index("by_owner", ["ownerId"]),
 
   /**
@@ -166,15 +177,27 @@ export default defineSchema({
     turn: v.id("turns"),
     /** Names the question in OpenCode. */
     request: v.string(),
-    /** What is to be allowed, such as `bash`, and to what it applies. */
+    /** What is to be allowed, such as `bash`. */
     permission: v.string(),
-    patterns: v.array(v.string()),
+    /** To what it applies, in questions from before there were `permissionTexts`. */
+    patterns: v.optional(v.array(v.string())),
     /** When it counts as refused (ms). */
     expiresAt: v.number(),
     /** What the person said. */
     allow: v.optional(v.boolean()),
   })
     .index("by_owner", ["ownerId"])
+    .index("by_turn", ["turn"]),
+
+  /** What a question shows. Apart from it, because the end of a turn deletes questions and must stay small. */
+  permissionTexts: defineTable({
+    turn: v.id("turns"),
+    question: v.id("permissionQuestions"),
+    /** To what the question applies, and all that it is about. */
+    patterns: v.array(v.string()),
+    shown: v.array(shownText),
+  })
+    .index("by_question", ["question"])
     .index("by_turn", ["turn"]),
 
   /** Running turns that a person wants stopped; the row goes when the turn ends. */

@@ -3,6 +3,7 @@
  *
  * Nothing here reads what was said: messages have a table of their own.
  */
+import { internal } from "../_generated/api.js";
 import type { Doc, Id } from "../_generated/dataModel.js";
 import type { MutationCtx, QueryCtx } from "../_generated/server.js";
 import { refuse } from "./refusal.js";
@@ -66,6 +67,8 @@ async function dropQuestions(ctx: MutationCtx, turn: Id<"turns">): Promise<void>
     .withIndex("by_turn", (q) => q.eq("turn", turn))
     .take(MAX_QUESTIONS);
   for (const question of questions) await ctx.db.delete(question._id);
+  // What they show may be long: it goes by itself.
+  if (questions.length > 0) await ctx.scheduler.runAfter(0, internal.cleanup.dropTexts, { turn });
 }
 
 /** The turn, if this epoch of the worker is running it. */

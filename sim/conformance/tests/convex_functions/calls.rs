@@ -105,7 +105,11 @@ impl Draw {
             self.now += 11 * 60_000;
         }
         let (worker, session) = (self.row("workers"), self.row("sessions"));
-        match self.pick(12) {
+        match self.pick(13) {
+            5 => {
+                let turn = self.row("turns");
+                self.at("cron", "cleanup:dropTexts", json!({ "turn": turn }), None)
+            }
             0 => self.at("cron", "cleanup:check", json!({ "worker": worker, "at": self.now }), None),
             1 => self.at("cron", "cleanup:expireAbandoned", json!({ "worker": worker }), None),
             2 => self.at("cron", "cleanup:failRevoked", json!({ "worker": worker }), None),
@@ -235,9 +239,12 @@ impl Draw {
             0 => ("mutation", "permissions:withdraw", json!({ "turn": turn, "request": request })),
             1 | 2 => ("query", "permissions:subscribeToAnswers", json!({ "turn": turn })),
             _ => {
-                let args = json!({
+                let mut args = json!({
                     "turn": turn, "request": request, "permission": "bash", "patterns": [text], "timeoutMs": 1_000,
                 });
+                if self.chance(0.5) {
+                    args["shown"] = json!([{ "label": "command", "text": text.repeat(10) }]);
+                }
                 ("mutation", "permissions:ask", args)
             }
         }
