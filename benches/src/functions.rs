@@ -96,6 +96,7 @@ impl Backend {
     /// Registers and approves a worker; returns its id.
     fn enrol(&mut self) -> Value {
         let machine = self.mutate("workers:createMachine", [("name", "bench".into())]);
+        self.mutate("workers:openEnrolment", [("machine", machine.clone()), ("minutes", 15.0.into())]);
         let owner = Identity::new("https://people.example", "owner");
         let limits = [("ownerId", owner.token_identifier().into()), ("messagesPerMinute", Value::Null)];
         let lifted = self.convex.call_as_cron("limits:set", object(limits));

@@ -124,6 +124,14 @@ impl Person {
         self.call(Kind::Mutation, "workers:createMachine", [("name", name.into())]).await
     }
 
+    /// Lets workers register on a machine for as long as that can be said at once: 15 minutes.
+    pub async fn open_enrolment(&self, machine: &str) -> Result<(), CallFailed> {
+        let args = [("machine", machine.into()), ("minutes", 15.0.into())];
+        let opened: BTreeMap<String, f64> = self.call(Kind::Mutation, "workers:openEnrolment", args).await?;
+        drop(opened);
+        Ok(())
+    }
+
     /// The person's workers.
     pub async fn workers(&self) -> Result<Vec<Worker>, CallFailed> {
         self.call(Kind::Query, "workers:list", []).await

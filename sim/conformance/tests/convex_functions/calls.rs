@@ -24,6 +24,7 @@ pub(crate) fn crowd() -> Json {
         let who =
             json!({ "machineId": { "$machine": 0 }, "workerId": format!("worker_{at}"), "secret": "right" });
         let register = json!({ "who": who, "acceptUnclaimedWithinMs": 0 });
+        calls.push(draw.enrolment());
         calls.push(draw.at("mutation", "workers:register", register, None));
         let worker = row("workers", at + 1);
         calls.push(draw.at("mutation", "workers:approve", json!({ "worker": worker }), Some("ada")));
@@ -66,6 +67,7 @@ impl Draw {
         let mut calls =
             vec![self.at("mutation", "workers:createMachine", json!({ "name": "one" }), Some("ada"))];
         let register = json!({ "who": self.identity(), "acceptUnclaimedWithinMs": 0 });
+        calls.push(self.enrolment());
         calls.push(self.at("mutation", "workers:register", register, None));
         calls.push(self.at(
             "mutation",
@@ -80,6 +82,11 @@ impl Draw {
             Some("ada"),
         ));
         calls
+    }
+
+    fn enrolment(&mut self) -> Json {
+        let args = json!({ "machine": { "$machine": 0 }, "minutes": 15 });
+        self.at("mutation", "workers:openEnrolment", args, Some("ada"))
     }
 
     /// A call at the next moment.
@@ -129,11 +136,23 @@ impl Draw {
 
     fn by_person(&mut self) -> (&'static str, &'static str, Json, Option<&'static str>) {
         let (session, worker, turn) = (self.row("sessions"), self.row("workers"), self.row("turns"));
-        let (kind, path, args) = match self.pick(19) {
-            0 => ("mutation", "workers:createMachine", json!({ "name": "another" })),
+        let machine = json!({ "$machine": 0 });
+        let (kind, path, args) = match self.pick(20) {
+            0 if self.chance(0.3) => ("mutation", "workers:createMachine", json!({ "name": "another" })),
+            0 => {
+                let minutes = self.pick(20);
+                ("mutation", "workers:openEnrolment", json!({ "machine": machine, "minutes": minutes }))
+            }
+            1 if self.chance(0.5) => ("query", "workers:listMachines", json!({})),
             1 => ("query", "workers:list", json!({})),
+            2 if self.chance(0.2) => ("mutation", "workers:closeEnrolment", json!({ "machine": machine })),
+            2 if self.chance(0.3) => {
+                let name = ["worker_a", "worker_c", "nobody"][self.pick(3)];
+                ("mutation", "workers:invite", json!({ "machine": machine, "workerId": name }))
+            }
             2 => ("mutation", "workers:approve", json!({ "worker": worker })),
             3 if self.chance(0.2) => ("mutation", "workers:revoke", json!({ "worker": worker })),
+            3 if self.chance(0.2) => ("mutation", "workers:rotate", json!({ "worker": worker })),
             3 => ("mutation", "workers:requestConnect", json!({ "worker": worker })),
             4 => ("mutation", "chat:startSession", json!({ "worker": worker, "title": "a title" })),
             5 => ("mutation", "chat:endSession", json!({ "session": session })),

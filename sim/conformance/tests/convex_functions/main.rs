@@ -37,8 +37,9 @@ fn theirs(functions: &Path, sequences: &[Json]) -> Option<Vec<Json>> {
 #[derive(Default)]
 struct Normal(BTreeMap<String, usize>);
 
-/// Fields of a page that people do not see: opaque, or hints about its size.
-const HIDDEN: [&str; 5] = ["continueCursor", "splitCursor", "pageStatus", "error", "ahead"];
+/// What is opaque, hints about the size of a page, and what is made of secrets that are drawn.
+const HIDDEN: [&str; 7] =
+    ["continueCursor", "splitCursor", "pageStatus", "error", "ahead", "secretHash", "fingerprint"];
 
 impl Normal {
     fn value(&mut self, value: &Json) -> Json {

@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod enrolment;
 mod limits;
 mod liveness;
 mod permissions;
@@ -40,6 +41,7 @@ impl World {
             session: Value::Null,
         };
         world.machine = world.person("workers:createMachine", object([("name", "laptop".into())])).await;
+        world.enrol(15.0).await;
         let registered = world.register().await;
         let worker = field(&registered, "worker");
         world.person("workers:approve", object([("worker", worker.clone())])).await;
@@ -53,6 +55,12 @@ impl World {
 
     async fn person(&self, path: &str, args: Value) -> Value {
         self.call(path, args, Some(self.ada.clone())).await.unwrap()
+    }
+
+    /// Lets workers register for so many minutes.
+    async fn enrol(&self, minutes: f64) {
+        let args = object([("machine", self.machine.clone()), ("minutes", minutes.into())]);
+        self.person("workers:openEnrolment", args).await;
     }
 
     async fn register(&self) -> Value {

@@ -14,6 +14,7 @@ fn a_turn_goes_from_pending_to_completed() {
         assert!(world.convex.table("readySessions").is_empty());
         insta::assert_snapshot!(world.log.borrow().join("\n"), @r"
         mutation workers:createMachine Ok 2/3 x1
+        mutation workers:openEnrolment Ok 2/1 x1
         mutation workers:register Ok 3/2 x1
         mutation workers:approve Ok 2/1 x1
         mutation chat:startSession Ok 3/2 x1
