@@ -14,12 +14,17 @@ import {
   requireSession,
   requireWorker,
 } from "./lib/auth.js";
+import { hideSession } from "./lib/deletion.js";
+import { NOBODY } from "./lib/hidden.js";
 import { bounded, checkText, checkWellFormed } from "./lib/limits.js";
 import { expectWorker } from "./lib/liveness.js";
 import {
+  cancelRunning,
   countChunks,
   endTurns,
   expiry,
+  firstInState,
+  readyRow,
   refreshReady,
   roomFor,
   runningTurn,
@@ -111,16 +116,33 @@ export const endSession = mutation({
   },
 });
 
+/**
+ * Deletes a session with all that was said in it: gone at once, removed soon. What runs in it is stopped. Its OpenCode
+ * session stays where it is, and makes no new chat.
+ */
+export const deleteSession = mutation({
+  args: { session: v.id("sessions") },
+  handler: async (ctx, { session }) => {
+    await hideSession(ctx, await requireSession(ctx, session), true);
+  },
+});
+
 /** The caller's sessions, newest first. */
 export const listSessions = query({
   args: { paginationOpts: paginationOptsValidator },
   handler: async (ctx, { paginationOpts }) => {
     const owner = await requirePerson(ctx);
-    return await ctx.db
+    const sessions = await ctx.db
       .query("sessions")
       .withIndex("by_owner", (q) => q.eq("ownerId", owner))
       .order("desc")
       .paginate(bounded(paginationOpts, ROWS_PAGE, BYTES_PAGE));
+    // Those of a deleted worker are hidden with it.
+    const workers = new Map<Id<"workers">, boolean>();
+    for (const { worker } of sessions.page) {
+      if (!workers.has(worker)) workers.set(worker, ((await ctx.db.get(worker))?.ownerId ?? NOBODY) !== NOBODY);
+    }
+    return { ...sessions, page: sessions.page.filter(({ worker }) => workers.get(worker)) };
   },
 });
 
@@ -230,10 +252,7 @@ export const claim = mutation({
       await endTurns(ctx, worker.ownerId, [turn], () => SESSION_ENDED_ENDING);
       return { status: "gone" as const };
     }
-    const row = await ctx.db
-      .query("readySessions")
-      .withIndex("by_session", (q) => q.eq("session", turn.session))
-      .unique();
+    const row = await readyRow(ctx, turn.session);
     if (row === null || row.turn !== turn._id) return { status: "gone" as const };
     await ctx.db.delete(row._id);
     await ctx.db.patch(turn._id, { state: "claimed", epoch: worker.epoch });
@@ -386,25 +405,4 @@ async function messageOf(ctx: QueryCtx, turn: Doc<"turns">): Promise<string> {
     .withIndex("by_turn", (q) => q.eq("turn", turn._id))
     .unique();
   return message?.content ?? "";
-}
-
-function firstInState(
-  ctx: QueryCtx,
-  session: Id<"sessions">,
-  state: "claimed" | "pending",
-): Promise<Doc<"turns"> | null> {
-  return ctx.db
-    .query("turns")
-    .withIndex("by_session_and_state", (q) => q.eq("session", session).eq("state", state))
-    .first();
-}
-
-async function cancelRunning(ctx: MutationCtx, session: Id<"sessions">): Promise<void> {
-  const running = await firstInState(ctx, session, "claimed");
-  if (running === null) return;
-  const asked = await ctx.db
-    .query("cancellations")
-    .withIndex("by_turn", (q) => q.eq("turn", running._id))
-    .unique();
-  if (asked === null) await ctx.db.insert("cancellations", { worker: running.worker, turn: running._id });
 }

@@ -6,6 +6,7 @@ import { v } from "convex/values";
 import { internal } from "./_generated/api.js";
 import type { Doc, Id } from "./_generated/dataModel.js";
 import { internalMutation, type MutationCtx } from "./_generated/server.js";
+import { NOBODY } from "./lib/hidden.js";
 import { forget, GONE_AFTER, heartbeatOf, lookAt, lostAfter, putOff } from "./lib/liveness.js";
 import {
   endOpenTurns,
@@ -57,7 +58,7 @@ export const expireAbandoned = internalMutation({
   handler: async (ctx, { worker: id }) => {
     const [row, worker] = [await heartbeatOf(ctx, id), await ctx.db.get(id)];
     const before = Date.now() - GONE_AFTER;
-    if (row === null || worker === null || row.at > before) return;
+    if (row === null || isGone(worker) || row.at > before) return;
     const expire = (turn: Doc<"turns">) => expiry(turn, "gone");
     const { isDone } = await endOpenTurns(ctx, worker, roomFor(PAGE), before, expire);
     if (!isDone) {
@@ -75,7 +76,7 @@ export const failRevoked = internalMutation({
   args: { worker: v.id("workers") },
   handler: async (ctx, { worker: id }) => {
     const worker = await ctx.db.get(id);
-    if (worker === null) return;
+    if (isGone(worker)) return;
     const { isDone } = await endOpenTurns(ctx, worker, roomFor(PAGE), Infinity, () => REVOKED_ENDING);
     if (!isDone) await ctx.scheduler.runAfter(0, internal.cleanup.failRevoked, { worker: id });
   },
@@ -86,7 +87,7 @@ export const failEnded = internalMutation({
   args: { session: v.id("sessions") },
   handler: async (ctx, { session: id }) => {
     const session = await ctx.db.get(id);
-    if (session === null) return;
+    if (isGone(session)) return;
     const { page, isDone } = await takeTurns(pendingOf(ctx, id), roomFor(PAGE));
     await endTurns(ctx, session.ownerId, page, () => SESSION_ENDED_ENDING);
     if (!isDone) await ctx.scheduler.runAfter(0, internal.cleanup.failEnded, { session: id });
@@ -104,6 +105,11 @@ export const dropTexts = internalMutation({
     for (const text of texts) await ctx.db.delete(text._id);
   },
 });
+
+/** What is deleted is removed elsewhere, with all its turns. */
+function isGone<Row extends { ownerId: string }>(row: Row | null): row is null {
+  return row === null || row.ownerId === NOBODY;
+}
 
 /** When what a worker that is away left is to be ended next; null if it left nothing. */
 async function dueOf(ctx: MutationCtx, row: Doc<"workerHeartbeats">): Promise<number | null> {

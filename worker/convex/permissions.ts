@@ -7,6 +7,7 @@ import { v, type Infer } from "convex/values";
 import type { Doc, Id } from "./_generated/dataModel.js";
 import { mutation, query, type QueryCtx } from "./_generated/server.js";
 import { credentials, refuse, requirePerson, requireWorker } from "./lib/auth.js";
+import { isHidden } from "./lib/hidden.js";
 import { checkText, MAX_SHOWN_CHARACTERS } from "./lib/limits.js";
 import { MAX_QUESTIONS, runningTurn } from "./lib/queue.js";
 import { shownText } from "./schema.js";
@@ -41,6 +42,7 @@ export const list = query({
     for await (const question of questions) {
       if (question.allow !== undefined) continue;
       const { _id, session, turn, permission, expiresAt } = question;
+      if (!(await isVisible(ctx, question))) continue;
       const { patterns, shown } = await textsOf(ctx, question);
       open.push({ _id, session, turn, permission, patterns, shown, expiresAt });
       room -= charactersOf(patterns, shown);
@@ -56,7 +58,7 @@ export const answer = mutation({
   handler: async (ctx, { question: id, allow }) => {
     const owner = await requirePerson(ctx);
     const question = await ctx.db.get(id);
-    if (question === null || question.ownerId !== owner) {
+    if (question === null || question.ownerId !== owner || !(await isVisible(ctx, question))) {
       throw refuse("not_found", "This question does not exist, or nobody waits for its answer any more.");
     }
     if (question.allow === undefined) await ctx.db.patch(question._id, { allow });
@@ -139,6 +141,12 @@ function textRow(ctx: QueryCtx, question: Id<"permissionQuestions">): Promise<Do
     .query("permissionTexts")
     .withIndex("by_question", (q) => q.eq("question", question))
     .unique();
+}
+
+/** Whether neither the question's session nor its worker is deleted. */
+async function isVisible(ctx: QueryCtx, question: Doc<"permissionQuestions">): Promise<boolean> {
+  const session = await ctx.db.get(question.session);
+  return session !== null && session.ownerId === question.ownerId && !(await isHidden(ctx, session));
 }
 
 /** What a question shows; one from before there were `permissionTexts` holds its patterns itself. */

@@ -79,6 +79,9 @@ export default defineSchema({
     registeredAt: v.optional(v.number()),
     /** When a process registered while another one was online (ms): the last 20 times. */
     takeovers: v.optional(v.array(v.number())),
+    /** For how many days sessions that have ended are kept; for ever, if it is not said. When that is looked at next (ms). */
+    retentionDays: v.optional(v.number()),
+    retentionAt: v.optional(v.number()),
   })
     .index("by_machine_and_worker", ["machineId", "workerId"])
     .index("by_machine_and_approval", ["machineId", "approval"])
@@ -119,6 +122,12 @@ export default defineSchema({
     .index("by_owner", ["ownerId"])
     .index("by_worker_and_state", ["worker", "state"])
     .index("by_worker_and_opencode_id", ["worker", "opencodeSessionId"]),
+
+  /** OpenCode's sessions whose chats a person has deleted: they make no new ones. */
+  forgottenSessions: defineTable({
+    worker: v.id("workers"),
+    opencodeSessionId: v.string(),
+  }).index("by_worker_and_opencode_id", ["worker", "opencodeSessionId"]),
 
   /** One row a worker: up to which moment of OpenCode's clock (ms) its sessions are here. */
   syncStates: defineTable({

@@ -62,8 +62,10 @@ export const createSyncedSession = mutation({
     const worker = await requireWorker(ctx, who);
     const known = await linked(ctx, worker._id, opencodeSessionId);
     // A single one that may not be is refused and not skipped.
-    if (known === null) await charge(ctx, worker.ownerId, "sessions");
-    else await retitle(ctx, known, title);
+    if (known !== null) await retitle(ctx, known, title);
+    else if ((await forgotten(ctx, worker._id, opencodeSessionId)) !== null) {
+      throw refuse("deleted", "The chat of this session was deleted; it gets no other one.");
+    } else await charge(ctx, worker.ownerId, "sessions");
     return known?._id ?? (await insertSession(ctx, worker, opencodeSessionId, title));
   },
 });
@@ -150,6 +152,7 @@ async function adopt(
 ): Promise<"created" | "renamed" | "same" | "skipped"> {
   const known = await linked(ctx, worker._id, opencodeSessionId);
   if (known !== null) return (await retitle(ctx, known, title)) ? "renamed" : "same";
+  if ((await forgotten(ctx, worker._id, opencodeSessionId)) !== null) return "same";
   if (!(await tryCharge(ctx, worker.ownerId, "sessions"))) return "skipped";
   await insertSession(ctx, worker, opencodeSessionId, title);
   return "created";
@@ -189,7 +192,11 @@ async function retitle(ctx: MutationCtx, session: Doc<"sessions">, title: string
 
 async function unlink(ctx: MutationCtx, worker: Doc<"workers">, opencodeSessionId: string): Promise<boolean> {
   const session = await linked(ctx, worker._id, opencodeSessionId);
-  if (session === null) return false;
+  if (session === null) {
+    const row = await forgotten(ctx, worker._id, opencodeSessionId);
+    if (row !== null) await ctx.db.delete(row._id);
+    return false;
+  }
   await ctx.db.patch(session._id, { opencodeSessionId: undefined, deletedInOpencode: true });
   return true;
 }
@@ -204,6 +211,20 @@ function columns(sessions: Doc<"sessions">[]): { ids: string[]; titles: string[]
 function linked(ctx: QueryCtx, worker: Id<"workers">, opencodeSessionId: string): Promise<Doc<"sessions"> | null> {
   return ctx.db
     .query("sessions")
+    .withIndex("by_worker_and_opencode_id", (q) =>
+      q.eq("worker", worker).eq("opencodeSessionId", opencodeSessionId),
+    )
+    .first();
+}
+
+/** That a person has deleted the chat of this session. */
+function forgotten(
+  ctx: QueryCtx,
+  worker: Id<"workers">,
+  opencodeSessionId: string,
+): Promise<Doc<"forgottenSessions"> | null> {
+  return ctx.db
+    .query("forgottenSessions")
     .withIndex("by_worker_and_opencode_id", (q) =>
       q.eq("worker", worker).eq("opencodeSessionId", opencodeSessionId),
     )

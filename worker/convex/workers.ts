@@ -20,10 +20,13 @@ import {
   requireWorker,
   workerOf,
 } from "./lib/auth.js";
+import { hiddenName, hideMachine, hideWorker } from "./lib/deletion.js";
 import { checkText, MAX_SHOWN_CHARACTERS, MAX_WORKERS } from "./lib/limits.js";
 import { beat } from "./lib/liveness.js";
 import { fingerprintOf, hashSecret, makeSecret } from "./lib/secrets.js";
-import { charge } from "./lib/usage.js";
+import { charge, dropCounts } from "./lib/usage.js";
+import { hideMachines } from "./removal.js";
+import { retain } from "./retention.js";
 
 /** For how long (minutes) enrolment can be opened, and how many workers of one machine may wait for approval. */
 const LONGEST_ENROLMENT = 15;
@@ -145,15 +148,24 @@ export const closeEnrolment = mutation({
  * not invited can register while its machine's enrolment is open; it waits for approval.
  */
 export const register = mutation({
-  args: { who: identity, acceptUnclaimedWithinMs: v.number() },
-  handler: async (ctx, { who, acceptUnclaimedWithinMs }) => {
+  args: {
+    who: identity,
+    acceptUnclaimedWithinMs: v.number(),
+    /** For how many days sessions that have ended are kept; for ever, if it is not said. */
+    retentionDays: v.optional(v.number()),
+  },
+  handler: async (ctx, { who, acceptUnclaimedWithinMs, retentionDays }) => {
+    if (retentionDays !== undefined && !(retentionDays >= 1)) {
+      throw refuse("not_days", `Sessions are kept for a day at least, not for ${retentionDays}; say nothing to keep them.`);
+    }
     const known = await findWorker(ctx, who);
     if (known?.approval === "revoked") throw refuse("revoked", "This worker's access was revoked.");
     const now = Date.now();
     const staleBefore = now - Math.max(0, acceptUnclaimedWithinMs);
     if (known !== null) {
       const epoch = known.epoch + 1;
-      await ctx.db.patch(known._id, { epoch, staleBefore, ...startOf(known, now) });
+      const retention = await retain(ctx, known._id, known.retentionAt, retentionDays);
+      await ctx.db.patch(known._id, { epoch, staleBefore, ...startOf(known, now), ...retention });
       const modelsDigest = known.modelsDigest ?? null;
       return { worker: known._id, epoch, staleBefore, approval: known.approval, modelsDigest };
     }
@@ -186,6 +198,8 @@ export const register = mutation({
       staleBefore,
       registeredAt: now,
     });
+    const retention = await retain(ctx, worker, undefined, retentionDays);
+    if (retentionDays !== undefined) await ctx.db.patch(worker, retention);
     return { worker, epoch: 1, staleBefore, approval: "pending" as const, modelsDigest: null };
   },
 });
@@ -244,6 +258,36 @@ export const revoke = mutation({
     const worker = await requireOwnWorker(ctx, args.worker);
     await ctx.db.patch(worker._id, { approval: "revoked", status: "offline" });
     await ctx.scheduler.runAfter(0, internal.cleanup.failRevoked, { worker: worker._id });
+  },
+});
+
+/** Deletes a worker that is offline or revoked, with its sessions: gone at once, removed soon. */
+export const deleteWorker = mutation({
+  args: { worker: v.id("workers") },
+  handler: async (ctx, { worker: id }) => {
+    const worker = await requireOwnWorker(ctx, id);
+    if (worker.status === "online") throw refuse("online", "This worker is online. Stop it or revoke its access first.");
+    await hideWorker(ctx, worker, hiddenName(id));
+    await ctx.scheduler.runAfter(0, internal.removal.worker, { worker: id, ownerId: worker.ownerId });
+  },
+});
+
+/** Deletes a machine with its workers, online or not, and their sessions: gone at once, removed soon. */
+export const deleteMachine = mutation({
+  args: { machine: v.string() },
+  handler: async (ctx, { machine: id }) => {
+    const machine = await requireOwnMachine(ctx, id);
+    await hideMachine(ctx, machine, machine.ownerId);
+  },
+});
+
+/** Deletes all that the caller has: gone at once, removed soon. What an operator set for them stays. */
+export const deleteAccount = mutation({
+  args: {},
+  handler: async (ctx) => {
+    const ownerId = await requirePerson(ctx);
+    await hideMachines(ctx, ownerId);
+    await dropCounts(ctx, ownerId);
   },
 });
 

@@ -4,6 +4,8 @@ import type * as chat from "../chat.js";
 import type * as cleanup from "../cleanup.js";
 import type * as limits from "../limits.js";
 import type * as permissions from "../permissions.js";
+import type * as removal from "../removal.js";
+import type * as retention from "../retention.js";
 import type * as sync from "../sync.js";
 import type * as workerModels from "../workerModels.js";
 import type * as workers from "../workers.js";
@@ -13,6 +15,8 @@ declare const fullApi: ApiFromModules<{
   cleanup: typeof cleanup;
   limits: typeof limits;
   permissions: typeof permissions;
+  removal: typeof removal;
+  retention: typeof retention;
   sync: typeof sync;
   workerModels: typeof workerModels;
   workers: typeof workers;

@@ -4,6 +4,7 @@
 import { v, type Infer } from "convex/values";
 import type { Doc, Id } from "../_generated/dataModel.js";
 import type { MutationCtx, QueryCtx } from "../_generated/server.js";
+import { isHidden } from "./hidden.js";
 import { checkText } from "./limits.js";
 import { refuse } from "./refusal.js";
 import { hashSecret } from "./secrets.js";
@@ -36,7 +37,7 @@ export async function requirePerson(ctx: QueryCtx): Promise<string> {
 export async function requireSession(ctx: QueryCtx, id: Id<"sessions">): Promise<Doc<"sessions">> {
   const owner = await requirePerson(ctx);
   const session = await ctx.db.get(id);
-  if (session === null || session.ownerId !== owner) {
+  if (session === null || session.ownerId !== owner || (await isHidden(ctx, session))) {
     throw refuse("not_found", "This session does not exist.");
   }
   return session;

@@ -61,7 +61,7 @@ async function dropRequests(ctx: MutationCtx, turn: Id<"turns">): Promise<void> 
 }
 
 /** Questions of a turn that nobody waits for any more. */
-async function dropQuestions(ctx: MutationCtx, turn: Id<"turns">): Promise<void> {
+export async function dropQuestions(ctx: MutationCtx, turn: Id<"turns">): Promise<void> {
   const questions = await ctx.db
     .query("permissionQuestions")
     .withIndex("by_turn", (q) => q.eq("turn", turn))
@@ -78,7 +78,9 @@ export async function runningTurn(
   id: Id<"turns">,
 ): Promise<Doc<"turns"> | null> {
   const turn = await ctx.db.get(id);
-  if (turn === null || turn.worker !== worker._id) throw refuse("not_found", "This turn does not exist.");
+  // It was deleted meanwhile.
+  if (turn === null) return null;
+  if (turn.worker !== worker._id) throw refuse("not_found", "This turn does not exist.");
   return turn.state === "claimed" && turn.epoch === worker.epoch ? turn : null;
 }
 
@@ -184,10 +186,7 @@ export async function refreshReady(
   session: Id<"sessions">,
   worker: Id<"workers">,
 ): Promise<void> {
-  const row = await ctx.db
-    .query("readySessions")
-    .withIndex("by_session", (q) => q.eq("session", session))
-    .unique();
+  const row = await readyRow(ctx, session);
   const head = await headOf(ctx, session);
   if (row !== null && row.turn === head?._id) return;
   if (row !== null) await ctx.db.delete(row._id);
@@ -196,14 +195,42 @@ export async function refreshReady(
   }
 }
 
+/** The session's row in the queue, if it is ready. */
+export function readyRow(ctx: QueryCtx, session: Id<"sessions">): Promise<Doc<"readySessions"> | null> {
+  return ctx.db
+    .query("readySessions")
+    .withIndex("by_session", (q) => q.eq("session", session))
+    .unique();
+}
+
 /** The session's oldest pending turn, or null if there is none or one is running. */
 async function headOf(ctx: MutationCtx, session: Id<"sessions">): Promise<Doc<"turns"> | null> {
-  const first = (state: "claimed" | "pending") =>
-    ctx.db
-      .query("turns")
-      .withIndex("by_session_and_state", (q) => q.eq("session", session).eq("state", state))
-      .first();
-  return (await first("claimed")) === null ? await first("pending") : null;
+  if ((await firstInState(ctx, session, "claimed")) !== null) return null;
+  return await firstInState(ctx, session, "pending");
+}
+
+/** The session's oldest turn in this state. */
+export function firstInState(
+  ctx: QueryCtx,
+  session: Id<"sessions">,
+  state: "claimed" | "pending",
+): Promise<Doc<"turns"> | null> {
+  return ctx.db
+    .query("turns")
+    .withIndex("by_session_and_state", (q) => q.eq("session", session).eq("state", state))
+    .first();
+}
+
+/** Has the worker stop what runs in a session. */
+export async function cancelRunning(ctx: MutationCtx, session: Id<"sessions">): Promise<Doc<"turns"> | null> {
+  const running = await firstInState(ctx, session, "claimed");
+  if (running === null) return null;
+  const asked = await ctx.db
+    .query("cancellations")
+    .withIndex("by_turn", (q) => q.eq("turn", running._id))
+    .unique();
+  if (asked === null) await ctx.db.insert("cancellations", { worker: running.worker, turn: running._id });
+  return running;
 }
 
 /** The sequence number that the turn's next chunk must have. */

@@ -25,6 +25,7 @@ const ADVICE: Record<Counted, string> = {
   pendingTurns: "Wait until some are answered, or end their sessions",
 };
 const MINUTE = 60_000;
+const NOTHING = { machines: 0, workers: 0, sessions: 0, pendingTurns: 0 };
 
 /** The row of a person, if there is one. */
 export function usageOf(ctx: QueryCtx, ownerId: string): Promise<Doc<"owners"> | null> {
@@ -50,7 +51,7 @@ export async function rowOf(ctx: MutationCtx, ownerId: string, who: "anybody" | 
     .first();
   if (who === "known" && machine === null) throw refuse("not_found", `Nobody called \`${ownerId}\` has a machine here.`);
   // Everything that a person has hangs on a machine.
-  const counts = machine === null ? { machines: 0, workers: 0, sessions: 0, pendingTurns: 0 } : undefined;
+  const counts = machine === null ? NOTHING : undefined;
   const id = await ctx.db.insert("owners", { ownerId, counts });
   return (await ctx.db.get(id))!;
 }
@@ -97,6 +98,14 @@ export async function chargeMessage(ctx: MutationCtx, ownerId: string): Promise<
     change.counts = { ...row.counts, pendingTurns: row.counts.pendingTurns + 1 };
   }
   if (Object.keys(change).length > 0) await ctx.db.patch(row._id, change);
+}
+
+/** A person has nothing any more. What an operator set for them stays, and how fast they send. */
+export async function dropCounts(ctx: MutationCtx, ownerId: string): Promise<void> {
+  const row = await usageOf(ctx, ownerId);
+  if (row === null) return;
+  if (row.limits === undefined) await ctx.db.delete(row._id);
+  else await ctx.db.patch(row._id, { counts: NOTHING });
 }
 
 function overLimit(row: Doc<"owners"> | null, what: Counted) {

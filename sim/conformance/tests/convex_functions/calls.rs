@@ -112,7 +112,23 @@ impl Draw {
             self.now += 11 * 60_000;
         }
         let (worker, session) = (self.row("workers"), self.row("sessions"));
-        match self.pick(13) {
+        let ada = format!("https://people.example|{}", PEOPLE[0]);
+        match self.pick(20) {
+            6 => {
+                let args = json!({ "session": session, "ownerId": ada });
+                self.at("cron", "removal:session", args, None)
+            }
+            7 => self.at("cron", "removal:worker", json!({ "worker": worker, "ownerId": ada }), None),
+            8 => {
+                let machine = self.row("machines");
+                self.at("cron", "removal:machine", json!({ "machine": machine, "ownerId": ada }), None)
+            }
+            9 => self.at("cron", "removal:account", json!({ "ownerId": "https://people.example|eve" }), None),
+            10 => self.at("cron", "retention:look", json!({ "worker": worker, "at": self.now }), None),
+            11 => {
+                let args = json!({ "worker": worker, "before": self.now, "after": 0 });
+                self.at("cron", "retention:page", args, None)
+            }
             5 => {
                 let turn = self.row("turns");
                 self.at("cron", "cleanup:dropTexts", json!({ "turn": turn }), None)
@@ -138,12 +154,16 @@ impl Draw {
         let (session, worker, turn) = (self.row("sessions"), self.row("workers"), self.row("turns"));
         let machine = json!({ "$machine": 0 });
         let (kind, path, args) = match self.pick(20) {
+            0 if self.chance(0.1) => ("mutation", "workers:deleteMachine", json!({ "machine": machine })),
             0 if self.chance(0.3) => ("mutation", "workers:createMachine", json!({ "name": "another" })),
             0 => {
                 let minutes = self.pick(20);
                 ("mutation", "workers:openEnrolment", json!({ "machine": machine, "minutes": minutes }))
             }
+            1 if self.chance(0.05) => ("mutation", "workers:deleteAccount", json!({})),
             1 if self.chance(0.5) => ("query", "workers:listMachines", json!({})),
+            2 if self.chance(0.2) => ("mutation", "workers:deleteWorker", json!({ "worker": worker })),
+            5 if self.chance(0.2) => ("mutation", "chat:deleteSession", json!({ "session": session })),
             1 => ("query", "workers:list", json!({})),
             2 if self.chance(0.2) => ("mutation", "workers:closeEnrolment", json!({ "machine": machine })),
             2 if self.chance(0.3) => {
@@ -187,12 +207,11 @@ impl Draw {
         let opencode = ["ses_short", "ses_a", "ses_b"][self.pick(3)];
         let (kind, path, mut args) = match self.pick(36) {
             0 => {
-                return (
-                    "mutation",
-                    "workers:register",
-                    json!({ "who": self.identity(), "acceptUnclaimedWithinMs": 60_000 }),
-                    None,
-                );
+                let mut args = json!({ "who": self.identity(), "acceptUnclaimedWithinMs": 60_000 });
+                if self.chance(0.3) {
+                    args["retentionDays"] = json!(1);
+                }
+                return ("mutation", "workers:register", args, None);
             }
             1 => ("query", "workers:getByMachineAndWorker", json!({ "who": self.identity() })),
             2 if self.chance(0.5) => {

@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod deletion;
 mod enrolment;
 mod limits;
 mod liveness;

@@ -18,7 +18,7 @@ fn a_turn_goes_from_pending_to_completed() {
         mutation workers:register Ok 3/2 x1
         mutation workers:approve Ok 2/1 x1
         mutation chat:startSession Ok 3/2 x1
-        mutation chat:sendMessage Ok 5/6 x1
+        mutation chat:sendMessage Ok 6/6 x1
         mutation chat:claim Ok 9/3 x1
         mutation chat:writeChunk Ok 2/1 x1
         mutation chat:completeMessage Ok 5/2 x1
