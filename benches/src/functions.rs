@@ -96,6 +96,11 @@ impl Backend {
     /// Registers and approves a worker; returns its id.
     fn enrol(&mut self) -> Value {
         let machine = self.mutate("workers:createMachine", [("name", "bench".into())]);
+        self.mutate("workers:openEnrolment", [("machine", machine.clone()), ("minutes", 15.0.into())]);
+        let owner = Identity::new("https://people.example", "owner");
+        let limits = [("ownerId", owner.token_identifier().into()), ("messagesPerMinute", Value::Null)];
+        let lifted = self.convex.call_as_cron("limits:set", object(limits));
+        self.runtime.block_on(lifted).unwrap_or_else(|error| panic!("limits:set: {error}"));
         let secret = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
         let who = [("machineId", machine), ("workerId", "worker_1".into()), ("secret", secret.into())];
         let registration = [("who", object(who.clone())), ("acceptUnclaimedWithinMs", 1e9.into())];

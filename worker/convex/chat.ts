@@ -3,8 +3,9 @@
  */
 import { paginationOptsValidator } from "convex/server";
 import { v } from "convex/values";
+import { internal } from "./_generated/api.js";
 import type { Doc, Id } from "./_generated/dataModel.js";
-import { mutation, query, type MutationCtx } from "./_generated/server.js";
+import { mutation, query, type MutationCtx, type QueryCtx } from "./_generated/server.js";
 import {
   credentials,
   refuse,
@@ -13,29 +14,39 @@ import {
   requireSession,
   requireWorker,
 } from "./lib/auth.js";
+import { hideSession } from "./lib/deletion.js";
+import { NOBODY } from "./lib/hidden.js";
+import { bounded, checkText, checkWellFormed } from "./lib/limits.js";
+import { expectWorker } from "./lib/liveness.js";
 import {
+  cancelRunning,
   countChunks,
-  endTurn,
-  expectWorker,
-  expireTurn,
+  endTurns,
+  expiry,
+  firstInState,
+  readyRow,
   refreshReady,
   roomFor,
   runningTurn,
+  SESSION_ENDED_ENDING,
   takeTurns,
 } from "./lib/queue.js";
+import { charge, chargeMessage, release } from "./lib/usage.js";
 import { turnError } from "./schema.js";
 
-/** The longest message (characters): four bytes each still fit a document. */
+/** The longest message (UTF-16 units): three bytes each still fit a document. */
 const MAX_MESSAGE = 200_000;
-/** The longest chunk (characters). */
+/** The longest chunk (likewise). */
 const MAX_CHUNK = 200_000;
-const SESSION_ENDED = { code: "session_ended", message: "The session was ended before this message was answered." };
-/** Pending turns that ending a session fails in one transaction. */
-const END_PAGE = 100;
 /** The most that the window shows. */
 const MAX_WINDOW = 100;
 /** Each expired turn reads up to seven index ranges of the 4,096 that one transaction may read. */
 const MAX_EXPIRE = 500;
+/** Turns of one page: so many of the longest messages, 12 MB, fit a transaction and an answer of 16 MiB. */
+const TURNS_PAGE = 20;
+/** Rows of other pages, and the bytes after which a page ends. */
+const ROWS_PAGE = 500;
+const BYTES_PAGE = 3_000_000;
 
 // ── People ───────────────────────────────────────────────────────────────────
 
@@ -43,7 +54,10 @@ const MAX_EXPIRE = 500;
 export const startSession = mutation({
   args: { worker: v.id("workers"), title: v.optional(v.string()), model: v.optional(v.string()) },
   handler: async (ctx, { worker: id, title, model }) => {
+    checkText("title", title);
+    checkText("model", model);
     const worker = mayWork(await requireOwnWorker(ctx, id));
+    await charge(ctx, worker.ownerId, "sessions");
     return await ctx.db.insert("sessions", {
       worker: worker._id,
       ownerId: worker.ownerId,
@@ -67,28 +81,49 @@ export const sendMessage = mutation({
     if (content.length > MAX_MESSAGE) {
       throw refuse("message_too_long", `The message has ${content.length} characters; ${MAX_MESSAGE} are allowed.`);
     }
+    checkWellFormed("content", content);
+    checkText("model", model);
     const worker = mayWork(await ctx.db.get(session.worker));
+    await chargeMessage(ctx, session.ownerId);
     const turn = await ctx.db.insert("turns", {
       session: session._id,
       worker: session.worker,
-      content,
       model: model ?? session.model,
       state: "pending",
     });
+    await ctx.db.insert("messages", { turn, content });
     await refreshReady(ctx, session._id, session.worker);
     await expectWorker(ctx, worker);
     return turn;
   },
 });
 
-/** Ends a session: waiting turns fail at once, a running one is stopped by the worker. */
+/**
+ * Ends a session: a running turn is stopped by the worker, waiting ones fail page by page, by themselves. Done if none
+ * waits.
+ */
 export const endSession = mutation({
   args: { session: v.id("sessions") },
   handler: async (ctx, args) => {
     const session = await requireSession(ctx, args.session);
-    if (session.state === "active") await ctx.db.patch(session._id, { state: "ended" });
     await cancelRunning(ctx, session._id);
-    return await failPending(ctx, session._id);
+    const isDone = (await firstInState(ctx, session._id, "pending")) === null;
+    if (session.state === "active") {
+      await ctx.db.patch(session._id, { state: "ended" });
+      if (!isDone) await ctx.scheduler.runAfter(0, internal.cleanup.failEnded, { session: session._id });
+    }
+    return { isDone };
+  },
+});
+
+/**
+ * Deletes a session with all that was said in it: gone at once, removed soon. What runs in it is stopped. Its OpenCode
+ * session stays where it is, and makes no new chat.
+ */
+export const deleteSession = mutation({
+  args: { session: v.id("sessions") },
+  handler: async (ctx, { session }) => {
+    await hideSession(ctx, await requireSession(ctx, session), true);
   },
 });
 
@@ -97,38 +132,61 @@ export const listSessions = query({
   args: { paginationOpts: paginationOptsValidator },
   handler: async (ctx, { paginationOpts }) => {
     const owner = await requirePerson(ctx);
-    return await ctx.db
+    const sessions = await ctx.db
       .query("sessions")
       .withIndex("by_owner", (q) => q.eq("ownerId", owner))
       .order("desc")
-      .paginate(paginationOpts);
+      .paginate(bounded(paginationOpts, ROWS_PAGE, BYTES_PAGE));
+    // Those of a deleted worker are hidden with it.
+    const workers = new Map<Id<"workers">, boolean>();
+    for (const { worker } of sessions.page) {
+      if (!workers.has(worker)) workers.set(worker, ((await ctx.db.get(worker))?.ownerId ?? NOBODY) !== NOBODY);
+    }
+    return { ...sessions, page: sessions.page.filter(({ worker }) => workers.get(worker)) };
   },
 });
 
-/** A session's turns, newest first. */
+/**
+ * A session's turns, newest first, with what was said: 20 of them at most. A page that has grown while it was watched
+ * may hold more than an answer has room for; the `content` of those is empty, `contentOmitted` says so, and
+ * `readMessage` shows it.
+ */
 export const listTurns = query({
   args: { session: v.id("sessions"), paginationOpts: paginationOptsValidator },
   handler: async (ctx, { session: id, paginationOpts }) => {
     const session = await requireSession(ctx, id);
-    return await ctx.db
+    const turns = await ctx.db
       .query("turns")
       .withIndex("by_session", (q) => q.eq("session", session._id))
       .order("desc")
-      .paginate(paginationOpts);
+      .paginate(bounded(paginationOpts, TURNS_PAGE, BYTES_PAGE));
+    let room = TURNS_PAGE * MAX_MESSAGE;
+    const page = [];
+    for (const turn of turns.page) {
+      const fits = room >= MAX_MESSAGE;
+      const content = fits ? await messageOf(ctx, turn) : "";
+      room -= content.length;
+      page.push({ ...turn, content, ...(fits ? {} : { contentOmitted: true }) });
+    }
+    return { ...turns, page };
   },
+});
+
+/** What was said in one turn. */
+export const readMessage = query({
+  args: { turn: v.id("turns") },
+  handler: async (ctx, { turn: id }) => await messageOf(ctx, await requireTurn(ctx, id)),
 });
 
 /** A turn's reply, in order. */
 export const listChunks = query({
   args: { turn: v.id("turns"), paginationOpts: paginationOptsValidator },
   handler: async (ctx, { turn: id, paginationOpts }) => {
-    const turn = await ctx.db.get(id);
-    if (turn === null) throw refuse("not_found", "This turn does not exist.");
-    await requireSession(ctx, turn.session);
+    const turn = await requireTurn(ctx, id);
     return await ctx.db
       .query("chunks")
       .withIndex("by_turn_and_sequence", (q) => q.eq("turn", turn._id))
-      .paginate(paginationOpts);
+      .paginate(bounded(paginationOpts, ROWS_PAGE, BYTES_PAGE));
   },
 });
 
@@ -167,7 +225,7 @@ export const getActiveSessions = query({
     const page = await ctx.db
       .query("sessions")
       .withIndex("by_worker_and_state", (q) => q.eq("worker", worker._id).eq("state", "active"))
-      .paginate(paginationOpts);
+      .paginate(bounded(paginationOpts, ROWS_PAGE, BYTES_PAGE));
     return { ...page, page: page.page.map(({ _id, title, opencodeSessionId }) => ({ _id, title, opencodeSessionId })) };
   },
 });
@@ -185,25 +243,23 @@ export const claim = mutation({
       return { status: "gone" as const };
     }
     if (turn._creationTime < worker.staleBefore) {
-      await expireTurn(ctx, turn, worker);
+      await endTurns(ctx, worker.ownerId, [turn], () => expiry(turn, worker));
       return { status: "expired" as const };
     }
     const session = await ctx.db.get(turn.session);
     if (session === null) return { status: "gone" as const };
     if (session.state === "ended") {
-      await endTurn(ctx, turn, { state: "failed", error: SESSION_ENDED });
+      await endTurns(ctx, worker.ownerId, [turn], () => SESSION_ENDED_ENDING);
       return { status: "gone" as const };
     }
-    const row = await ctx.db
-      .query("readySessions")
-      .withIndex("by_session", (q) => q.eq("session", turn.session))
-      .unique();
+    const row = await readyRow(ctx, turn.session);
     if (row === null || row.turn !== turn._id) return { status: "gone" as const };
     await ctx.db.delete(row._id);
     await ctx.db.patch(turn._id, { state: "claimed", epoch: worker.epoch });
+    await release(ctx, worker.ownerId, "pendingTurns", 1);
     return {
       status: "claimed" as const,
-      content: turn.content,
+      content: await messageOf(ctx, turn),
       model: turn.model ?? null,
       title: session.title ?? null,
       opencodeSessionId: session.opencodeSessionId ?? null,
@@ -227,6 +283,7 @@ export const isInProgress = query({
 export const sessionReady = mutation({
   args: { who: credentials, session: v.id("sessions"), opencodeSessionId: v.string() },
   handler: async (ctx, { who, session: id, opencodeSessionId }) => {
+    checkText("opencodeSessionId", opencodeSessionId);
     const worker = await requireWorker(ctx, who);
     const session = await ctx.db.get(id);
     if (session === null || session.worker !== worker._id) {
@@ -259,10 +316,11 @@ export const writeChunk = mutation({
 export const completeMessage = mutation({
   args: { who: credentials, turn: v.id("turns"), sequence: v.number(), text: v.string() },
   handler: async (ctx, { who, turn: id, sequence, text }) => {
-    const turn = await runningTurn(ctx, await requireWorker(ctx, who), id);
+    const worker = await requireWorker(ctx, who);
+    const turn = await runningTurn(ctx, worker, id);
     if (turn === null) return { status: "ended" as const };
     if (text !== "") await append(ctx, turn._id, sequence, text);
-    await endTurn(ctx, turn, { state: "completed" });
+    await endTurns(ctx, worker.ownerId, [turn], () => ({ state: "completed" }));
     return { status: "completed" as const };
   },
 });
@@ -271,9 +329,12 @@ export const completeMessage = mutation({
 export const failMessage = mutation({
   args: { who: credentials, turn: v.id("turns"), error: turnError },
   handler: async (ctx, { who, turn: id, error }) => {
-    const turn = await runningTurn(ctx, await requireWorker(ctx, who), id);
+    checkText("error.code", error.code);
+    checkText("error.message", error.message);
+    const worker = await requireWorker(ctx, who);
+    const turn = await runningTurn(ctx, worker, id);
     if (turn === null) return { status: "ended" as const };
-    await endTurn(ctx, turn, { state: "failed", error });
+    await endTurns(ctx, worker.ownerId, [turn], () => ({ state: "failed", error }));
     return { status: "failed" as const };
   },
 });
@@ -297,7 +358,7 @@ export const expireStale = mutation({
     const abandoned = await takeTurns(inState("claimed", Infinity), room, (turn) => !running.includes(turn._id));
     const stale = await takeTurns(inState("pending", worker.staleBefore), room);
     const page = [...abandoned.page, ...stale.page];
-    for (const turn of page) await expireTurn(ctx, turn, worker);
+    await endTurns(ctx, worker.ownerId, page, (turn) => expiry(turn, worker));
     return { expired: page.length, isDone: abandoned.isDone && stale.isDone };
   },
 });
@@ -328,24 +389,20 @@ async function append(ctx: MutationCtx, turn: Id<"turns">, sequence: number, tex
   await ctx.db.insert("chunks", { turn, sequence, text });
 }
 
-async function cancelRunning(ctx: MutationCtx, session: Id<"sessions">): Promise<void> {
-  const running = await ctx.db
-    .query("turns")
-    .withIndex("by_session_and_state", (q) => q.eq("session", session).eq("state", "claimed"))
-    .first();
-  if (running === null) return;
-  const asked = await ctx.db
-    .query("cancellations")
-    .withIndex("by_turn", (q) => q.eq("turn", running._id))
-    .unique();
-  if (asked === null) await ctx.db.insert("cancellations", { worker: running.worker, turn: running._id });
+/** The caller's own turn. */
+async function requireTurn(ctx: QueryCtx, id: Id<"turns">): Promise<Doc<"turns">> {
+  const turn = await ctx.db.get(id);
+  if (turn === null) throw refuse("not_found", "This turn does not exist.");
+  await requireSession(ctx, turn.session);
+  return turn;
 }
 
-async function failPending(ctx: MutationCtx, session: Id<"sessions">): Promise<{ isDone: boolean }> {
-  const pending = ctx.db
-    .query("turns")
-    .withIndex("by_session_and_state", (q) => q.eq("session", session).eq("state", "pending"));
-  const { page, isDone } = await takeTurns(pending, roomFor(END_PAGE));
-  for (const turn of page) await endTurn(ctx, turn, { state: "failed", error: SESSION_ENDED });
-  return { isDone };
+/** What was said: in turns from before there were `messages`, it stands in the turn itself. */
+async function messageOf(ctx: QueryCtx, turn: Doc<"turns">): Promise<string> {
+  if (turn.content !== undefined) return turn.content;
+  const message = await ctx.db
+    .query("messages")
+    .withIndex("by_turn", (q) => q.eq("turn", turn._id))
+    .unique();
+  return message?.content ?? "";
 }

@@ -9,18 +9,19 @@ import { v } from "convex/values";
 import type { Doc, Id } from "./_generated/dataModel.js";
 import { mutation, query, type MutationCtx, type QueryCtx } from "./_generated/server.js";
 import { credentials, refuse, requireWorker } from "./lib/auth.js";
+import { checkText, cut as cutText, LONGEST, MAX_SHOWN_CHARACTERS } from "./lib/limits.js";
+import { charge, tryCharge } from "./lib/usage.js";
 
 /** Changes that one call makes, and sessions that one call shows: each reads one document or two. */
 const MAX_CHANGES = 100;
-/** The longest title that is kept (characters); the worker cuts longer ones. */
-const MAX_TITLE = 500;
 
 const titled = v.object({ opencodeSessionId: v.string(), title: v.string() });
 
 // ── Writing ──────────────────────────────────────────────────────────────────
 
 /**
- * Makes a batch of changes: `SyncPlan` as the worker computed it. Returns how many of each changed something.
+ * Makes a batch of changes: `SyncPlan` as the worker computed it. Returns how many of each changed something, and how
+ * many sessions were `skipped` because their owner has as many as are allowed.
  * `syncedUntil` (OpenCode's clock, ms) is stored with them if it is given.
  */
 export const applyPlan = mutation({
@@ -35,9 +36,11 @@ export const applyPlan = mutation({
     const worker = await requireWorker(ctx, who);
     const changes = newSessions.length + nameUpdates.length + deletions.length;
     if (changes > MAX_CHANGES) throw refuse("too_many", `A batch has at most ${MAX_CHANGES} changes, not ${changes}.`);
-    const result = { created: 0, renamed: 0, deleted: 0 };
+    checkIds([...newSessions, ...nameUpdates].map(({ opencodeSessionId }) => opencodeSessionId));
+    checkIds(deletions);
+    const result = { created: 0, renamed: 0, deleted: 0, skipped: 0 };
     for (const { opencodeSessionId, title } of newSessions) {
-      const { outcome } = await adopt(ctx, worker, opencodeSessionId, title);
+      const outcome = await adopt(ctx, worker, opencodeSessionId, title);
       if (outcome !== "same") result[outcome] += 1;
     }
     for (const { opencodeSessionId, title } of nameUpdates) {
@@ -55,8 +58,15 @@ export const applyPlan = mutation({
 export const createSyncedSession = mutation({
   args: { who: credentials, opencodeSessionId: v.string(), title: v.string() },
   handler: async (ctx, { who, opencodeSessionId, title }) => {
+    checkIds([opencodeSessionId]);
     const worker = await requireWorker(ctx, who);
-    return (await adopt(ctx, worker, opencodeSessionId, title)).session;
+    const known = await linked(ctx, worker._id, opencodeSessionId);
+    // A single one that may not be is refused and not skipped.
+    if (known !== null) await retitle(ctx, known, title);
+    else if ((await forgotten(ctx, worker._id, opencodeSessionId)) !== null) {
+      throw refuse("deleted", "The chat of this session was deleted; it gets no other one.");
+    } else await charge(ctx, worker.ownerId, "sessions");
+    return known?._id ?? (await insertSession(ctx, worker, opencodeSessionId, title));
   },
 });
 
@@ -117,11 +127,18 @@ export const pageOfLinkedSessions = query({
   handler: async (ctx, { who, after, limit }) => {
     const worker = await requireWorker(ctx, who);
     const count = Math.min(Math.max(1, limit), MAX_CHANGES);
-    const page = await ctx.db
+    const sessions = ctx.db
       .query("sessions")
-      .withIndex("by_worker_and_opencode_id", (q) => q.eq("worker", worker._id).gt("opencodeSessionId", after))
-      .take(count);
-    return { ...columns(page), isDone: page.length < count };
+      .withIndex("by_worker_and_opencode_id", (q) => q.eq("worker", worker._id).gt("opencodeSessionId", after));
+    const page = [];
+    // Titles from before there were bounds may be long.
+    let room = MAX_SHOWN_CHARACTERS;
+    for await (const session of sessions) {
+      page.push(session);
+      room -= session.title?.length ?? 0;
+      if (page.length === count || room <= 0) return { ...columns(page), isDone: false };
+    }
+    return { ...columns(page), isDone: true };
   },
 });
 
@@ -132,20 +149,29 @@ async function adopt(
   worker: Doc<"workers">,
   opencodeSessionId: string,
   title: string,
-): Promise<{ session: Id<"sessions">; outcome: "created" | "renamed" | "same" }> {
+): Promise<"created" | "renamed" | "same" | "skipped"> {
   const known = await linked(ctx, worker._id, opencodeSessionId);
-  if (known !== null) {
-    const outcome = (await retitle(ctx, known, title)) ? "renamed" : "same";
-    return { session: known._id, outcome };
-  }
-  const session = await ctx.db.insert("sessions", {
+  if (known !== null) return (await retitle(ctx, known, title)) ? "renamed" : "same";
+  if ((await forgotten(ctx, worker._id, opencodeSessionId)) !== null) return "same";
+  if (!(await tryCharge(ctx, worker.ownerId, "sessions"))) return "skipped";
+  await insertSession(ctx, worker, opencodeSessionId, title);
+  return "created";
+}
+
+/** A session that was counted already. */
+function insertSession(
+  ctx: MutationCtx,
+  worker: Doc<"workers">,
+  opencodeSessionId: string,
+  title: string,
+): Promise<Id<"sessions">> {
+  return ctx.db.insert("sessions", {
     worker: worker._id,
     ownerId: worker.ownerId,
     title: cut(title),
     state: "active",
     opencodeSessionId,
   });
-  return { session, outcome: "created" };
 }
 
 async function rename(
@@ -166,7 +192,11 @@ async function retitle(ctx: MutationCtx, session: Doc<"sessions">, title: string
 
 async function unlink(ctx: MutationCtx, worker: Doc<"workers">, opencodeSessionId: string): Promise<boolean> {
   const session = await linked(ctx, worker._id, opencodeSessionId);
-  if (session === null) return false;
+  if (session === null) {
+    const row = await forgotten(ctx, worker._id, opencodeSessionId);
+    if (row !== null) await ctx.db.delete(row._id);
+    return false;
+  }
   await ctx.db.patch(session._id, { opencodeSessionId: undefined, deletedInOpencode: true });
   return true;
 }
@@ -187,6 +217,20 @@ function linked(ctx: QueryCtx, worker: Id<"workers">, opencodeSessionId: string)
     .first();
 }
 
+/** That a person has deleted the chat of this session. */
+function forgotten(
+  ctx: QueryCtx,
+  worker: Id<"workers">,
+  opencodeSessionId: string,
+): Promise<Doc<"forgottenSessions"> | null> {
+  return ctx.db
+    .query("forgottenSessions")
+    .withIndex("by_worker_and_opencode_id", (q) =>
+      q.eq("worker", worker).eq("opencodeSessionId", opencodeSessionId),
+    )
+    .first();
+}
+
 function syncState(ctx: QueryCtx, worker: Id<"workers">): Promise<Doc<"syncStates"> | null> {
   return ctx.db
     .query("syncStates")
@@ -200,6 +244,11 @@ async function setLastSync(ctx: MutationCtx, worker: Id<"workers">, syncedUntil:
   else if (row.syncedUntil < syncedUntil) await ctx.db.patch(row._id, { syncedUntil });
 }
 
+/** A title of OpenCode's, as it is kept. */
 function cut(title: string): string {
-  return title.slice(0, MAX_TITLE);
+  return cutText(title, LONGEST.title);
+}
+
+function checkIds(opencodeSessionIds: string[]): void {
+  for (const id of opencodeSessionIds) checkText("opencodeSessionId", id);
 }

@@ -4,19 +4,22 @@
 import { v } from "convex/values";
 import { mutation, query } from "./_generated/server.js";
 import { credentials, requireOwnWorker, requireWorker } from "./lib/auth.js";
+import { checkText, LONGEST } from "./lib/limits.js";
 
-/** More models than this are not stored. */
+/** More models than this are not stored, nor more characters of all of them: they are one document. */
 const MAX_MODELS = 2_000;
+const MAX_CHARACTERS = 300_000;
 
 /**
- * Replaces the list; writes nothing if it is the same. `digest` is the worker's own: `workers.register` returns it, so
+ * Replaces the list, without what is beyond the bounds and names that are too long to be chosen; writes nothing if it is the same. `digest` is the worker's own: `workers.register` returns it, so
  * that a worker whose models are the same does not even call.
  */
 export const updateModels = mutation({
   args: { who: credentials, models: v.array(v.string()), digest: v.string() },
   handler: async (ctx, { who, models, digest }) => {
+    checkText("digest", digest);
     const worker = await requireWorker(ctx, who);
-    const kept = models.slice(0, MAX_MODELS);
+    const kept = bound(models);
     const row = await ctx.db
       .query("workerModels")
       .withIndex("by_worker", (q) => q.eq("worker", worker._id))
@@ -39,3 +42,9 @@ export const list = query({
     return row?.models ?? [];
   },
 });
+
+function bound(models: string[]): string[] {
+  let room = MAX_CHARACTERS;
+  const choosable = models.filter((model) => model.length <= LONGEST.model).slice(0, MAX_MODELS);
+  return choosable.filter((model) => (room -= model.length) >= 0);
+}

@@ -57,7 +57,7 @@ async function resolved(t, value) {
     const ids = await rows(t, value.$row[0]);
     return ids.length === 0 ? "none" : ids[value.$row[1] % ids.length];
   }
-  if ("$machine" in value) return t.run(async (ctx) => (await ctx.db.query("machines").first()).machineId);
+  if ("$machine" in value) return t.run(async (ctx) => (await ctx.db.query("machines").first())?.machineId ?? "none");
   const fields = Object.entries(value).map(async ([name, field]) => [name, await resolved(t, field)]);
   return Object.fromEntries(await Promise.all(fields));
 }
@@ -79,8 +79,10 @@ async function call(t, cursors, { kind, path, args, who, now: at }) {
   try {
     const value = await subject[kind](named, jsonToConvex(given));
     if (value && typeof value === "object" && "continueCursor" in value) {
-      // A full page that calls itself the last: its cursor is the end, and shows nothing that is added later.
-      const ahead = last.ahead || (value.isDone && value.page.length === given.paginationOpts.numItems);
+      // A full page that calls itself the last: its cursor is the end, and shows nothing that is added later. One of
+      // sessions may have been full before those of deleted workers were left out of it.
+      const mayBeFull = path === "chat:listSessions" || value.page.length === given.paginationOpts.numItems;
+      const ahead = last.ahead || (value.isDone && mayBeFull);
       cursors.set(query, { cursor: value.continueCursor, ahead });
     }
     return { value: convexToJson(value === undefined ? null : value), ahead: last.ahead };

@@ -64,6 +64,9 @@ impl Bells {
     }
 }
 
+/// Enrolment is opened anew so often: before it closes.
+const ENROLMENT: Duration = Duration::from_secs(10 * 60);
+
 /// A deployment that listens, with one person and one machine of theirs.
 #[derive(Debug)]
 pub struct Deployment {
@@ -93,6 +96,7 @@ impl Deployment {
         let convex = load(bells.clone())?;
         let person = Person::new(convex.clone(), Identity::new("https://people.example", "demo"));
         let machine = person.create_machine("demo").await?;
+        person.open_enrolment(&machine).await?;
         Ok(Self { address, person, machine, bells, convex, listener })
     }
 
@@ -101,8 +105,17 @@ impl Deployment {
     /// # Errors
     /// If no connection can be accepted any more.
     pub async fn run(self) -> io::Result<()> {
+        let enrolment = async {
+            loop {
+                tokio::time::sleep(ENROLMENT).await;
+                if let Err(failed) = self.person.open_enrolment(&self.machine).await {
+                    return io::Error::other(failed);
+                }
+            }
+        };
         tokio::select! {
             ended = self.convex.serve(self.listener) => ended,
+            failed = enrolment => Err(failed),
             () = self.convex.run_scheduler() => unreachable!("there is always something to schedule"),
         }
     }

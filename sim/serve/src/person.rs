@@ -131,6 +131,14 @@ impl Person {
         self.call(Kind::Mutation, "workers:createMachine", [("name", name.into())]).await
     }
 
+    /// Lets workers register on a machine for as long as that can be said at once: 15 minutes.
+    pub async fn open_enrolment(&self, machine: &str) -> Result<(), CallFailed> {
+        let args = [("machine", machine.into()), ("minutes", 15.0.into())];
+        let opened: BTreeMap<String, f64> = self.call(Kind::Mutation, "workers:openEnrolment", args).await?;
+        drop(opened);
+        Ok(())
+    }
+
     /// The person's workers.
     pub async fn workers(&self) -> Result<Vec<Worker>, CallFailed> {
         self.call(Kind::Query, "workers:list", []).await
@@ -169,7 +177,7 @@ impl Person {
         Ok(sessions.page.into_iter().map(|session| session.title).collect())
     }
 
-    /// Ends a session; a page of what waits in it fails at once.
+    /// Ends a session; what waits in it fails soon.
     pub async fn end_session(&self, session: &str) -> Result<(), CallFailed> {
         let ended: BTreeMap<String, bool> =
             self.call(Kind::Mutation, "chat:endSession", [("session", session.into())]).await?;

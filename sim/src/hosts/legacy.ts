@@ -22,12 +22,13 @@ export const subscribeToWorkerMessages = query({
   args: { worker: v.id("workers") },
   handler: async (ctx, { worker }) => {
     const turns = await ctx.db.query("turns").collect();
+    const messages = new Map((await ctx.db.query("messages").collect()).map(({ turn, content }) => [turn, content]));
     return turns
       .filter((turn) => turn.worker === worker)
       .map(({ _id, session, content, state, _creationTime }) => ({
         turn: _id,
         session,
-        content,
+        content: content ?? messages.get(_id) ?? "",
         sent: _creationTime,
         completed: state === "completed",
       }));

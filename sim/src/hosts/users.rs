@@ -202,14 +202,7 @@ impl People {
                 }
             }
             Act::End(EndSession { session, .. }) => {
-                // Pending turns are failed page by page.
-                while let Some(Value::Object(page)) =
-                    self.call("chat:endSession", [("session", self.session(session))]).await
-                {
-                    if page.get("isDone") != Some(&Value::Boolean(false)) {
-                        break;
-                    }
-                }
+                self.call("chat:endSession", [("session", self.session(session))]).await;
             }
             Act::Connect(ConnectRequest { worker, .. }) => {
                 if let Some(worker) = self.worker(&worker_id(worker)).await {

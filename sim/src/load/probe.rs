@@ -299,7 +299,7 @@ impl SharedProbe {
             _ => "",
         };
         match (&*write.table, &write.old) {
-            ("turns", None) => self.lock().sent(write.id.as_str(), text("content")),
+            ("messages", None) => self.lock().sent(text("turn"), text("content")),
             ("turns", Some(_)) if !["pending", "claimed"].contains(&text("state")) => {
                 let in_full = text("state") == "completed";
                 self.lock().turn_ended(write.id.as_str(), in_full, at);

@@ -175,7 +175,9 @@ impl Backend {
             self.session(write);
         }
         for write in of(writes, "turns").filter(|write| write.old.is_none()) {
-            self.sent(write);
+            let mut said = of(writes, "messages").filter_map(|message| message.new.as_ref());
+            let message = said.find(|message| text(message, "turn") == write.id.as_str());
+            self.sent(write, message.map_or("", |message| text(message, "content")));
         }
         for write in of(writes, "chunks").filter(|write| write.old.is_none()) {
             self.chunk(write);
@@ -229,14 +231,14 @@ impl Backend {
         Event::SessionIs { session, worker, opencode_session, title }
     }
 
-    fn sent(&self, write: &Write) {
+    fn sent(&self, write: &Write, content: &str) {
         let Some(new) = &write.new else { return };
         self.record(Event::Sent {
             turn: self.recorder.name(write.id.as_str()),
             session: self.recorder.name(text(new, "session")),
             worker: self.worker_of(new),
             created: new.creation_time,
-            text: self.recorder.name(text(new, "content")),
+            text: self.recorder.name(content),
         });
         if text(new, "state") != "pending" {
             self.change(write, TurnState::Pending, new);

@@ -2,8 +2,10 @@
 import type { ApiFromModules, FilterApi, FunctionReference } from "convex/server";
 import type * as chat from "../chat.js";
 import type * as cleanup from "../cleanup.js";
-import type * as crons from "../crons.js";
+import type * as limits from "../limits.js";
 import type * as permissions from "../permissions.js";
+import type * as removal from "../removal.js";
+import type * as retention from "../retention.js";
 import type * as sync from "../sync.js";
 import type * as workerModels from "../workerModels.js";
 import type * as workers from "../workers.js";
@@ -11,8 +13,10 @@ import type * as workers from "../workers.js";
 declare const fullApi: ApiFromModules<{
   chat: typeof chat;
   cleanup: typeof cleanup;
-  crons: typeof crons;
+  limits: typeof limits;
   permissions: typeof permissions;
+  removal: typeof removal;
+  retention: typeof retention;
   sync: typeof sync;
   workerModels: typeof workerModels;
   workers: typeof workers;

@@ -1,9 +1,15 @@
 /**
  * Who may do what. People prove themselves by `ctx.auth`; workers by their secret and their epoch.
  */
-import { ConvexError, v, type Infer } from "convex/values";
+import { v, type Infer } from "convex/values";
 import type { Doc, Id } from "../_generated/dataModel.js";
 import type { MutationCtx, QueryCtx } from "../_generated/server.js";
+import { isHidden } from "./hidden.js";
+import { checkText } from "./limits.js";
+import { refuse } from "./refusal.js";
+import { hashSecret } from "./secrets.js";
+
+export { refuse };
 
 /** Who a worker says that it is. */
 export const identity = v.object({
@@ -20,11 +26,6 @@ export const credentials = v.object({
   epoch: v.number(),
 });
 
-/** A refusal that the caller can tell apart by its code. */
-export function refuse(code: string, message: string): ConvexError<{ code: string; message: string }> {
-  return new ConvexError({ code, message });
-}
-
 /** The caller's stable identifier; refuses whoever is not signed in. */
 export async function requirePerson(ctx: QueryCtx): Promise<string> {
   const person = await ctx.auth.getUserIdentity();
@@ -36,7 +37,7 @@ export async function requirePerson(ctx: QueryCtx): Promise<string> {
 export async function requireSession(ctx: QueryCtx, id: Id<"sessions">): Promise<Doc<"sessions">> {
   const owner = await requirePerson(ctx);
   const session = await ctx.db.get(id);
-  if (session === null || session.ownerId !== owner) {
+  if (session === null || session.ownerId !== owner || (await isHidden(ctx, session))) {
     throw refuse("not_found", "This session does not exist.");
   }
   return session;
@@ -52,15 +53,40 @@ export async function requireOwnWorker(ctx: QueryCtx, id: Id<"workers">): Promis
   return worker;
 }
 
+/** The caller's own machine. A stranger's looks the same as none at all. */
+export async function requireOwnMachine(ctx: QueryCtx, machineId: string): Promise<Doc<"machines">> {
+  const owner = await requirePerson(ctx);
+  checkText("machineId", machineId);
+  const machine = await machineOf(ctx, machineId);
+  if (machine === null || machine.ownerId !== owner) throw refuse("not_found", "This machine does not exist.");
+  return machine;
+}
+
+/** The machine with this id, which stands in tokens. */
+export function machineOf(ctx: QueryCtx, machineId: string): Promise<Doc<"machines"> | null> {
+  return ctx.db
+    .query("machines")
+    .withIndex("by_machine_id", (q) => q.eq("machineId", machineId))
+    .unique();
+}
+
+/** The worker of this name on this machine, or null. */
+export function workerOf(ctx: QueryCtx, machineId: string, workerId: string): Promise<Doc<"workers"> | null> {
+  return ctx.db
+    .query("workers")
+    .withIndex("by_machine_and_worker", (q) => q.eq("machineId", machineId).eq("workerId", workerId))
+    .unique();
+}
+
 /** The worker with this identity, its secret checked, or null if it never registered. */
 export async function findWorker(
   ctx: QueryCtx,
   who: Infer<typeof identity>,
 ): Promise<Doc<"workers"> | null> {
-  const worker = await ctx.db
-    .query("workers")
-    .withIndex("by_machine_and_worker", (q) => q.eq("machineId", who.machineId).eq("workerId", who.workerId))
-    .unique();
+  checkText("machineId", who.machineId);
+  checkText("workerId", who.workerId);
+  checkText("secret", who.secret);
+  const worker = await workerOf(ctx, who.machineId, who.workerId);
   if (worker !== null && worker.secretHash !== (await hashSecret(who.secret))) {
     throw refuse("unauthorized", "The secret does not belong to this worker.");
   }
@@ -80,15 +106,4 @@ export async function requireWorker(
     throw refuse("superseded", `Epoch ${who.epoch} was superseded by epoch ${worker.epoch}.`);
   }
   return worker;
-}
-
-/** The two hexadecimal digits of each byte. Every call of a worker hashes its secret: looked up is faster than printed. */
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
-
-/** Secrets are random and long, so one round of SHA-256 is enough to keep them. */
-export async function hashSecret(secret: string): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(secret));
-  let hash = "";
-  for (const byte of new Uint8Array(digest)) hash += HEX[byte];
-  return hash;
 }

@@ -1,9 +1,13 @@
 /**
- * The only places where a turn changes its state, and with it the queue of ready sessions.
+ * The only places where a turn ends, and with it the queue of ready sessions changes.
+ *
+ * Nothing here reads what was said: messages have a table of their own.
  */
+import { internal } from "../_generated/api.js";
 import type { Doc, Id } from "../_generated/dataModel.js";
 import type { MutationCtx, QueryCtx } from "../_generated/server.js";
-import { refuse } from "./auth.js";
+import { refuse } from "./refusal.js";
+import { release } from "./usage.js";
 
 /** The most permission questions of one turn that are open at once. */
 export const MAX_QUESTIONS = 16;
@@ -13,30 +17,58 @@ const REVOKED = {
   message: "The access of this session's worker was taken away. Start a session with another worker to ask again.",
 };
 
-type Ending =
+const SESSION_ENDED = { code: "session_ended", message: "The session was ended before this message was answered." };
+
+export type Ending =
   | { state: "completed" }
   | { state: "failed" | "expired"; error: { code: string; message: string } };
 
-/** Ends a turn: for ever, once. Whatever was waiting behind it becomes ready. */
-export async function endTurn(ctx: MutationCtx, turn: Doc<"turns">, ending: Ending): Promise<void> {
-  const chunks = turn.state === "claimed" ? await countChunks(ctx, turn._id) : 0;
-  await ctx.db.patch(turn._id, { ...ending, chunks, endedAt: Date.now() });
+/** A turn of a worker that may not work any more. */
+export const REVOKED_ENDING: Ending = { state: "failed", error: REVOKED };
+/** A turn that waited in a session when that ended. */
+export const SESSION_ENDED_ENDING: Ending = { state: "failed", error: SESSION_ENDED };
+
+/**
+ * Ends turns of one owner: for ever, once. Whatever was waiting behind them becomes ready; the queue's row of each of
+ * their sessions is looked at once.
+ */
+export async function endTurns(
+  ctx: MutationCtx,
+  ownerId: string,
+  turns: Doc<"turns">[],
+  ending: (turn: Doc<"turns">) => Ending,
+): Promise<void> {
+  const sessions = new Map<Id<"sessions">, Id<"workers">>();
+  for (const turn of turns) {
+    const begun = turn.state === "claimed";
+    const chunks = begun ? await countChunks(ctx, turn._id) : 0;
+    await ctx.db.patch(turn._id, { ...ending(turn), chunks, endedAt: Date.now() });
+    if (begun) await dropRequests(ctx, turn._id);
+    sessions.set(turn.session, turn.worker);
+  }
+  await release(ctx, ownerId, "pendingTurns", turns.filter(({ state }) => state === "pending").length);
+  for (const [session, worker] of sessions) await refreshReady(ctx, session, worker);
+}
+
+/** What people were asked, and asked for, while a turn ran. */
+async function dropRequests(ctx: MutationCtx, turn: Id<"turns">): Promise<void> {
   const cancellation = await ctx.db
     .query("cancellations")
-    .withIndex("by_turn", (q) => q.eq("turn", turn._id))
+    .withIndex("by_turn", (q) => q.eq("turn", turn))
     .unique();
   if (cancellation !== null) await ctx.db.delete(cancellation._id);
-  if (turn.state === "claimed") await dropQuestions(ctx, turn._id);
-  await refreshReady(ctx, turn.session, turn.worker);
+  await dropQuestions(ctx, turn);
 }
 
 /** Questions of a turn that nobody waits for any more. */
-async function dropQuestions(ctx: MutationCtx, turn: Id<"turns">): Promise<void> {
+export async function dropQuestions(ctx: MutationCtx, turn: Id<"turns">): Promise<void> {
   const questions = await ctx.db
     .query("permissionQuestions")
     .withIndex("by_turn", (q) => q.eq("turn", turn))
     .take(MAX_QUESTIONS);
   for (const question of questions) await ctx.db.delete(question._id);
+  // What they show may be long: it goes by itself.
+  if (questions.length > 0) await ctx.scheduler.runAfter(0, internal.cleanup.dropTexts, { turn });
 }
 
 /** The turn, if this epoch of the worker is running it. */
@@ -46,7 +78,9 @@ export async function runningTurn(
   id: Id<"turns">,
 ): Promise<Doc<"turns"> | null> {
   const turn = await ctx.db.get(id);
-  if (turn === null || turn.worker !== worker._id) throw refuse("not_found", "This turn does not exist.");
+  // It was deleted meanwhile.
+  if (turn === null) return null;
+  if (turn.worker !== worker._id) throw refuse("not_found", "This turn does not exist.");
   return turn.state === "claimed" && turn.epoch === worker.epoch ? turn : null;
 }
 
@@ -58,7 +92,8 @@ export interface Room {
 
 /**
  * Characters of the turns that one transaction ends: each is read, written, and read by its session's queue, at up to
- * three bytes a character, of the 16 MiB that a transaction may read. A backlog of the longest messages must end, too.
+ * three bytes a character, of the 16 MiB that a transaction may read. Only turns from before there were `messages`, not
+ * yet moved by `migrations:run`, have more than a few.
  */
 const MAX_CHARACTERS = 1_000_000;
 
@@ -80,7 +115,7 @@ export async function takeTurns(
     if (!isWanted(turn)) continue;
     page.push(turn);
     room.turns -= 1;
-    room.characters -= turn.content.length;
+    room.characters -= (turn.content?.length ?? 0) + (turn.model?.length ?? 0);
     if (isFull()) return { page, isDone: false };
   }
   return { page, isDone: true };
@@ -92,22 +127,26 @@ export async function takeTurns(
  */
 export async function endOpenTurns(
   ctx: MutationCtx,
-  worker: Id<"workers">,
+  worker: Doc<"workers">,
   room: Room,
   before: number,
-  end: (turn: Doc<"turns">) => Promise<void>,
+  ending: (turn: Doc<"turns">) => Ending,
 ): Promise<{ isDone: boolean }> {
+  const ended = [];
+  let isDone = true;
   for (const state of ["claimed", "pending"] as const) {
     const sent = ctx.db
       .query("turns")
       .withIndex("by_worker_and_state", (q) =>
-        q.eq("worker", worker).eq("state", state).lt("_creationTime", before),
+        q.eq("worker", worker._id).eq("state", state).lt("_creationTime", before),
       );
-    const { page, isDone } = await takeTurns(sent, room);
-    for (const turn of page) await end(turn);
-    if (!isDone) return { isDone };
+    const taken = await takeTurns(sent, room);
+    ended.push(...taken.page);
+    isDone = taken.isDone;
+    if (!isDone) break;
   }
-  return { isDone: true };
+  await endTurns(ctx, worker.ownerId, ended, ending);
+  return { isDone };
 }
 
 /** When the oldest of a worker's turns that have not ended was sent; null if all have. */
@@ -122,19 +161,10 @@ export async function oldestOpenTurn(ctx: MutationCtx, worker: Id<"workers">): P
   return Math.min(claimed._creationTime, pending._creationTime);
 }
 
-/** Fails a turn of a worker that may not work any more. */
-export async function failRevokedTurn(ctx: MutationCtx, turn: Doc<"turns">): Promise<void> {
-  await endTurn(ctx, turn, { state: "failed", error: REVOKED });
-}
-
 /** A turn that a restart cut off or made stale, or whose worker has been `gone` for long. */
-export async function expireTurn(
-  ctx: MutationCtx,
-  turn: Doc<"turns">,
-  worker: Doc<"workers"> | "gone",
-): Promise<void> {
+export function expiry(turn: Doc<"turns">, worker: Doc<"workers"> | "gone"): Ending {
   const message = `${whyExpired(turn, worker)} Send it again if you still need an answer.`;
-  await endTurn(ctx, turn, { state: "expired", error: { code: "expired", message } });
+  return { state: "expired", error: { code: "expired", message } };
 }
 
 function whyExpired(turn: Doc<"turns">, worker: Doc<"workers"> | "gone"): string {
@@ -150,33 +180,13 @@ function whyExpired(turn: Doc<"turns">, worker: Doc<"workers"> | "gone"): string
     : "The worker was started anew while it was answering this message.";
 }
 
-/** The row that says when a worker was last heard of. */
-export function heartbeatOf(ctx: MutationCtx, worker: Id<"workers">): Promise<Doc<"workerHeartbeats"> | null> {
-  return ctx.db
-    .query("workerHeartbeats")
-    .withIndex("by_worker", (q) => q.eq("worker", worker))
-    .unique();
-}
-
-/**
- * Sees that a turn which waits for a worker that is not there ends all the same, some time. The row of one that is
- * there is not looked at: it changes all the time.
- */
-export async function expectWorker(ctx: MutationCtx, worker: Doc<"workers">): Promise<void> {
-  if (worker.status === "online" || (await heartbeatOf(ctx, worker._id)) !== null) return;
-  await ctx.db.insert("workerHeartbeats", { worker: worker._id, epoch: worker.epoch, at: Date.now() });
-}
-
 /** Puts the session's row into the queue, moves it or takes it out, whichever its turns call for. */
 export async function refreshReady(
   ctx: MutationCtx,
   session: Id<"sessions">,
   worker: Id<"workers">,
 ): Promise<void> {
-  const row = await ctx.db
-    .query("readySessions")
-    .withIndex("by_session", (q) => q.eq("session", session))
-    .unique();
+  const row = await readyRow(ctx, session);
   const head = await headOf(ctx, session);
   if (row !== null && row.turn === head?._id) return;
   if (row !== null) await ctx.db.delete(row._id);
@@ -185,14 +195,42 @@ export async function refreshReady(
   }
 }
 
+/** The session's row in the queue, if it is ready. */
+export function readyRow(ctx: QueryCtx, session: Id<"sessions">): Promise<Doc<"readySessions"> | null> {
+  return ctx.db
+    .query("readySessions")
+    .withIndex("by_session", (q) => q.eq("session", session))
+    .unique();
+}
+
 /** The session's oldest pending turn, or null if there is none or one is running. */
 async function headOf(ctx: MutationCtx, session: Id<"sessions">): Promise<Doc<"turns"> | null> {
-  const first = (state: "claimed" | "pending") =>
-    ctx.db
-      .query("turns")
-      .withIndex("by_session_and_state", (q) => q.eq("session", session).eq("state", state))
-      .first();
-  return (await first("claimed")) === null ? await first("pending") : null;
+  if ((await firstInState(ctx, session, "claimed")) !== null) return null;
+  return await firstInState(ctx, session, "pending");
+}
+
+/** The session's oldest turn in this state. */
+export function firstInState(
+  ctx: QueryCtx,
+  session: Id<"sessions">,
+  state: "claimed" | "pending",
+): Promise<Doc<"turns"> | null> {
+  return ctx.db
+    .query("turns")
+    .withIndex("by_session_and_state", (q) => q.eq("session", session).eq("state", state))
+    .first();
+}
+
+/** Has the worker stop what runs in a session. */
+export async function cancelRunning(ctx: MutationCtx, session: Id<"sessions">): Promise<Doc<"turns"> | null> {
+  const running = await firstInState(ctx, session, "claimed");
+  if (running === null) return null;
+  const asked = await ctx.db
+    .query("cancellations")
+    .withIndex("by_turn", (q) => q.eq("turn", running._id))
+    .unique();
+  if (asked === null) await ctx.db.insert("cancellations", { worker: running.worker, turn: running._id });
+  return running;
 }
 
 /** The sequence number that the turn's next chunk must have. */

@@ -24,6 +24,7 @@ pub(crate) fn crowd() -> Json {
         let who =
             json!({ "machineId": { "$machine": 0 }, "workerId": format!("worker_{at}"), "secret": "right" });
         let register = json!({ "who": who, "acceptUnclaimedWithinMs": 0 });
+        calls.push(draw.enrolment());
         calls.push(draw.at("mutation", "workers:register", register, None));
         let worker = row("workers", at + 1);
         calls.push(draw.at("mutation", "workers:approve", json!({ "worker": worker }), Some("ada")));
@@ -35,10 +36,11 @@ pub(crate) fn crowd() -> Json {
         let message = json!({ "session": row("sessions", at + 1), "content": "hello" });
         calls.push(draw.at("mutation", "chat:sendMessage", message, Some("ada")));
     }
-    draw.now += 60_000;
-    calls.extend([draw.at("cron", "cleanup:markLostOffline", json!({}), None), draw.due()]);
-    draw.now += 11 * 60_000;
-    calls.extend([draw.at("cron", "cleanup:expireAbandoned", json!({}), None), draw.due()]);
+    // Nobody is so late that what looks after the workers would give them more time.
+    calls.extend((0..60).map(|_| {
+        draw.now += 15_000;
+        draw.due()
+    }));
     json!({ "limits": false, "calls": calls })
 }
 
@@ -65,6 +67,7 @@ impl Draw {
         let mut calls =
             vec![self.at("mutation", "workers:createMachine", json!({ "name": "one" }), Some("ada"))];
         let register = json!({ "who": self.identity(), "acceptUnclaimedWithinMs": 0 });
+        calls.push(self.enrolment());
         calls.push(self.at("mutation", "workers:register", register, None));
         calls.push(self.at(
             "mutation",
@@ -79,6 +82,11 @@ impl Draw {
             Some("ada"),
         ));
         calls
+    }
+
+    fn enrolment(&mut self) -> Json {
+        let args = json!({ "machine": { "$machine": 0 }, "minutes": 15 });
+        self.at("mutation", "workers:openEnrolment", args, Some("ada"))
     }
 
     /// A call at the next moment.
@@ -103,12 +111,35 @@ impl Draw {
         if self.chance(0.5) {
             self.now += 11 * 60_000;
         }
-        match self.pick(7) {
-            0 | 1 => self.at("cron", "cleanup:markLostOffline", json!({}), None),
-            2 | 3 => self.at("cron", "cleanup:expireAbandoned", json!({}), None),
+        let (worker, session) = (self.row("workers"), self.row("sessions"));
+        let ada = format!("https://people.example|{}", PEOPLE[0]);
+        match self.pick(20) {
+            6 => {
+                let args = json!({ "session": session, "ownerId": ada });
+                self.at("cron", "removal:session", args, None)
+            }
+            7 => self.at("cron", "removal:worker", json!({ "worker": worker, "ownerId": ada }), None),
+            8 => {
+                let machine = self.row("machines");
+                self.at("cron", "removal:machine", json!({ "machine": machine, "ownerId": ada }), None)
+            }
+            9 => self.at("cron", "removal:account", json!({ "ownerId": "https://people.example|eve" }), None),
+            10 => self.at("cron", "retention:look", json!({ "worker": worker, "at": self.now }), None),
+            11 => {
+                let args = json!({ "worker": worker, "before": self.now, "after": 0 });
+                self.at("cron", "retention:page", args, None)
+            }
+            5 => {
+                let turn = self.row("turns");
+                self.at("cron", "cleanup:dropTexts", json!({ "turn": turn }), None)
+            }
+            0 => self.at("cron", "cleanup:check", json!({ "worker": worker, "at": self.now }), None),
+            1 => self.at("cron", "cleanup:expireAbandoned", json!({ "worker": worker }), None),
+            2 => self.at("cron", "cleanup:failRevoked", json!({ "worker": worker }), None),
+            3 => self.at("cron", "cleanup:failEnded", json!({ "session": session }), None),
             4 => {
-                let worker = self.row("workers");
-                self.at("cron", "cleanup:failRevoked", json!({ "worker": worker }), None)
+                let limits = json!({ "ownerId": format!("https://people.example|{}", PEOPLE[0]), "messagesPerMinute": 3 });
+                self.at("cron", "limits:set", limits, None)
             }
             _ => self.due(),
         }
@@ -121,11 +152,27 @@ impl Draw {
 
     fn by_person(&mut self) -> (&'static str, &'static str, Json, Option<&'static str>) {
         let (session, worker, turn) = (self.row("sessions"), self.row("workers"), self.row("turns"));
-        let (kind, path, args) = match self.pick(19) {
-            0 => ("mutation", "workers:createMachine", json!({ "name": "another" })),
+        let machine = json!({ "$machine": 0 });
+        let (kind, path, args) = match self.pick(20) {
+            0 if self.chance(0.1) => ("mutation", "workers:deleteMachine", json!({ "machine": machine })),
+            0 if self.chance(0.3) => ("mutation", "workers:createMachine", json!({ "name": "another" })),
+            0 => {
+                let minutes = self.pick(20);
+                ("mutation", "workers:openEnrolment", json!({ "machine": machine, "minutes": minutes }))
+            }
+            1 if self.chance(0.05) => ("mutation", "workers:deleteAccount", json!({})),
+            1 if self.chance(0.5) => ("query", "workers:listMachines", json!({})),
+            2 if self.chance(0.2) => ("mutation", "workers:deleteWorker", json!({ "worker": worker })),
+            5 if self.chance(0.2) => ("mutation", "chat:deleteSession", json!({ "session": session })),
             1 => ("query", "workers:list", json!({})),
+            2 if self.chance(0.2) => ("mutation", "workers:closeEnrolment", json!({ "machine": machine })),
+            2 if self.chance(0.3) => {
+                let name = ["worker_a", "worker_c", "nobody"][self.pick(3)];
+                ("mutation", "workers:invite", json!({ "machine": machine, "workerId": name }))
+            }
             2 => ("mutation", "workers:approve", json!({ "worker": worker })),
             3 if self.chance(0.2) => ("mutation", "workers:revoke", json!({ "worker": worker })),
+            3 if self.chance(0.2) => ("mutation", "workers:rotate", json!({ "worker": worker })),
             3 => ("mutation", "workers:requestConnect", json!({ "worker": worker })),
             4 => ("mutation", "chat:startSession", json!({ "worker": worker, "title": "a title" })),
             5 => ("mutation", "chat:endSession", json!({ "session": session })),
@@ -133,6 +180,7 @@ impl Draw {
             7 => ("query", "chat:listTurns", self.page(json!({ "session": session }))),
             8 => ("query", "chat:listChunks", self.page(json!({ "turn": turn }))),
             9 => ("query", "workerModels:list", json!({ "worker": worker })),
+            10 if self.chance(0.5) => ("query", "chat:readMessage", json!({ "turn": turn })),
             10 => ("query", "permissions:list", json!({})),
             11 | 12 => {
                 let question = self.row("permissionQuestions");
@@ -159,14 +207,16 @@ impl Draw {
         let opencode = ["ses_short", "ses_a", "ses_b"][self.pick(3)];
         let (kind, path, mut args) = match self.pick(36) {
             0 => {
-                return (
-                    "mutation",
-                    "workers:register",
-                    json!({ "who": self.identity(), "acceptUnclaimedWithinMs": 60_000 }),
-                    None,
-                );
+                let mut args = json!({ "who": self.identity(), "acceptUnclaimedWithinMs": 60_000 });
+                if self.chance(0.3) {
+                    args["retentionDays"] = json!(1);
+                }
+                return ("mutation", "workers:register", args, None);
             }
             1 => ("query", "workers:getByMachineAndWorker", json!({ "who": self.identity() })),
+            2 if self.chance(0.5) => {
+                ("mutation", "workers:heartbeat", json!({ "intervalMs": 500 + self.pick(90_000) }))
+            }
             2 => ("mutation", "workers:heartbeat", json!({})),
             3 if self.chance(0.3) => ("query", "chat:isInProgress", json!({ "turn": turn })),
             3 => ("mutation", "workers:markConnected", json!({})),
@@ -227,9 +277,12 @@ impl Draw {
             0 => ("mutation", "permissions:withdraw", json!({ "turn": turn, "request": request })),
             1 | 2 => ("query", "permissions:subscribeToAnswers", json!({ "turn": turn })),
             _ => {
-                let args = json!({
+                let mut args = json!({
                     "turn": turn, "request": request, "permission": "bash", "patterns": [text], "timeoutMs": 1_000,
                 });
+                if self.chance(0.5) {
+                    args["shown"] = json!([{ "label": "command", "text": text.repeat(10) }]);
+                }
                 ("mutation", "permissions:ask", args)
             }
         }

@@ -53,7 +53,8 @@ impl Backend {
                     return rows.get(at % rows.len().max(1)).map_or(json!("none"), |row| row["_id"].clone());
                 }
                 if fields.contains_key("$machine") {
-                    return self.rows("machines")[0]["machineId"].clone();
+                    let first = self.rows("machines").into_iter().next();
+                    return first.map_or(json!("none"), |machine| machine["machineId"].clone());
                 }
                 fields.iter().map(|(name, field)| (name.clone(), self.resolve(field))).collect()
             }

@@ -2,6 +2,10 @@
 
 use super::*;
 
+mod deletion;
+mod enrolment;
+mod limits;
+mod liveness;
 mod permissions;
 mod sessions;
 mod turns;
@@ -29,15 +33,16 @@ struct World {
 }
 
 impl World {
-    async fn new(convex: Convex, log: Log) -> Self {
+    async fn new(convex: Convex, log: Log, person: &str) -> Self {
         let mut world = Self {
             convex,
             log,
-            ada: Identity::new("https://issuer", "ada"),
+            ada: Identity::new("https://issuer", person),
             machine: Value::Null,
             session: Value::Null,
         };
         world.machine = world.person("workers:createMachine", object([("name", "laptop".into())])).await;
+        world.enrol(15.0).await;
         let registered = world.register().await;
         let worker = field(&registered, "worker");
         world.person("workers:approve", object([("worker", worker.clone())])).await;
@@ -51,6 +56,12 @@ impl World {
 
     async fn person(&self, path: &str, args: Value) -> Value {
         self.call(path, args, Some(self.ada.clone())).await.unwrap()
+    }
+
+    /// Lets workers register for so many minutes.
+    async fn enrol(&self, minutes: f64) {
+        let args = object([("machine", self.machine.clone()), ("minutes", minutes.into())]);
+        self.person("workers:openEnrolment", args).await;
     }
 
     async fn register(&self) -> Value {
@@ -68,10 +79,41 @@ impl World {
         self.call(path, Value::Object(args), None).await
     }
 
+    /// The worker's document.
+    fn worker_id(&self) -> Value {
+        let is_ours = |worker: &Value| field(worker, "machineId") == self.machine;
+        self.convex.table("workers").iter().find(|worker| is_ours(worker)).map(|it| field(it, "_id")).unwrap()
+    }
+
+    /// Calls an internal function, as an operator or the scheduler would.
+    async fn operator(&self, path: &str, args: Value) -> Value {
+        self.convex.call_as_cron(path, args).await.unwrap()
+    }
+
+    /// Sets limits of the person; the others are the usual ones.
+    async fn limit<const N: usize>(&self, limits: [(&str, Value); N]) {
+        let Value::Object(mut args) = object(limits) else { unreachable!() };
+        args.insert("ownerId".into(), self.ada.token_identifier().into());
+        self.operator("limits:set", Value::Object(args)).await;
+    }
+
+    /// Lets the person send faster than people may.
+    async fn hurry(&self) {
+        self.limit([("messagesPerMinute", Value::Null)]).await;
+    }
+
     /// Sends a message; returns its turn.
     async fn send(&self) -> Value {
-        let args = object([("session", self.session.clone()), ("content", "hello".into())]);
-        self.person("chat:sendMessage", args).await
+        self.say("hello").await.unwrap()
+    }
+
+    async fn say(&self, content: &str) -> Result<Value, CallError> {
+        let args = object([("session", self.session.clone()), ("content", content.into())]);
+        self.call("chat:sendMessage", args, Some(self.ada.clone())).await
+    }
+
+    async fn query(&self, path: &str, args: Value) -> Result<Value, CallError> {
+        self.convex.call(Kind::Query, path, args, Some(self.ada.clone()), "test").await
     }
 
     /// Sends a message and claims its turn.
@@ -94,16 +136,22 @@ fn check(test: impl AsyncFnOnce(World)) {
     check_many(1, async |mut worlds| test(worlds.remove(0)).await);
 }
 
-/// Runs a test on a deployment with many workers.
+/// Runs a test on a deployment with many workers, each of another person.
 fn check_many(count: usize, test: impl AsyncFnOnce(Vec<World>)) {
     simulate(|| async {
         let (convex, log) = deploy_map(&real_sources(), Duration::ZERO, SyncOptions::default());
         let mut worlds = Vec::new();
-        for _ in 0..count {
-            worlds.push(World::new(convex.clone(), log.clone()).await);
+        for n in 0..count {
+            let person = if n == 0 { "ada".to_owned() } else { format!("ada-{n}") };
+            worlds.push(World::new(convex.clone(), log.clone(), &person).await);
         }
         test(worlds).await;
     });
+}
+
+fn array(value: Value) -> Vec<Value> {
+    let Value::Array(items) = value else { panic!("no array: {value:?}") };
+    items
 }
 
 /// The code with which a call was refused.

@@ -49,8 +49,8 @@ fn of(plant: Plant) -> Vec<Edit> {
         }
         Plant::SweepOff => vec![Edit {
             file: "cleanup.ts",
-            from: "const expire = (turn: Doc<\"turns\">) => expireTurn(ctx, turn, \"gone\");",
-            to: "const expire = async () => {};",
+            from: "const { isDone } = await endOpenTurns(ctx, worker, roomFor(PAGE), before, expire);",
+            to: "const isDone = true;",
         }],
         Plant::GoodbyeOff => vec![Edit {
             file: "workers.ts",

@@ -15,7 +15,7 @@ fn a_superseded_epoch_is_refused_with_its_code() {
 }
 
 #[test]
-fn the_cron_marks_a_lost_worker_offline() {
+fn a_lost_worker_is_marked_offline() {
     check(async |world| {
         world.worker("workers:markConnected", []).await.unwrap();
         let status = || field(&world.convex.table("workers")[0], "status");
@@ -173,6 +173,7 @@ fn a_worker_that_lives_keeps_its_turns_for_as_long_as_they_take() {
 fn a_revoked_workers_turns_fail_and_it_gets_no_more() {
     check(async |world| {
         run_scheduler(&world.convex);
+        world.hurry().await;
         world.turn().await;
         for _ in 0..120 {
             world.send().await;
