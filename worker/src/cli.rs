@@ -7,17 +7,24 @@ pub(crate) mod models;
 pub(crate) mod notify;
 pub(crate) mod opencode;
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::CStr,
+    path::{Path, PathBuf},
+};
 
 use clap::{
     ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind,
     parser::ValueSource,
 };
-use worker::config::{
-    ConfigError,
-    file::{Merged, Overrides},
-    fleet::Fleet,
-    show::Origins,
+use secrecy::SecretString;
+use worker::{
+    config::{
+        ConfigError,
+        file::{Merged, Overrides},
+        fleet::Fleet,
+        show::Origins,
+    },
+    env::system,
 };
 
 /// Exit codes, by sysexits.
@@ -109,6 +116,9 @@ pub(crate) struct Options {
     /// How logs look; `auto` is text on a terminal and JSON elsewhere.
     #[arg(long, env = "WORKER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
     pub(crate) log_format: LogFormat,
+    /// The token, if the environment had it.
+    #[arg(skip)]
+    token: Option<SecretString>,
     /// Which flag or variable each value comes from, if from one.
     #[arg(skip)]
     pub(crate) origins: Origins,
@@ -129,14 +139,16 @@ const KEYS: [(&str, &str); 5] = [
     ("opencode", "opencode.binary"),
     ("admin", "admin"),
 ];
-const TOKEN_VARIABLE: &str = "WORKER_TOKEN";
+const TOKEN_VARIABLE: &CStr = c"WORKER_TOKEN";
 
 impl Cli {
     /// Reads arguments and environment; ends the process where they make no sense.
     pub(crate) fn read() -> Self {
+        let token = system::take_variable(TOKEN_VARIABLE);
         let matches = Self::command().get_matches();
         let read = Self::from_arg_matches(&matches).and_then(|mut cli| {
             if let Some(options) = cli.command.options() {
+                options.token = token;
                 options.resolve_conflicts(&matches)?;
             }
             Ok(cli)
@@ -163,7 +175,7 @@ impl Options {
     fn resolve_conflicts(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         let Some((_, matches)) = matches.subcommand() else { return Ok(()) };
         let is_flag = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
-        self.origins = origins(matches);
+        self.origins = origins(matches, self.token.is_some());
         if self.workers.is_none() {
             return Ok(());
         }
@@ -201,7 +213,7 @@ impl Options {
         let is_token_used = self.origins.contains_key("token");
         Overrides {
             convex_url: self.convex_url.clone(),
-            token: std::env::var(TOKEN_VARIABLE).ok().filter(|_| is_token_used).map(Into::into),
+            token: self.token.clone().filter(|_| is_token_used),
             token_file: self.token_file.clone(),
             directory: self.directory.clone(),
             opencode: self.opencode.clone(),
@@ -220,7 +232,7 @@ fn state_directory() -> Option<PathBuf> {
 }
 
 /// Returns which flag or variable each value comes from, if from one.
-fn origins(matches: &ArgMatches) -> Origins {
+fn origins(matches: &ArgMatches, has_token: bool) -> Origins {
     let mut origins = Origins::new();
     let command = Cli::command();
     let options = command.find_subcommand("run").into_iter().flat_map(clap::Command::get_arguments);
@@ -236,8 +248,8 @@ fn origins(matches: &ArgMatches) -> Origins {
         origins.extend(origin.map(|origin| (key, origin)));
     }
     let is_flag = matches.value_source("token_file") == Some(ValueSource::CommandLine);
-    if std::env::var_os(TOKEN_VARIABLE).is_some() && !is_flag {
-        origins.insert("token", TOKEN_VARIABLE.to_owned());
+    if has_token && !is_flag {
+        origins.insert("token", TOKEN_VARIABLE.to_string_lossy().into_owned());
     }
     origins
 }

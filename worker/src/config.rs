@@ -74,7 +74,11 @@ pub struct Settings {
     pub sync: SyncSettings,
     /// The OpenCode server.
     pub opencode: OpencodeSettings,
-    /// Heartbeat, recovery and stop.
+    /// How often the worker says that it lives.
+    pub heartbeat: HeartbeatSettings,
+    /// How long what has ended is kept.
+    pub retention: RetentionSettings,
+    /// Recovery and stop.
     pub lifecycle: LifecycleSettings,
 }
 
@@ -243,13 +247,38 @@ impl Default for OpencodeSettings {
     }
 }
 
-/// Heartbeat, recovery and stop.
+/// How often the worker says that it lives. The backend takes it for lost after three of these intervals.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HeartbeatSettings {
+    /// Time between two heartbeats, before jitter, while turns run or somebody has asked the worker to connect lately.
+    #[serde(with = "humantime_serde")]
+    pub busy: Duration,
+    /// The same while nobody waits for it.
+    #[serde(with = "humantime_serde")]
+    pub idle: Duration,
+}
+
+impl Default for HeartbeatSettings {
+    fn default() -> Self {
+        Self { busy: Duration::from_secs(5), idle: Duration::from_secs(30) }
+    }
+}
+
+/// How long what has ended is kept.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionSettings {
+    /// The backend deletes sessions that a person has ended, with their messages, when they have not been used for so
+    /// many days. Without it, it keeps them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub days: Option<u32>,
+}
+
+/// Recovery and stop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LifecycleSettings {
-    /// Time between two heartbeats, before jitter.
-    #[serde(with = "humantime_serde")]
-    pub heartbeat: Duration,
     /// How long running turns may go on after a request to stop.
     #[serde(with = "humantime_serde")]
     pub stop_grace: Duration,
@@ -260,10 +289,6 @@ pub struct LifecycleSettings {
 
 impl Default for LifecycleSettings {
     fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_secs(5),
-            stop_grace: Duration::from_secs(10),
-            recovery_cap: Duration::from_secs(30),
-        }
+        Self { stop_grace: Duration::from_secs(10), recovery_cap: Duration::from_secs(30) }
     }
 }

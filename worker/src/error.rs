@@ -63,7 +63,15 @@ impl CallError {
 
     /// Returns true if it says something about the worker as a whole rather than about this call.
     pub fn concerns_worker(&self) -> bool {
-        let codes = ["superseded", "unauthorized", "revoked", "not_approved"];
+        let codes = [
+            "superseded",
+            "unauthorized",
+            "revoked",
+            "not_approved",
+            "not_invited",
+            "worker_too_old",
+            "functions_too_old",
+        ];
         matches!(self, Self::Closed { .. }) || self.code().is_some_and(|code| codes.contains(&code))
     }
 }

@@ -21,7 +21,7 @@ use worker::{
     config::{Config, ConfigError, file::Merged, redact, show::show},
     env::{
         Env,
-        system::{SystemEnv, end_orphans},
+        system::{SystemEnv, end_orphans, hide_process},
     },
     lifecycle::state::Exit,
     telemetry::Status,
@@ -32,6 +32,8 @@ use self::cli::{Cli, Command, LogFormat, code, init::InitError};
 const BUILD: Build = Build { version: env!("CARGO_PKG_VERSION"), commit: env!("WORKER_COMMIT") };
 
 fn main() -> ExitCode {
+    // Before there is a secret that somebody could see.
+    let hidden = hide_process();
     let command = Cli::read().command;
     let format = match &command {
         Command::Run(options) => options.log_format,
@@ -40,6 +42,9 @@ fn main() -> ExitCode {
     match command {
         Command::Run(options) => {
             start_logging(format, "info,convex=warn");
+            if let Err(error) = hidden {
+                tracing::warn!(%error, "other processes of this user, OpenCode's tools among them, can read the token");
+            }
             if let Some(file) = options.workers.clone() {
                 return block_on(cli::fleet::run(options, file));
             }

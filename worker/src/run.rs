@@ -17,7 +17,7 @@ pub use self::worker::Stop;
 use self::{
     calls::{next_approval, next_event},
     stopping::patience_over,
-    worker::{Patience, TurnEnd, Worker},
+    worker::{Patience, Pulse, TurnEnd, Worker},
 };
 use crate::{
     config::Config,
@@ -26,7 +26,6 @@ use crate::{
         api::{SessionId, TurnId},
     },
     env::Env,
-    error::CallError,
     lifecycle::state::{Exit, LifecycleAction, LifecycleEvent},
     telemetry::{PULSE, Status},
 };
@@ -65,8 +64,7 @@ enum Input {
     TurnEnded(SessionId, TurnEnd),
     /// A turn that could not be claimed has waited long enough.
     ClaimAgain(TurnId),
-    /// A heartbeat was answered.
-    Beat(Result<(), CallError>),
+    Pulse(Pulse),
     /// The turns that still run have used up their grace period, or the time after it.
     PatienceOver,
 }
@@ -82,7 +80,7 @@ impl<E: Env> Worker<E> {
             Some(event) = next_event(&mut self.calls) => Input::Lifecycle(event),
             Some((session, result)) = self.ended.recv() => Input::TurnEnded(session, result),
             Some(turn) = self.claims.next() => Input::ClaimAgain(turn),
-            result = or_pending(self.heart.as_mut()) => Input::Beat(result),
+            pulse = or_pending(self.heart.as_mut()) => Input::Pulse(pulse),
             window = async { or_pending(self.window.as_mut().map(|w| Box::pin(w.next()))).await } => match window {
                 Ok(window) => Input::Window(window),
                 Err(error) => Input::Lifecycle(LifecycleEvent::Failed(error)),
@@ -115,7 +113,7 @@ impl<E: Env> Worker<E> {
                 Vec::new()
             }
             Input::TurnEnded(_, Err(panic)) => resume_unwind(panic),
-            Input::Beat(result) => self.beaten(result),
+            Input::Pulse(pulse) => self.pulse(pulse),
             Input::PatienceOver => self.lose_patience(),
         }
     }
@@ -142,9 +140,7 @@ impl<E: Env> Worker<E> {
             LifecycleAction::ExpirePage => self.expire_page(),
             LifecycleAction::MarkConnected => {
                 self.approval = None;
-                self.call(|backend| async move {
-                    backend.mark_connected().await.map(|()| LifecycleEvent::Connected)
-                });
+                self.mark_connected();
             }
             LifecycleAction::OpenWindow => self.open_window(),
             LifecycleAction::CloseWindow => {

@@ -104,7 +104,10 @@ impl Plant {
             Self::CacheBoundOff => settings.sessions.cache_capacity = 500,
             Self::BatchOff => settings.sync.batch = 1,
             Self::ConcurrencyOff => settings.turns.max_concurrent = 1,
-            Self::SlowHeart => settings.lifecycle.heartbeat *= 4,
+            Self::SlowHeart => {
+                settings.heartbeat.busy *= 4;
+                settings.heartbeat.idle *= 4;
+            }
             _ => {}
         }
     }

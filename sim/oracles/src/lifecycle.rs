@@ -4,15 +4,20 @@
 //!   arrows may lie between two looks; what no path allows is forbidden: leaving `Stopped`, going from `Stopping`
 //!   anywhere but to `Stopped`, going back to `Uninitialized`, and registering again once an epoch was adopted.
 //! - It claims no turn before it has reported, in its current epoch, that it is ready.
-//! - Heartbeats come one interval after the other, each up to a tenth early: never closer than nine tenths of the
-//!   interval, never further apart than the interval and the slowest way there and back. The distance is judged while
-//!   the worker is steady (ready, connected, not asked to stop): a network that holds its messages back is not its fault.
+//! - Heartbeats come one interval after the other, each up to a tenth early: never further apart than the interval and
+//!   the slowest way there and back, which is that of a busy worker while a turn is claimed and that of an idle one else;
+//!   never twice in a row closer than nine tenths of the shorter one: one beat comes early when an idle worker becomes
+//!   busy. The distance is judged while the worker is steady (ready, connected, not asked to stop): a network that holds its
+//!   messages back is not its fault.
 //! - It ends only when it is asked to; or when a newer epoch of the same worker has begun, as superseded. It is gone
 //!   within the bound for closing (raised by the run, which knows when its time is over).
 //! - When it ends as asked, was steady until it was asked, and nothing has disturbed it since, the backend knows: it is
 //!   offline before it is gone.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     oracle::{Findings, Oracle},
@@ -21,7 +26,7 @@ use crate::{
 use sim_model::{
     fault::FaultKind,
     scenario::Scenario,
-    trace::{Caller, Event, Exit, Fact, Micros, Name},
+    trace::{Caller, Event, Exit, Fact, Micros, Name, TurnState},
 };
 
 /// A beat comes up to a tenth of the interval early.
@@ -29,7 +34,9 @@ const EARLIEST: u64 = 9;
 
 /// See the file's comment.
 pub(super) struct Lifecycle {
-    interval: Micros,
+    /// The intervals of a busy worker and of an idle one.
+    busy: Micros,
+    idle: Micros,
     /// The slowest way to the backend and back.
     slack: Micros,
     steady: Steady,
@@ -49,15 +56,29 @@ struct Life {
     online: bool,
     /// Whether it was asked to stop, and has been steady until then and undisturbed since.
     asked: Option<bool>,
-    /// The last beat, and whether its delay was told already.
-    beat: Option<(Micros, bool)>,
+    beat: Option<Beat>,
+    /// The turns that it has claimed and not ended.
+    turns: BTreeSet<Name>,
+    /// Since when it has some.
+    busy_since: Option<Micros>,
+}
+
+/// The last beat.
+#[derive(Default)]
+struct Beat {
+    at: Micros,
+    /// It came early.
+    is_early: bool,
+    /// That the next one is late was told already.
+    is_told: bool,
 }
 
 impl Lifecycle {
     pub(super) fn new(scenario: &Scenario) -> Self {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         Self {
-            interval: micros(scenario.settings.lifecycle.heartbeat),
+            busy: micros(scenario.settings.heartbeat.busy),
+            idle: micros(scenario.settings.heartbeat.idle),
             slack: micros(scenario.network_spread() * 2),
             steady: Steady::default(),
             workers: BTreeMap::new(),
@@ -94,7 +115,7 @@ impl Lifecycle {
         verdict: &mut Findings,
     ) {
         let steady = self.steady.since(worker);
-        let earliest = self.interval / 10 * EARLIEST;
+        let earliest = self.busy.min(self.idle) / 10 * EARLIEST;
         let life = self.life(worker);
         if identity.is_some() && identity == life.before {
             // Not this start's life; what it may still do is for `fencing` to judge.
@@ -104,18 +125,18 @@ impl Lifecycle {
         match function {
             "workers:markConnected" => {
                 (life.ready, life.online) = (true, true);
-                life.beat = Some((at, false));
+                life.beat = Some(Beat { at, ..Beat::default() });
             }
             "workers:heartbeat" => {
                 life.online = true;
-                let before = life.beat.replace((at, false)).map_or(0, |(before, _)| before);
-                if steady.is_some_and(|since| since <= before) && at.saturating_sub(before) < earliest {
-                    let message = format!(
-                        "{worker} beat again after {} µs, before {earliest} µs",
-                        at.saturating_sub(before)
-                    );
+                let before = life.beat.take().unwrap_or_default();
+                let distance = at.saturating_sub(before.at);
+                let is_early = steady.is_some_and(|since| since <= before.at) && distance < earliest;
+                if is_early && before.is_early {
+                    let message = format!("{worker} beat again after {distance} µs, before {earliest} µs");
                     verdict.violation(message, &[worker]);
                 }
+                life.beat = Some(Beat { at, is_early, is_told: false });
             }
             "chat:claim" if !life.ready => {
                 verdict.violation(format!("{worker} claimed a turn before it was ready"), &[worker]);
@@ -127,14 +148,30 @@ impl Lifecycle {
     /// A look at a worker that runs: is a beat missing?
     fn listen(&mut self, at: Micros, worker: &Name, verdict: &mut Findings) {
         let Some(steady) = self.steady.since(worker) else { return };
-        let latest = self.interval + self.slack;
-        let Some((beat, told)) = &mut self.life(worker).beat else { return };
-        if at.saturating_sub(steady.max(*beat)) > latest && !std::mem::replace(told, true) {
+        let (busy, idle, slack) = (self.busy, self.idle, self.slack);
+        let life = self.life(worker);
+        let Some(beat) = &mut life.beat else { return };
+        let since = steady.max(beat.at);
+        let is_late = at.saturating_sub(since) > idle + slack
+            || life
+                .busy_since
+                .is_some_and(|busy_since| at.saturating_sub(since.max(busy_since)) > busy + slack);
+        if is_late && !std::mem::replace(&mut beat.is_told, true) {
             let message = format!(
                 "{worker} is ready and connected, and has not beaten for {} µs",
-                at.saturating_sub(*beat)
+                at.saturating_sub(beat.at)
             );
             verdict.violation(message, &[worker]);
+        }
+    }
+
+    fn turn_changed(&mut self, at: Micros, worker: &Name, turn: &Name, to: TurnState) {
+        let life = self.life(worker);
+        if to == TurnState::Claimed {
+            life.turns.insert(Name::clone(turn));
+            life.busy_since.get_or_insert(at);
+        } else if life.turns.remove(turn) && life.turns.is_empty() {
+            life.busy_since = None;
         }
     }
 
@@ -185,6 +222,7 @@ impl Oracle for Lifecycle {
             Event::EpochBegan { worker, epoch, .. } => {
                 self.epochs.insert(Name::clone(worker), *epoch);
             }
+            Event::TurnChanged { turn, worker, to, .. } => self.turn_changed(fact.at, worker, turn, *to),
             Event::Offline { worker } => self.life(worker).online = false,
             Event::Disconnected { client } => self.disturbed(|worker| worker == client),
             Event::FaultBegan { kind, worker, .. } if kind.hampers_backend() => {
@@ -211,7 +249,7 @@ impl Oracle for Lifecycle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Call, at, epoch, judge, name, started};
+    use crate::testing::{Call, at, claimed, completed, epoch, judge, name, started};
 
     fn worker() -> Name {
         name("worker-1")
@@ -288,15 +326,32 @@ mod tests {
     }
 
     #[test]
-    fn beats_keep_their_interval() {
-        check_after_steady(vec![(5.5, call("workers:heartbeat")), (10.6, look())], &[]);
+    fn beats_keep_the_interval_of_their_pace() {
+        check_after_steady(vec![(30.9, call("workers:heartbeat")), (60.9, look())], &[]);
         check_after_steady(
-            vec![(5.4, call("workers:heartbeat"))],
-            &["worker-1 beat again after 4400000 µs, before 4500000 µs"],
+            vec![(31.2, look()), (31.3, look())],
+            &["worker-1 is ready and connected, and has not beaten for 30200000 µs"],
         );
+        let busy = vec![(2.0, claimed("t1")), (2.1, call("workers:heartbeat"))];
+        check_after_steady([busy.clone(), vec![(7.0, look())]].concat(), &[]);
         check_after_steady(
-            vec![(6.2, look()), (6.3, look())],
+            [busy.clone(), vec![(7.3, look())]].concat(),
             &["worker-1 is ready and connected, and has not beaten for 5200000 µs"],
+        );
+        check_after_steady([busy, vec![(6.0, completed("t1", 1)), (30.0, look())]].concat(), &[]);
+        check_after_steady(
+            vec![(2.0, claimed("t1")), (7.3, look())],
+            &["worker-1 is ready and connected, and has not beaten for 6300000 µs"],
+        );
+    }
+
+    #[test]
+    fn only_one_beat_comes_early_when_a_worker_becomes_busy() {
+        let beat = || call("workers:heartbeat");
+        check_after_steady(vec![(2.0, beat()), (6.6, beat()), (6.7, beat())], &[]);
+        check_after_steady(
+            vec![(2.0, beat()), (2.1, beat())],
+            &["worker-1 beat again after 100000 µs, before 4500000 µs"],
         );
     }
 

@@ -15,9 +15,9 @@ pub(super) struct Steady {
 }
 
 /// How long a fault is felt after its end (µs). A stream that lost what the worker sent, while the server's pings still
-/// arrive, is given up 30 s after the next heartbeat (5 s); then come pauses of up to 15 s, twice that with jitter, and
+/// arrive, is given up 30 s after the next heartbeat (30 s); then come pauses of up to 15 s, twice that with jitter, and
 /// as long again to connect.
-const AFTERMATH: Micros = 80_000_000;
+const AFTERMATH: Micros = 105_000_000;
 
 #[derive(Debug, Default)]
 struct WorkerState {

@@ -67,20 +67,21 @@ fn process(process: &ProcessFigures) -> Vec<(String, String)> {
     let ProcessFigures { name, ready_ms, idle_rss, peak_rss, peak_pss, idle_heap, peak_heap, .. } = process;
     let ProcessFigures { cpu_seconds, threads, files, .. } = process;
     let ready: Vec<_> = ready_ms.iter().map(|ms| format!("{ms:.0}")).collect();
-    let [idle, peak, pss] = [*idle_rss, *peak_rss, *peak_pss].map(format::size);
+    let [idle, peak] = [*idle_rss, *peak_rss].map(format::size);
+    // A worker that hides itself from its user shows these to root alone.
+    let pss =
+        if *peak_pss > 0 { format!(" (proportional {})", format::size(*peak_pss)) } else { String::new() };
+    let files = if *files > 0 { format!(" and {files} open files") } else { String::new() };
     let [idle_heap, peak_heap] = [*idle_heap, *peak_heap].map(format::size);
     vec![
         (format!("{name}: start to ready"), format!("{} ms", ready.join(", "))),
-        (format!("{name}: resident"), format!("idle {idle}, at most {peak} (proportional {pss})")),
+        (format!("{name}: resident"), format!("idle {idle}, at most {peak}{pss}")),
         // Named for what it is: the kernel knows mappings, not allocations.
         (
             format!("{name}: heap"),
-            format!("idle {idle_heap}, at most {peak_heap} (resident, of [heap] and anonymous mappings)"),
+            format!("idle {idle_heap}, at most {peak_heap} (resident, with no file behind it)"),
         ),
-        (
-            format!("{name}: process"),
-            format!("{cpu_seconds:.2} s of CPU, at most {threads} threads and {files} open files"),
-        ),
+        (format!("{name}: process"), format!("{cpu_seconds:.2} s of CPU, at most {threads} threads{files}")),
     ]
 }
 

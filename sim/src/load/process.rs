@@ -13,10 +13,7 @@ use std::{
     process::{ExitStatus, Stdio},
 };
 
-use procfs::{
-    WithCurrentSystemInfo as _,
-    process::{MMPermissions, MMapPath, MemoryMap, Process as ProcessFiles},
-};
+use procfs::{WithCurrentSystemInfo as _, process::Process as ProcessFiles};
 use rustix::process::{
     Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, set_child_subreaper,
     test_kill_process_group, waitpgid, waitpid,
@@ -66,16 +63,15 @@ pub struct Sample {
     pub rss: u64,
     /// The most of it so far; of several processes, the sum of what each had at most.
     pub peak_rss: u64,
-    /// Its proportional share; 0 if the kernel does not tell.
+    /// Its proportional share; 0 if the kernel does not tell, as of a worker that hides itself from its user.
     pub pss: u64,
-    /// Resident bytes of the mappings that an allocator fills: `[heap]`, and private writable ones without a file
-    /// (stacks of threads are among these). 0 if the kernel does not tell.
+    /// Resident bytes that no file is behind: heap and stacks. 0 if the kernel does not tell.
     pub heap: u64,
     /// Processor time so far, in ms.
     pub cpu_ms: u64,
     /// Threads.
     pub threads: u64,
-    /// Open files.
+    /// Open files; 0 if the kernel does not tell, see `pss`.
     pub files: u64,
 }
 
@@ -272,14 +268,11 @@ impl Sample {
             return None;
         }
         let maps = files.smaps().map(|maps| maps.0).unwrap_or_default();
-        let sum = |maps: &mut dyn Iterator<Item = &MemoryMap>, field: &str| {
-            maps.filter_map(|map| map.extension.map.get(field)).sum()
-        };
         Some(Self {
             rss: stat.rss_bytes().get(),
             peak_rss: status.vmhwm.unwrap_or(0) * 1024,
-            pss: sum(&mut maps.iter(), "Pss"),
-            heap: sum(&mut maps.iter().filter(|map| is_of_heap(map)), "Rss"),
+            pss: maps.iter().filter_map(|map| map.extension.map.get("Pss")).sum(),
+            heap: status.rssanon.unwrap_or(0) * 1024,
             cpu_ms: processor_ms(files).max((stat.utime + stat.stime) * 1000 / procfs::ticks_per_second()),
             threads: stat.num_threads.unsigned_abs(),
             files: files.fd_count().unwrap_or(0) as u64,
@@ -311,17 +304,6 @@ impl Sample {
 fn processor_ms(files: &ProcessFiles) -> u64 {
     let tasks = files.tasks().into_iter().flatten().filter_map(Result::ok);
     tasks.filter_map(|task| task.schedstat().ok()).map(|task| task.sum_exec_runtime).sum::<u64>() / 1_000_000
-}
-
-fn is_of_heap(map: &MemoryMap) -> bool {
-    let is_own = map.perms.contains(MMPermissions::WRITE | MMPermissions::PRIVATE);
-    // The kernel may be told names for anonymous mappings: `[anon:…]`.
-    is_own
-        && match &map.pathname {
-            MMapPath::Heap | MMapPath::Anonymous | MMapPath::TStack(_) => true,
-            MMapPath::Other(name) => name.contains("anon:"),
-            _ => false,
-        }
 }
 
 #[cfg(test)]

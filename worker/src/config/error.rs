@@ -36,6 +36,16 @@ pub enum ConfigError {
         /// How large it is.
         found: u64,
     },
+    /// A file with a secret can be read by everybody.
+    #[error("{what} `{path}` can be read by everybody (mode {mode:o}) and holds a secret; run `chmod o-rwx '{path}'`", path = path.display())]
+    Exposed {
+        /// Which file.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Who may do what with it.
+        mode: u32,
+    },
     /// The config file is not valid; the message shows where.
     #[error("the config file `{}` is not valid:\n{source}", path.display())]
     Parse {
@@ -107,6 +117,7 @@ impl ConfigError {
             Self::Url(_) => Some("convex_url"),
             Self::Read { what: TOKEN_FILE, .. }
             | Self::TooLarge { what: TOKEN_FILE, .. }
+            | Self::Exposed { what: TOKEN_FILE, .. }
             | Self::TokenFile { .. } => Some("token_file"),
             Self::Range { key, .. } => Some(key),
             Self::Directory { .. } => Some("directory"),

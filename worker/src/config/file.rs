@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,8 +11,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::{
-    AdminAddress, Config, ConvexUrl, LifecycleSettings, OpencodeSettings, SessionSettings, Settings,
-    SyncSettings, Token, TurnSettings, UrlError,
+    AdminAddress, Config, ConvexUrl, HeartbeatSettings, LifecycleSettings, OpencodeSettings,
+    RetentionSettings, SessionSettings, Settings, SyncSettings, Token, TurnSettings, UrlError,
     error::{ConfigError, MAX_FILE, TOKEN_FILE},
     places::Places,
 };
@@ -28,6 +29,8 @@ struct ConfigFile {
     sessions: SessionSettings,
     sync: SyncSettings,
     opencode: OpencodeSettings,
+    heartbeat: HeartbeatSettings,
+    retention: RetentionSettings,
     lifecycle: LifecycleSettings,
 }
 
@@ -100,6 +103,8 @@ impl Merged {
             sessions: raw.sessions,
             sync: raw.sync,
             opencode: raw.opencode,
+            heartbeat: raw.heartbeat,
+            retention: raw.retention,
             lifecycle: raw.lifecycle,
         };
         if let Some(address) = overrides.admin {
@@ -164,8 +169,19 @@ fn parse(path: &Path) -> Result<(ConfigFile, toml::Table, Places), ConfigError> 
 
 fn read_token(path: &Path) -> Result<Token, ConfigError> {
     let text = SecretString::from(read(TOKEN_FILE, path)?);
+    refuse_exposed(TOKEN_FILE, path)?;
     let parsed = text.expose_secret().parse();
     parsed.map_err(|source| ConfigError::TokenFile { path: path.to_owned(), source })
+}
+
+/// A file with a secret is nobody's business but its owner's and, for a service, its group's.
+pub(super) fn refuse_exposed(what: &'static str, path: &Path) -> Result<(), ConfigError> {
+    let failed = |source| ConfigError::Read { what, path: path.to_owned(), source };
+    let mode = fs::metadata(path).map_err(failed)?.permissions().mode() & 0o777;
+    if mode & 0o007 == 0 {
+        return Ok(());
+    }
+    Err(ConfigError::Exposed { what, path: path.to_owned(), mode })
 }
 
 pub(super) fn read(what: &'static str, path: &Path) -> Result<String, ConfigError> {
@@ -201,7 +217,7 @@ pub(super) fn validate(settings: &Settings) -> Result<(), ConfigError> {
     within("opencode.start_attempts", settings.opencode.start_attempts, 1..=100, "1 to 100")?;
     within("sync.batch", settings.sync.batch, 1..=100, "1 to 100")?;
     within("sync.page", settings.sync.page, 1..=100, "1 to 100")?;
-    // The backend takes a worker for lost after 30 s; OpenCode's stream beats every 10 s.
+    // OpenCode's stream beats every 10 s.
     let lasts = |key, found: Duration, range: std::ops::RangeInclusive<u64>, allowed| {
         if range.contains(&found.as_secs()) {
             Ok(())
@@ -209,7 +225,15 @@ pub(super) fn validate(settings: &Settings) -> Result<(), ConfigError> {
             Err(ConfigError::Range { key, found: humantime::format_duration(found).to_string(), allowed })
         }
     };
-    lasts("lifecycle.heartbeat", settings.lifecycle.heartbeat, 1..=10, "1s to 10s")?;
+    // As many as the backend takes.
+    lasts("heartbeat.busy", settings.heartbeat.busy, 1..=60, "1s to 1m")?;
+    lasts("heartbeat.idle", settings.heartbeat.idle, 1..=60, "1s to 1m")?;
+    within(
+        "retention.days",
+        settings.retention.days.map_or(1, |days| days as usize),
+        1..=3_650,
+        "1 to 3,650",
+    )?;
     lasts("turns.retry_timeout", turns.retry_timeout, 1..=86_400, "1s to 1day")?;
     lasts("sync.scrub_interval", settings.sync.scrub_interval, 1..=86_400, "1s to 1day")?;
     lasts("sync.rescan", settings.sync.rescan, 60..=31_536_000, "1m to 1year")?;
@@ -265,19 +289,21 @@ mod tests {
     #[test]
     fn a_heartbeat_without_pause_or_slower_than_the_backend_waits_is_refused() {
         let error = |time: &str| {
-            let text = format!("convex_url = 'http://127.0.0.1:1'\n[lifecycle]\nheartbeat = '{time}'\n");
+            let text = format!("convex_url = 'http://127.0.0.1:1'\n[heartbeat]\nidle = '{time}'\n");
             load_text(&text).unwrap_err()
         };
         let place = "the config file `worker.toml` is not valid in line 3";
-        assert_eq!(error("0s"), format!("{place}: `lifecycle.heartbeat` is 0s; it must be 1s to 10s"));
-        assert_eq!(error("1m"), format!("{place}: `lifecycle.heartbeat` is 1m; it must be 1s to 10s"));
+        assert_eq!(error("0s"), format!("{place}: `heartbeat.idle` is 0s; it must be 1s to 1m"));
+        assert_eq!(error("2m"), format!("{place}: `heartbeat.idle` is 2m; it must be 1s to 1m"));
     }
 
     /// The error of this file, in which `DIR` stands for its directory.
     fn error_of(text: &str, overrides: Overrides) -> String {
         let directory = tempfile::tempdir().unwrap();
         let (shown, path) = (directory.path().display().to_string(), directory.path().join("worker.toml"));
-        fs::write(directory.path().join("short.token"), "machine_m:worker_w:short").unwrap();
+        let token = directory.path().join("short.token");
+        fs::write(&token, "machine_m:worker_w:short").unwrap();
+        fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, text.replace("DIR", &shown)).unwrap();
         load(Some(&path), overrides).unwrap_err().to_string().replace(&shown, "DIR")
     }

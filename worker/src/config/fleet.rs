@@ -27,13 +27,16 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    AdminAddress, Config, LifecycleSettings, OpencodeSettings, SessionSettings, Settings, SyncSettings,
-    TurnSettings,
+    AdminAddress, Config, HeartbeatSettings, LifecycleSettings, OpencodeSettings, RetentionSettings,
+    SessionSettings, Settings, SyncSettings, TurnSettings,
     error::{ConfigError, FleetError, MAX_NAME, MAX_WORKERS},
-    file::{Merged, Overrides, read, validate},
+    file::{Merged, Overrides, read, refuse_exposed, validate},
     line_of,
     places::Places,
 };
+
+/// What the file is called in errors.
+const WORKERS_FILE: &str = "the workers file";
 
 /// Workers that run together, not yet validated one by one.
 #[derive(Debug, Clone)]
@@ -73,6 +76,10 @@ macro_rules! with_settings {
             _sync: Option<SyncSettings>,
             #[serde(rename = "opencode")]
             _opencode: Option<OpencodeSettings>,
+            #[serde(rename = "heartbeat")]
+            _heartbeat: Option<HeartbeatSettings>,
+            #[serde(rename = "retention")]
+            _retention: Option<RetentionSettings>,
             #[serde(rename = "lifecycle")]
             _lifecycle: Option<LifecycleSettings>,
         }
@@ -129,12 +136,15 @@ impl Fleet {
     /// Reads the file at `path`: JSON if it is called `.json` or `.jsonc`, otherwise TOML. What `overrides` say of the
     /// URL, OpenCode's executable and the admin address holds for all workers.
     pub fn read(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
-        let text = read("the workers file", path)?;
+        let text = read(WORKERS_FILE, path)?;
         let is_json = path.extension().is_some_and(|extension| extension == "json" || extension == "jsonc");
         let (admin, entries) =
             if is_json { (None, from_json(path, &text)?) } else { from_toml(path, &text)? };
         if !(1..=MAX_WORKERS).contains(&entries.len()) {
             return Err(FleetError::Count { path: path.to_owned(), found: entries.len() }.into());
+        }
+        if entries.iter().any(|entry| entry.token.is_some()) {
+            refuse_exposed(WORKERS_FILE, path)?;
         }
         let admin = match &overrides.admin {
             Some(address) => Some(address.parse()?),
@@ -297,7 +307,7 @@ fn overlay(under: &mut toml::Table, over: toml::Table) {
 
 /// The settings of a table whose parts were read without an error before.
 fn settings(table: &toml::Table) -> Settings {
-    let keys = ["turns", "sessions", "sync", "opencode", "lifecycle"];
+    let keys = ["turns", "sessions", "sync", "opencode", "heartbeat", "retention", "lifecycle"];
     let ours = table.iter().filter(|(key, _)| keys.contains(&key.as_str()));
     let ours: toml::Table = ours.map(|(key, value)| (key.clone(), value.clone())).collect();
     ours.try_into().expect("tables of valid settings are valid when they are laid over each other")

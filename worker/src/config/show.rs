@@ -109,7 +109,8 @@ mod tests {
         convex_url = "https://a.b"                       # file
         directory = "/"                                  # file
         admin = "127.0.0.1:1"                            # --admin
-        lifecycle.heartbeat = "5s"                       # default
+        heartbeat.busy = "5s"                            # default
+        heartbeat.idle = "30s"                           # default
         lifecycle.recovery_cap = "30s"                   # default
         lifecycle.stop_grace = "10s"                     # default
         opencode.binary = "opencode"                     # default

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
 
 /// The shortest secret that is accepted (characters). `worker init` makes one of 43.
 pub const MIN_SECRET_LENGTH: usize = 32;
@@ -45,6 +46,16 @@ pub enum TokenError {
         /// How many characters it has.
         found: usize,
     },
+}
+
+impl Token {
+    /// Returns by what people can tell this secret from another one that claims the same name: the first 16 hexadecimal
+    /// digits of its SHA-256, in groups of four. The backend's list of workers shows the same.
+    pub fn fingerprint(&self) -> String {
+        let digest = Sha256::digest(self.expose_secret());
+        let groups = digest.chunks(2).take(4).map(|pair| format!("{:02x}{:02x}", pair[0], pair[1]));
+        groups.collect::<Vec<_>>().join("-")
+    }
 }
 
 impl PartialEq for Token {
@@ -139,6 +150,13 @@ mod tests {
     }
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn a_fingerprint_is_what_the_backend_shows() {
+        // printf 0123456789abcdef0123456789abcdef | sha256sum
+        let token: Token = "machine_m:worker_w:0123456789abcdef0123456789abcdef".parse().unwrap();
+        assert_eq!(token.fingerprint(), "3eb1-bd43-9947-eb76");
+    }
 
     #[test]
     fn a_token_has_a_machine_a_worker_and_a_secret() {

@@ -11,6 +11,12 @@ use super::{
 };
 use crate::{config::Token, error::CallError, opencode::OpencodeSessionId};
 
+/// What this worker and the functions must agree on. `worker/convex/lib/protocol.ts` has its history.
+const PROTOCOL: u64 = 2;
+/// The code of functions that know less; they themselves say `worker_too_old`.
+pub(crate) const FUNCTIONS_TOO_OLD: &str = "functions_too_old";
+const DEPLOY: &str = "the backend's functions are older than this worker; deploy those of its version first, as docs/upgrade.md says";
+
 /// The function that takes a turn.
 pub(crate) const CLAIM: &str = "chat:claim";
 
@@ -27,6 +33,9 @@ pub struct Registration {
     pub epoch: f64,
     /// Whether the worker may work.
     pub approval: Approval,
+    /// The protocol that the functions speak; those before the second do not say.
+    #[serde(default)]
+    pub protocol: Option<f64>,
     /// The digest that was published with the models last.
     #[serde(default)]
     pub models_digest: Option<String>,
@@ -217,12 +226,32 @@ impl Backend {
         Self { epoch, ..self.clone() }
     }
 
-    /// Announces this process; earlier ones are fenced off from then on.
-    pub async fn register(&self, accept_unclaimed_within_ms: u64) -> Result<Registration, CallError> {
+    /// Begins a new incarnation: everything of an earlier process of this worker counts no more from now on. Sessions that
+    /// have ended are kept for so many days from now on, or for ever.
+    pub async fn register(
+        &self,
+        accept_unclaimed_within_ms: u64,
+        retention_days: Option<u32>,
+    ) -> Result<Registration, CallError> {
         const PATH: &str = "workers:register";
-        let within = number(accept_unclaimed_within_ms);
-        let args = args([("who", self.identity()), ("acceptUnclaimedWithinMs", within)]);
-        read(PATH, self.client.mutation(PATH, args).await?)
+        let plain = || {
+            args([("who", self.identity()), ("acceptUnclaimedWithinMs", number(accept_unclaimed_within_ms))])
+        };
+        let mut all = plain();
+        all.insert("protocol".into(), number(PROTOCOL));
+        all.extend(retention_days.map(|days| ("retentionDays".into(), number(days.into()))));
+        let value = match self.client.mutation(PATH, all).await {
+            // Functions that know no protocol refuse the word, and a production deployment does not say why.
+            Err(error @ CallError::Failed { .. }) => {
+                self.client.mutation(PATH, plain()).await.map_err(|_| error)?
+            }
+            result => result?,
+        };
+        let registration: Registration = read(PATH, value)?;
+        if registration.protocol.is_some_and(|protocol| protocol >= PROTOCOL as f64) {
+            return Ok(registration);
+        }
+        Err(CallError::Refused { path: PATH, code: FUNCTIONS_TOO_OLD.into(), message: DEPLOY.into() })
     }
 
     /// Follows the worker's own record.
@@ -238,14 +267,19 @@ impl Backend {
         read(PATH, self.client.mutation(PATH, args).await?)
     }
 
-    /// Says that this worker is there.
-    pub async fn mark_connected(&self) -> Result<(), CallError> {
-        self.client.mutation("workers:markConnected", self.args([])).await.map(drop)
+    /// Says that this worker is there, and will say so again within `interval`.
+    pub async fn mark_connected(&self, interval: Duration) -> Result<(), CallError> {
+        self.beat("workers:markConnected", interval).await
     }
 
-    /// Says that this worker still lives.
-    pub async fn heartbeat(&self) -> Result<(), CallError> {
-        self.client.mutation("workers:heartbeat", self.args([])).await.map(drop)
+    /// Says that this worker still lives, and will say so again within `interval`.
+    pub async fn heartbeat(&self, interval: Duration) -> Result<(), CallError> {
+        self.beat("workers:heartbeat", interval).await
+    }
+
+    async fn beat(&self, path: &'static str, interval: Duration) -> Result<(), CallError> {
+        let interval = number(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).min(1 << 50));
+        self.client.mutation(path, self.args([("intervalMs", interval)])).await.map(drop)
     }
 
     /// Says that this worker stops.

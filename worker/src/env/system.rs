@@ -4,6 +4,7 @@ mod mark;
 mod output;
 mod process;
 mod resolve;
+mod secrecy;
 
 use std::{
     future::Future,
@@ -18,6 +19,7 @@ use super::{Address, Env, Launch, LaunchError, UnixMillis};
 
 pub use mark::end_orphans;
 pub use process::{SystemServer, opencode};
+pub use secrecy::{hide_process, take_variable};
 
 /// The production [`Env`]. Needs a tokio runtime, on a thread that lives as long as the worker: the OpenCode server
 /// dies with the *thread* that launched it (that is how Linux notices the death of a parent).

@@ -8,7 +8,7 @@ use std::{
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::worker::{Call, Worker};
+use super::worker::{Call, Pulse, Worker};
 use crate::{
     convex::{
         Backend,
@@ -17,7 +17,7 @@ use crate::{
     env::Env,
     error::CallError,
     lifecycle::{
-        heartbeat::next_pause,
+        heartbeat::{Pace, next_pause},
         state::{LifecycleAction, LifecycleEvent},
     },
     session::creator::Gate,
@@ -40,9 +40,9 @@ impl<E: Env> Worker<E> {
     pub(super) fn register(&self) {
         let within = self.config.settings.turns.accept_unclaimed_within;
         let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).min(1 << 50);
-        let digest = self.models_digest.clone();
+        let (digest, retention) = (self.models_digest.clone(), self.config.settings.retention.days);
         self.call(move |backend| async move {
-            let registration = backend.register(within).await?;
+            let registration = backend.register(within, retention).await?;
             *digest.lock().unwrap_or_else(PoisonError::into_inner) = registration.models_digest;
             Ok(LifecycleEvent::Registered { epoch: registration.epoch, approval: registration.approval })
         });
@@ -65,6 +65,13 @@ impl<E: Env> Worker<E> {
     }
 
     pub(super) fn watch_approval(&mut self) {
+        if self.approval.is_none() {
+            let fingerprint = self.config.token.fingerprint();
+            tracing::info!(
+                fingerprint,
+                "waits for its owner's approval; `workers:list` must show the same fingerprint"
+            );
+        }
         self.approval = Some((self.backend.watch_approval(), Instant::now() + APPROVAL_POLL));
     }
 
@@ -81,25 +88,63 @@ impl<E: Env> Worker<E> {
 
     pub(super) fn open_window(&mut self) {
         self.window = Some(self.backend.watch_window(self.config.settings.turns.window));
-        self.heart = Some(self.next_beat());
+        self.heart = Some(self.rest());
         self.sync_with.send_replace(Some(self.backend.clone()));
     }
 
-    /// One beat. One that waits for a connection delays the next instead of piling up.
-    fn next_beat(&self) -> BoxFuture<'static, Result<(), CallError>> {
+    /// Waits until the next beat is due.
+    fn rest(&self) -> BoxFuture<'static, Pulse> {
         let mut random = [0; 4];
         self.env.random(&mut random);
-        let pause = next_pause(self.config.settings.lifecycle.heartbeat, u32::from_le_bytes(random));
-        let backend = self.backend.clone();
+        let interval = self.pace.interval(&self.config.settings.heartbeat);
+        let pause = next_pause(interval, u32::from_le_bytes(random));
         Box::pin(async move {
             sleep(pause).await;
-            backend.heartbeat().await
+            Pulse::Due
         })
     }
 
-    pub(super) fn beaten(&mut self, result: Result<(), CallError>) -> Vec<LifecycleAction> {
-        self.heart = result.is_ok().then(|| self.next_beat());
-        self.apply(result.map_or_else(LifecycleEvent::Failed, |()| LifecycleEvent::Beat))
+    /// One beat. One that waits for a connection delays the next instead of piling up.
+    fn beat(&mut self) -> BoxFuture<'static, Pulse> {
+        let (interval, backend) = (self.announced(), self.backend.clone());
+        Box::pin(async move { Pulse::Answered(backend.heartbeat(interval).await) })
+    }
+
+    /// The pace of now, and its interval, which the backend is about to be told.
+    fn announced(&mut self) -> Duration {
+        self.pace = self.pace_of_now();
+        self.pace.interval(&self.config.settings.heartbeat)
+    }
+
+    fn pace_of_now(&self) -> Pace {
+        Pace::of(self.turns.len(), self.asked_to_connect.map(|at| at.elapsed()))
+    }
+
+    pub(super) fn mark_connected(&mut self) {
+        let interval = self.announced();
+        self.call(move |backend| async move {
+            backend.mark_connected(interval).await.map(|()| LifecycleEvent::Connected)
+        });
+    }
+
+    /// Somebody waits for the worker from now on: it does not wait for its next beat to say that it beats faster.
+    pub(super) fn quicken(&mut self) {
+        if self.heart.is_some() && self.pace == Pace::Idle && self.pace_of_now() == Pace::Busy {
+            self.heart = Some(self.beat());
+        }
+    }
+
+    pub(super) fn pulse(&mut self, pulse: Pulse) -> Vec<LifecycleAction> {
+        match pulse {
+            Pulse::Due => {
+                self.heart = Some(self.beat());
+                Vec::new()
+            }
+            Pulse::Answered(result) => {
+                self.heart = result.is_ok().then(|| self.rest());
+                self.apply(result.map_or_else(LifecycleEvent::Failed, |()| LifecycleEvent::Beat))
+            }
+        }
     }
 }
 

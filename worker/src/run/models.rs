@@ -2,6 +2,8 @@
 
 use std::sync::PoisonError;
 
+use tokio::time::Instant;
+
 use super::worker::Worker;
 use crate::env::Env;
 
@@ -13,6 +15,8 @@ impl<E: Env> Worker<E> {
             return;
         }
         self.connect_request = requested_at;
+        self.asked_to_connect = Some(Instant::now());
+        self.quicken();
         self.use_server("the request to connect cannot be met");
     }
 

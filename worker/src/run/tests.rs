@@ -11,7 +11,11 @@ use crate::{
         api::{Approval, CLAIM},
     },
     env::testing::TestEnv,
-    lifecycle::state::Phase,
+    error::CallError,
+    lifecycle::{
+        heartbeat::{self, Pace},
+        state::Phase,
+    },
 };
 
 /// A worker whose Convex deployment cannot be reached.
@@ -42,7 +46,7 @@ async fn a_heart_that_stopped_while_turns_end_is_not_listened_to_again() {
     worker.apply(LifecycleEvent::Registered { epoch: 1.0, approval: Approval::Approved });
     worker.apply(LifecycleEvent::StopRequested);
     worker.inbox.close();
-    worker.heart = Some(Box::pin(ready(Err(superseded()))));
+    worker.heart = Some(Box::pin(ready(Pulse::Answered(Err(superseded())))));
     let input = worker.next_input().await;
     assert_eq!(worker.handle(input), []);
     let more = timeout(Duration::from_secs(60), worker.next_input()).await;
@@ -75,6 +79,22 @@ async fn a_worker_that_waits_for_approval_asks_again_when_its_subscription_is_si
         assert_eq!(begun.elapsed(), APPROVAL_POLL * polls);
         worker.handle(input);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_begins_to_wait_for_a_worker_hears_of_its_faster_heart_at_once() {
+    let (mut worker, _connection) = worker();
+    worker.open_window();
+    let window = Window { connect_requested_at: Some(1.0), ..Window::default() };
+    let begun = Instant::now();
+    worker.handle(Input::Window(window.clone()));
+    assert_eq!(worker.pace, Pace::Busy, "a beat is on its way that says so");
+    worker.handle(Input::Pulse(Pulse::Answered(Ok(()))));
+    let Input::Pulse(Pulse::Due) = worker.next_input().await else { panic!("no beat is due") };
+    assert!(begun.elapsed() <= Duration::from_secs(5), "{:?}", begun.elapsed());
+    tokio::time::advance(heartbeat::LATELY).await;
+    worker.handle(Input::Pulse(Pulse::Due));
+    assert_eq!(worker.pace, Pace::Idle, "nobody looks any more");
 }
 
 #[tokio::test(start_paused = true)]

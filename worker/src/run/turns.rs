@@ -39,6 +39,7 @@ impl<E: Env> Worker<E> {
             }
         }
         self.status.set_turns_running(self.inbox.running());
+        self.quicken();
     }
 
     fn start_turn(&mut self, row: ReadySession) {

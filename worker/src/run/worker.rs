@@ -22,7 +22,10 @@ use crate::{
     },
     env::Env,
     error::CallError,
-    lifecycle::state::{Lifecycle, LifecycleEvent},
+    lifecycle::{
+        heartbeat::Pace,
+        state::{Lifecycle, LifecycleEvent},
+    },
     opencode::Server,
     sync::{self, SyncHandle},
     telemetry::Status,
@@ -62,17 +65,29 @@ pub(super) struct Worker<E: Env> {
     pub(super) window: Option<WindowWatch>,
     /// With the moment at which it is opened anew.
     pub(super) approval: Option<(ApprovalWatch, Instant)>,
-    /// The next beat; none follows one that failed.
-    pub(super) heart: Option<BoxFuture<'static, Result<(), CallError>>>,
+    /// What the heart does next; nothing follows a beat that failed.
+    pub(super) heart: Option<BoxFuture<'static, Pulse>>,
+    /// What the backend was told of it.
+    pub(super) pace: Pace,
     pub(super) models: Publishing,
     /// The request to connect that was answered last.
     pub(super) connect_request: Option<f64>,
+    /// When it was.
+    pub(super) asked_to_connect: Option<Instant>,
     /// What registration said of the models that were published last.
     pub(super) models_digest: Arc<Mutex<Option<String>>>,
     pub(super) sync: SyncHandle,
     /// Whom the sync may call: nobody while the worker is not ready.
     pub(super) sync_with: watch::Sender<Option<Backend>>,
     _sync_task: AbortOnDropHandle<()>,
+}
+
+/// What the heart does.
+pub(super) enum Pulse {
+    /// The next beat is due.
+    Due,
+    /// A beat was answered.
+    Answered(Result<(), CallError>),
 }
 
 /// A call whose end concerns the worker's life, or nobody.
@@ -132,8 +147,10 @@ impl<E: Env> Worker<E> {
             window: None,
             approval: None,
             heart: None,
+            pace: Pace::Idle,
             models: Publishing::default(),
             connect_request: None,
+            asked_to_connect: None,
             models_digest: Arc::default(),
             sync,
             sync_with,

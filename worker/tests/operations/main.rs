@@ -13,7 +13,8 @@ use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    os::unix::net::UnixDatagram,
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
+    path::Path,
     process::{Child, Command, Output, Stdio},
     thread,
     time::Duration,
@@ -31,6 +32,12 @@ fn worker(arguments: &[&str]) -> Command {
     command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// A file that nobody else can read.
+fn write_secret(path: &Path, text: impl AsRef<[u8]>) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// A port on which nobody listens.

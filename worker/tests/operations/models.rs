@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use super::{printed, token, worker};
+use super::{printed, token, worker, write_secret};
 
 const PROVIDER: &str = r#"{"providers":[{"id":"p","models":{"two":{},"one":{}}}],"default":{}}"#;
 
@@ -62,7 +62,7 @@ fn the_models_of_each_worker_of_a_file_stand_below_its_name() {
     let head = "convex_url = 'https://a.b'\n";
     let arguments = ["models", "--workers", file.to_str().unwrap(), "--opencode", &opencode];
 
-    fs::write(&file, format!("{head}{}{}", entry("a", "."), entry("b", "."))).unwrap();
+    write_secret(&file, format!("{head}{}{}", entry("a", "."), entry("b", ".")));
     let output = worker(&arguments).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     assert_eq!(
@@ -70,7 +70,7 @@ fn the_models_of_each_worker_of_a_file_stand_below_its_name() {
         "# worker a\np/one\np/two\n# worker b\np/one\np/two\n"
     );
 
-    fs::write(&file, format!("{head}{}{}", entry("a", "/nowhere"), entry("b", "."))).unwrap();
+    write_secret(&file, format!("{head}{}{}", entry("a", "/nowhere"), entry("b", ".")));
     let output = worker(&arguments).output().unwrap();
     assert_eq!(output.status.code(), Some(78), "{}", printed(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "# worker b\np/one\np/two\n");
@@ -106,19 +106,17 @@ fn opencode_s_own_commands_run_where_the_workers_of_an_owner_keep_their_logins()
     let here = dir.path().canonicalize().unwrap();
     let said = |data: &str| format!("auth login; {}; {data}; \n", here.display());
 
-    fs::write(
+    write_secret(
         &file,
         format!("convex_url = 'https://a.b'\n{}{}", entry("a", "machine_1"), entry("b", "machine_1")),
-    )
-    .unwrap();
+    );
     let output = login(&[]);
     assert_eq!((output.status.code(), printed(&output)), (Some(3), said("")));
 
-    fs::write(
+    write_secret(
         &file,
         format!("convex_url = 'https://a.b'\n{}{}", entry("a", "machine_1"), entry("b", "machine_2")),
-    )
-    .unwrap();
+    );
     let output = login(&["--worker", "b"]);
     let data = dir.path().join("state/opencode/machine_2");
     assert_eq!((output.status.code(), printed(&output)), (Some(3), said(&data.display().to_string())));

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use super::{SECRET, printed, worker};
+use super::{SECRET, printed, worker, write_secret};
 
 fn token(worker: &str) -> String {
     format!("machine_m:worker_{worker}:{SECRET}")
@@ -13,7 +13,7 @@ fn token(worker: &str) -> String {
 fn place() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for name in ["file", "env", "flag"] {
-        fs::write(dir.path().join(format!("{name}.token")), token(name)).unwrap();
+        write_secret(&dir.path().join(format!("{name}.token")), token(name));
         fs::create_dir(dir.path().join(name)).unwrap();
     }
     let path = |name: &str| dir.path().join(name).display().to_string();
@@ -26,7 +26,7 @@ fn place() -> tempfile::TempDir {
     fs::write(dir.path().join("worker.toml"), text).unwrap();
     let workers =
         format!("convex_url = 'https://a.b'\n[[workers]]\ndirectory = '.'\ntoken = '{}'\n", token("w"));
-    fs::write(dir.path().join("workers.toml"), workers).unwrap();
+    write_secret(&dir.path().join("workers.toml"), workers);
     dir
 }
 

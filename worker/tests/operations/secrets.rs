@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use super::{SECRET, free_port, printed, start, token, worker};
+use super::{SECRET, free_port, printed, start, token, worker, write_secret};
 
 /// Runs it to its end; its code must be `code`, and the secret nowhere in what it prints.
 fn check(arguments: &[&str], environment: &[(&str, &str)], code: i32) {
@@ -15,7 +15,7 @@ fn check(arguments: &[&str], environment: &[(&str, &str)], code: i32) {
 
 fn written(dir: &Path, name: &str, text: &str) -> String {
     let path = dir.join(name);
-    fs::write(&path, text).unwrap();
+    write_secret(&path, text);
     path.to_str().unwrap().to_owned()
 }
 
@@ -71,4 +71,51 @@ async fn a_worker_that_registers_does_not_log_its_secret() {
     let text = printed(&running.terminate());
     assert!(text.contains("Convex connection lost"), "{text}");
     assert!(!text.contains(SECRET), "{text}");
+}
+
+/// A user that owns nothing: what root may see says nothing about anybody else.
+const NOBODY: u32 = 65_534;
+
+/// A tool that a worker's OpenCode starts runs as the same user. Without root, that is whoever runs the test.
+#[cfg(target_os = "linux")]
+#[test]
+fn other_processes_of_the_same_user_cannot_read_the_token_out_of_a_worker() {
+    use std::os::unix::{fs::PermissionsExt, process::CommandExt};
+
+    let is_root = rustix::process::geteuid().is_root();
+    // Where everybody may execute it.
+    let dir = tempfile::tempdir().unwrap();
+    let binary = dir.path().join("worker");
+    fs::copy(env!("CARGO_BIN_EXE_worker"), &binary).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let as_nobody = |program: &std::ffi::OsStr| {
+        let mut command = std::process::Command::new(program);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).current_dir("/");
+        if is_root {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    };
+    let mut command = as_nobody(binary.as_os_str());
+    command
+        .args(["run", "--convex-url", &format!("http://127.0.0.1:{}", free_port())])
+        .env("WORKER_TOKEN", token());
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+    let mut running = super::Running(command.spawn().unwrap());
+    let mut log = std::io::BufReader::new(running.0.stderr.take().unwrap());
+    let mut first = String::new();
+    std::io::BufRead::read_line(&mut log, &mut first).unwrap();
+    assert!(first.contains("phase") || first.contains("Convex"), "{first}");
+
+    let process = format!("/proc/{}", running.0.id());
+    for file in ["environ", "mem", "maps"] {
+        let read = as_nobody("cat".as_ref()).arg(format!("{process}/{file}")).output().unwrap();
+        assert!(!read.status.success() && read.stdout.is_empty(), "{file} can be read");
+    }
+    if is_root {
+        // Root sees the environment, but the token is in it no more.
+        let environ = fs::read(format!("{process}/environ")).unwrap();
+        let environ = String::from_utf8_lossy(&environ);
+        assert!(environ.contains("WORKER_TOKEN=") && !environ.contains(SECRET), "{environ}");
+    }
 }

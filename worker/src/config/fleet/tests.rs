@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use super::*;
 
@@ -8,14 +8,19 @@ fn token(worker: &str) -> String {
     format!("machine_m:worker_{worker}:secret_{SECRET}")
 }
 
+fn write_secret(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 /// Reads `text` from a file called `name`, in a directory that has the directories `a` and `b`.
 fn read_file(name: &str, text: &str) -> Result<(Fleet, BTreeMap<String, Config>), String> {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("a")).unwrap();
     fs::create_dir(dir.path().join("b")).unwrap();
-    fs::write(dir.path().join("w.token"), token("w")).unwrap();
     let path = dir.path().join(name);
-    fs::write(&path, text.replace("$DIR", &dir.path().display().to_string())).unwrap();
+    write_secret(&dir.path().join("w.token"), &token("w"));
+    write_secret(&path, &text.replace("$DIR", &dir.path().display().to_string()));
     let shown = |error: ConfigError| error.to_string().replace(&dir.path().display().to_string(), "DIR");
     let overrides = Overrides { state_directory: Some("/state".into()), ..Overrides::default() };
     let fleet = Fleet::read(&path, &overrides).map_err(shown)?;
@@ -135,4 +140,27 @@ fn workers_of_two_machines_with_one_data_directory_are_refused() {
     let error = read_file("workers.toml", &two_machines(own, own)).unwrap_err();
     let expected = "worker `two` in line 7 is of another machine than an earlier one with the OpenCode data directory `DIR/data`";
     assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn secrets_that_everybody_can_read_are_refused_with_the_command_that_helps() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, own) = (dir.path().join("workers.toml"), dir.path().join("w.token"));
+    let read = |entry: &str, file_mode: u32, token_mode: u32| {
+        fs::write(&own, token("w")).unwrap();
+        fs::write(&file, format!("convex_url = 'https://a.b'\n[[workers]]\ndirectory = '.'\n{entry}\n"))
+            .unwrap();
+        for (path, mode) in [(&file, file_mode), (&own, token_mode)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let read = Fleet::read(&file, &Overrides::default());
+        read.map(drop).map_err(|error| error.to_string().replace(&dir.path().display().to_string(), "DIR"))
+    };
+    let inline = format!("token = '{}'", token("w"));
+    assert_eq!(read(&inline, 0o640, 0o600), Ok(()));
+    let expected = "the workers file `DIR/workers.toml` can be read by everybody (mode 644) and holds a secret; run `chmod o-rwx 'DIR/workers.toml'`";
+    assert_eq!(read(&inline, 0o644, 0o600), Err(expected.into()));
+    assert_eq!(read("token_file = 'w.token'", 0o644, 0o640), Ok(()));
+    let error = read("token_file = 'w.token'", 0o644, 0o604).unwrap_err();
+    assert!(error.contains("the token file `DIR/w.token` can be read by everybody (mode 604)"), "{error}");
 }
