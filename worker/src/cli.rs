@@ -2,6 +2,7 @@
 
 pub(crate) mod doctor;
 pub(crate) mod fleet;
+pub(crate) mod health;
 pub(crate) mod init;
 pub(crate) mod models;
 pub(crate) mod notify;
@@ -77,6 +78,8 @@ pub(crate) enum Command {
     Doctor(Options),
     /// Write a commented config file, and a new token if a machine is named.
     Init(init::Options),
+    /// Ask a worker that runs here, and serves `/healthz` on its admin address, whether it is well; the exit code says so.
+    Health(Options),
     /// List the models of the local OpenCode: starts it, asks, stops it.
     Models(Options),
     /// Run a command of OpenCode's own where a worker runs it, as in `worker opencode -- auth login`.
@@ -163,6 +166,7 @@ impl Command {
             Self::Run(options)
             | Self::Check { options, .. }
             | Self::Doctor(options)
+            | Self::Health(options)
             | Self::Models(options) => Some(options),
             Self::Opencode(arguments) => Some(&mut arguments.options),
             Self::Init(_) | Self::Completions { .. } => None,

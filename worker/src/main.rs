@@ -67,6 +67,7 @@ fn main() -> ExitCode {
             start_logging(format, "error");
             block_on(cli::models::show(options))
         }
+        Command::Health(options) => block_on(cli::health::ask(options)),
         Command::Doctor(options) => {
             start_logging(format, "error");
             block_on(async {

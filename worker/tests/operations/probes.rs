@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 use futures_util::StreamExt;
 use tokio::{net::TcpListener, time::timeout};
 
-use super::{free_port, get, printed, start};
+use super::{free_port, get, printed, start, worker};
 
 #[tokio::test]
 async fn probes_start_no_opencode_and_call_nothing() {
@@ -34,4 +34,27 @@ async fn probes_start_no_opencode_and_call_nothing() {
     assert!(!started.exists(), "a probe started OpenCode");
     let output = running.terminate();
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+}
+
+#[test]
+fn health_says_by_its_exit_code_whether_a_worker_is_well() {
+    let admin = format!("127.0.0.1:{}", free_port());
+    let ask = || worker(&["health", "--admin", &admin]).output().unwrap();
+    let output = ask();
+    assert_eq!(output.status.code(), Some(69), "{}", printed(&output));
+    assert!(printed(&output).contains(&format!("no worker answers at {admin}")), "{}", printed(&output));
+    let running = start(free_port(), &["--admin", &admin]);
+    let mut output = ask();
+    for _ in 0..100 {
+        if output.status.success() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        output = ask();
+    }
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    assert!(printed(&output).contains("alive"), "{}", printed(&output));
+    running.terminate();
+    let output = worker(&["health"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(78), "{}", printed(&output));
 }
