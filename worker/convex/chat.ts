@@ -268,8 +268,8 @@ export const claim = mutation({
 });
 
 /**
- * Whether a turn that was claimed is still in progress: asked before a prompt that comes late, by a worker that may have
- * stood still while a successor expired the turn.
+ * Whether a turn that was claimed is still in progress: asked before a prompt that comes late, by a worker that may
+ * have stood still while a successor expired the turn.
  */
 export const isInProgress = query({
   args: { who: credentials, turn: v.id("turns") },

@@ -7,7 +7,16 @@ import { internal } from "./_generated/api.js";
 import type { Doc, Id } from "./_generated/dataModel.js";
 import { internalMutation, type MutationCtx } from "./_generated/server.js";
 import { NOBODY } from "./lib/hidden.js";
-import { forget, GONE_AFTER, heartbeatOf, lookAt, lostAfter, putOff } from "./lib/liveness.js";
+import {
+  forget,
+  GONE_AFTER,
+  heartbeatOf,
+  LATE_AFTER,
+  lookAt,
+  lostAfter,
+  putOff,
+  TIME_TO_COME_BACK,
+} from "./lib/liveness.js";
 import {
   endOpenTurns,
   endTurns,
@@ -28,7 +37,7 @@ const PAGE = 50;
  * long. Reads a few rows whatever the backlog; what could fail is a job of its own, which the next check begins anew.
  *
  * A check that comes late says that the deployment stood still. Workers could not beat then, so it gives this one the
- * time in which it would be lost before it believes anything.
+ * time to come back before it believes anything.
  */
 export const check = internalMutation({
   args: { worker: v.id("workers"), at: v.number() },
@@ -37,15 +46,15 @@ export const check = internalMutation({
     // Another check has taken the place of this one.
     if (row === null || row.checkAt !== at) return;
     const worker = await ctx.db.get(id);
-    if (worker === null) return await forget(ctx, row, true);
+    if (worker === null) return await forget(ctx, row);
     const [now, silence] = [Date.now(), lostAfter(row.intervalMs)];
-    if (now - at > silence) return await putOff(ctx, row, now + silence);
+    if (now - at > LATE_AFTER) return await putOff(ctx, row, now + Math.max(silence, TIME_TO_COME_BACK));
     if (worker.status === "online") {
       if (row.at + silence > now) return await putOff(ctx, row, row.at + silence);
       await ctx.db.patch(worker._id, { status: "offline" });
     }
     const due = await dueOf(ctx, row);
-    if (due === null) return await forget(ctx, row, true);
+    if (due === null) return await forget(ctx, row);
     if (due > now) return await putOff(ctx, row, due);
     await putOff(ctx, row, now + GONE_AFTER);
     await ctx.scheduler.runAfter(0, internal.cleanup.expireAbandoned, { worker: worker._id });
@@ -66,7 +75,7 @@ export const expireAbandoned = internalMutation({
       return;
     }
     const due = await dueOf(ctx, row);
-    if (due === null) await forget(ctx, row, false);
+    if (due === null) await forget(ctx, row);
     else await lookAt(ctx, row, due);
   },
 });

@@ -29,8 +29,8 @@ const MAX_QUESTIONS_SHOWN = 100;
 // ── People ───────────────────────────────────────────────────────────────────
 
 /**
- * The caller's open questions, oldest first (at most 100, and as many as one answer has room for), with all that there is
- * to see: nothing is ever cut.
+ * The caller's open questions, oldest first (at most 100, and as many as one answer has room for), with all that
+ * there is to see: nothing is ever cut.
  */
 export const list = query({
   args: {},
@@ -68,9 +68,9 @@ export const answer = mutation({
 // ── The worker ───────────────────────────────────────────────────────────────
 
 /**
- * Shows a question of a running turn to the session's owner, whole. Asking twice changes nothing. `shown` is all that is
- * asked about, such as `{ label: "command", text: … }`; what is too large to be shown is not stored and not shown at all:
- * `too_large` is the answer, or the refusal if nothing is `shown`, because such workers know no such answer.
+ * Shows a question of a running turn to the session's owner, whole. Asking twice changes nothing. `shown` is all that
+ * is asked about, such as `{ label: "command", text: … }`; what is too large to be shown is not stored and not shown
+ * at all: `too_large` is the answer, or the refusal if nothing is `shown`, because such workers know no such answer.
  */
 export const ask = mutation({
   args: {
@@ -171,6 +171,8 @@ function isTooLarge(patterns: string[], shown: Shown): boolean {
 function refuseWhatMayBeCut(patterns: string[]): void {
   const isWhole = patterns.length < CUT_PATTERNS && patterns.every((pattern) => pattern.length < CUT_CHARACTERS);
   if (isWhole) return;
-  const message = "This may be a part of what is asked: nobody could see all of it. Update the worker, which then shows it.";
-  throw refuse("too_large", message);
+  throw refuse(
+    "too_large",
+    "This may be a part of what is asked: nobody could see all of it. Update the worker, which then shows it.",
+  );
 }

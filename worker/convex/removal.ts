@@ -138,7 +138,7 @@ async function removeWorker(page: Page, id: Id<"workers">): Promise<boolean> {
   const forgotten = ctx.db.query("forgottenSessions").withIndex("by_worker_and_opencode_id", (q) => q.eq("worker", id));
   if (!(await page.drain(forgotten))) return false;
   const beat = await heartbeatOf(ctx, id);
-  if (beat !== null) await forget(ctx, beat, false);
+  if (beat !== null) await forget(ctx, beat);
   if ((await ctx.db.get(id)) !== null) await page.remove(id);
   return true;
 }

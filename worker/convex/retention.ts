@@ -1,6 +1,6 @@
 /**
- * Deletes sessions that have ended and were left alone for as long as their worker was told. Once a day, for each worker
- * of which that is wanted; for others nothing happens.
+ * Deletes sessions that have ended and were left alone for as long as their worker was told. Once a day, for each
+ * worker of which that is wanted; for others nothing happens.
  */
 import { v } from "convex/values";
 import { internal } from "./_generated/api.js";

@@ -79,7 +79,10 @@ export default defineSchema({
     registeredAt: v.optional(v.number()),
     /** When a process registered while another one was online (ms): the last 20 times. */
     takeovers: v.optional(v.array(v.number())),
-    /** For how many days sessions that have ended are kept; for ever, if it is not said. When that is looked at next (ms). */
+    /**
+     * For how many days sessions that have ended are kept; for ever, if it is not said. When that is looked at next
+     * (ms).
+     */
     retentionDays: v.optional(v.number()),
     retentionAt: v.optional(v.number()),
   })
@@ -88,8 +91,8 @@ export default defineSchema({
     .index("by_owner", ["ownerId"]),
 
   /**
-   * One row a worker that is online or has a turn that has not ended, patched with every beat; no subscription reads it.
-   * See `lib/liveness.ts`.
+   * One row a worker that is online or has a turn that has not ended, patched with every beat; no subscription reads
+   * it. See `lib/liveness.ts`.
    */
   workerHeartbeats: defineTable({
     worker: v.id("workers"),
@@ -208,6 +211,13 @@ export default defineSchema({
   })
     .index("by_question", ["question"])
     .index("by_turn", ["turn"]),
+
+  /** How far `migrations.ts` has come, one row for each of its steps. */
+  migrations: defineTable({
+    name: v.string(),
+    cursor: v.union(v.string(), v.null()),
+    isDone: v.boolean(),
+  }).index("by_name", ["name"]),
 
   /** Running turns that a person wants stopped; the row goes when the turn ends. */
   cancellations: defineTable({

@@ -11,8 +11,9 @@ const MAX_MODELS = 2_000;
 const MAX_CHARACTERS = 300_000;
 
 /**
- * Replaces the list, without what is beyond the bounds and names that are too long to be chosen; writes nothing if it is the same. `digest` is the worker's own: `workers.register` returns it, so
- * that a worker whose models are the same does not even call.
+ * Replaces the list, without what is beyond the bounds and names that are too long to be chosen; writes nothing if it
+ * is the same. `digest` is the worker's own: `workers.register` returns it, so that a worker whose models are the
+ * same does not even call.
  */
 export const updateModels = mutation({
   args: { who: credentials, models: v.array(v.string()), digest: v.string() },

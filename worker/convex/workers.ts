@@ -23,6 +23,7 @@ import {
 import { hiddenName, hideMachine, hideWorker } from "./lib/deletion.js";
 import { checkText, MAX_SHOWN_CHARACTERS, MAX_WORKERS } from "./lib/limits.js";
 import { beat } from "./lib/liveness.js";
+import { checkProtocol, PROTOCOL } from "./lib/protocol.js";
 import { fingerprintOf, hashSecret, makeSecret } from "./lib/secrets.js";
 import { charge, dropCounts } from "./lib/usage.js";
 import { hideMachines } from "./removal.js";
@@ -88,8 +89,8 @@ export const list = query({
 });
 
 /**
- * Makes a worker of this name (`worker_…`) that may work, and its token's parts. The secret is shown this once: the token
- * is `machineId:workerId:secret`.
+ * Makes a worker of this name (`worker_…`) that may work, and its token's parts. The secret is shown this once: the
+ * token is `machineId:workerId:secret`.
  */
 export const invite = mutation({
   args: { machine: v.string(), workerId: v.string() },
@@ -153,10 +154,14 @@ export const register = mutation({
     acceptUnclaimedWithinMs: v.number(),
     /** For how many days sessions that have ended are kept; for ever, if it is not said. */
     retentionDays: v.optional(v.number()),
+    /** Which protocol the worker speaks; 1, if it does not say. */
+    protocol: v.optional(v.number()),
   },
-  handler: async (ctx, { who, acceptUnclaimedWithinMs, retentionDays }) => {
+  handler: async (ctx, { who, acceptUnclaimedWithinMs, retentionDays, protocol }) => {
+    checkProtocol(protocol);
     if (retentionDays !== undefined && !(retentionDays >= 1)) {
-      throw refuse("not_days", `Sessions are kept for a day at least, not for ${retentionDays}; say nothing to keep them.`);
+      const message = `Sessions are kept for a day at least, not for ${retentionDays}; say nothing to keep them.`;
+      throw refuse("not_days", message);
     }
     const known = await findWorker(ctx, who);
     if (known?.approval === "revoked") throw refuse("revoked", "This worker's access was revoked.");
@@ -167,15 +172,15 @@ export const register = mutation({
       const retention = await retain(ctx, known._id, known.retentionAt, retentionDays);
       await ctx.db.patch(known._id, { epoch, staleBefore, ...startOf(known, now), ...retention });
       const modelsDigest = known.modelsDigest ?? null;
-      return { worker: known._id, epoch, staleBefore, approval: known.approval, modelsDigest };
+      return { worker: known._id, epoch, staleBefore, approval: known.approval, modelsDigest, protocol: PROTOCOL };
     }
     const machine = await machineOf(ctx, who.machineId);
     if (machine === null) throw refuse("unauthorized", "This machine is not known. Add it first.");
     if (machine.enrolmentUntil === undefined || machine.enrolmentUntil <= now) {
       throw refuse(
         "not_invited",
-        "This worker was not invited. The machine's owner makes its token with `workers:invite`, or opens enrolment for " +
-          "some minutes with `workers:openEnrolment`.",
+        "This worker was not invited. The machine's owner makes its token with `workers:invite`, or opens enrolment " +
+          "for some minutes with `workers:openEnrolment`.",
       );
     }
     const waiting = await ctx.db
@@ -200,7 +205,7 @@ export const register = mutation({
     });
     const retention = await retain(ctx, worker, undefined, retentionDays);
     if (retentionDays !== undefined) await ctx.db.patch(worker, retention);
-    return { worker, epoch: 1, staleBefore, approval: "pending" as const, modelsDigest: null };
+    return { worker, epoch: 1, staleBefore, approval: "pending" as const, modelsDigest: null, protocol: PROTOCOL };
   },
 });
 
@@ -216,8 +221,8 @@ export const getByMachineAndWorker = query({
 });
 
 /**
- * The machine's owner lets a worker work that waits for it. With the `fingerprint` that its log shows, only the one that
- * has that secret.
+ * The machine's owner lets a worker work that waits for it. With the `fingerprint` that its log shows, only the one
+ * that has that secret.
  */
 export const approve = mutation({
   args: { worker: v.id("workers"), fingerprint: v.optional(v.string()) },
@@ -227,7 +232,8 @@ export const approve = mutation({
       throw refuse("not_pending", `This worker does not wait for approval: it is ${worker.approval}.`);
     }
     if (fingerprint !== undefined && fingerprint.trim().toLowerCase() !== fingerprintOf(worker.secretHash)) {
-      throw refuse("other_fingerprint", "This worker's secret has another fingerprint: it is not the one that you mean.");
+      const message = "This worker's secret has another fingerprint: it is not the one that you mean.";
+      throw refuse("other_fingerprint", message);
     }
     await ctx.db.patch(worker._id, { approval: "approved" });
   },
@@ -266,7 +272,9 @@ export const deleteWorker = mutation({
   args: { worker: v.id("workers") },
   handler: async (ctx, { worker: id }) => {
     const worker = await requireOwnWorker(ctx, id);
-    if (worker.status === "online") throw refuse("online", "This worker is online. Stop it or revoke its access first.");
+    if (worker.status === "online") {
+      throw refuse("online", "This worker is online. Stop it or revoke its access first.");
+    }
     await hideWorker(ctx, worker, hiddenName(id));
     await ctx.scheduler.runAfter(0, internal.removal.worker, { worker: id, ownerId: worker.ownerId });
   },
@@ -306,8 +314,8 @@ export const requestConnect = mutation({
 });
 
 /**
- * The worker is ready: stale turns are expired, the subscription stands. `intervalMs` is how often it means to beat (1 s
- * to 60 s; 10 s if it does not say): it is lost after three of them.
+ * The worker is ready: stale turns are expired, the subscription stands. `intervalMs` is how often it means to beat
+ * (1 s to 60 s; 10 s if it does not say): it is lost after three of them.
  */
 export const markConnected = mutation({
   args: { who: credentials, intervalMs: v.optional(v.number()) },

@@ -87,9 +87,32 @@ pub(crate) struct Deployment {
 impl Convex {
     /// Loads the files of a `convex/` directory, by path relative to it (`chat.ts`, `lib/auth.ts`). Crons begin now.
     pub fn load(sources: &BTreeMap<String, String>, options: Options) -> Result<Self, LoadError> {
+        let random = ChaCha8Rng::seed_from_u64(options.seed);
+        Self::load_over(sources, options, random, None)
+    }
+
+    /// Deploys other functions over the same data, as `npx convex deploy` does. What is scheduled stays, and calls the new
+    /// functions once [`Self::run_scheduler`] of the new deployment runs; that of the old one must not run any more, and
+    /// whoever is connected to it has to connect anew.
+    ///
+    /// # Errors
+    /// As [`Self::load`], and if a document does not match the new schema: then all stays as it was.
+    pub fn redeploy(&self, sources: &BTreeMap<String, String>) -> Result<Self, LoadError> {
+        let random = self.0.random.borrow().clone();
+        let new = Self::load_over(sources, self.0.options.clone(), random, Some(&self.0.store.borrow()))?;
+        new.0.requests.replace(self.0.requests.take());
+        Ok(new)
+    }
+
+    fn load_over(
+        sources: &BTreeMap<String, String>,
+        options: Options,
+        random: ChaCha8Rng,
+        old: Option<&Store>,
+    ) -> Result<Self, LoadError> {
         let now = (options.clock)();
         let modules = Modules::compile(sources).map_err(LoadError)?;
-        let Loaded { isolate, store, crons } = Isolate::load(&modules, now).map_err(LoadError)?;
+        let Loaded { isolate, store, crons } = Isolate::load(&modules, now, old).map_err(LoadError)?;
         let crons = crons.iter().map(|cron| match isolate.registry().find(&cron.path) {
             Some(function) if function.kind == Kind::Mutation => Cron::new(cron, now / 1_000_000),
             Some(_) => Err(format!("cron `{}`: only mutations are modelled", cron.name)),
@@ -104,7 +127,7 @@ impl Convex {
             jobs: RefCell::default(),
             jobs_changed: Notify::new(),
             crons: RefCell::new(crons),
-            random: RefCell::new(ChaCha8Rng::seed_from_u64(options.seed)),
+            random: RefCell::new(random),
             disconnects: watch::Sender::new(Break::default()),
             connections: Cell::new(0),
             options,

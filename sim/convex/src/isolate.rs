@@ -66,8 +66,8 @@ pub(super) struct Loaded {
 }
 
 impl Isolate {
-    /// Loads all modules; `now` is the wall clock in nanoseconds.
-    pub(super) fn load(modules: &Modules, now: u64) -> Result<Loaded, String> {
+    /// Loads all modules, over the data of an `old` deployment if there is one; `now` is the wall clock in nanoseconds.
+    pub(super) fn load(modules: &Modules, now: u64, old: Option<&Store>) -> Result<Loaded, String> {
         let runtime = Runtime::new().map_err(|why| format!("the engine did not start: {why}"))?;
         runtime.set_loader(modules.clone(), modules.clone());
         runtime.set_memory_limit(limits::HEAP_BYTES);
@@ -90,7 +90,7 @@ impl Isolate {
         })));
         let loaded = context.with(|ctx| {
             bindings::install(&ctx, &host, &registry).catch(&ctx).map_err(|why| describe(&why))?;
-            load::load_modules(&ctx, modules, &store, &registry, now)
+            load::load_modules(&ctx, modules, (&store, old), &registry, now)
         });
         // The registry is reachable from the engine's own functions: emptied, it does not outlive the engine.
         let (run, crons) = loaded.inspect_err(|_| registry.0.borrow_mut().clear())?;

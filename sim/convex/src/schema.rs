@@ -37,13 +37,14 @@ pub struct IndexSchema {
     pub fields: Vec<String>,
 }
 
-/// Reads the exported schema: `{tables: {name: {indexes: [{name, fields}], documentType}}, schemaValidation}`.
-pub fn parse(exported: &Value) -> Result<Vec<TableSchema>, String> {
+/// Reads the exported schema: `{tables: {name: {indexes: [{name, fields}], documentType}}, schemaValidation}`. Tables that
+/// are `known` keep their numbers: they stand in the ids of their documents.
+pub fn parse(exported: &Value, known: &BTreeMap<String, TableNumber>) -> Result<Vec<TableSchema>, String> {
     let tables = object(exported, "schema")?.get("tables").ok_or("the schema has no tables")?;
     let tables = object(tables, "tables")?;
     let validate =
         !matches!(object(exported, "schema")?.get("schemaValidation"), Some(Value::Boolean(false)));
-    let numbers = numbers(tables.keys());
+    let numbers = numbers(tables.keys(), known);
     let lookup: TableNumbers<'_> = &|name| numbers.get(name).copied();
     let mut parsed = vec![scheduled_functions()];
     for (name, table) in tables {
@@ -54,9 +55,19 @@ pub fn parse(exported: &Value) -> Result<Vec<TableSchema>, String> {
     Ok(parsed)
 }
 
-fn numbers<'a>(names: impl Iterator<Item = &'a String>) -> BTreeMap<String, TableNumber> {
-    let mut numbers: BTreeMap<_, _> = names.cloned().zip(FIRST_USER_TABLE..).collect();
+fn numbers<'a>(
+    names: impl Iterator<Item = &'a String>,
+    known: &BTreeMap<String, TableNumber>,
+) -> BTreeMap<String, TableNumber> {
+    let mut numbers = known.clone();
     numbers.insert(SCHEDULED_FUNCTIONS.into(), 0);
+    let mut next = numbers.values().max().map_or(0, |last| last + 1).max(FIRST_USER_TABLE);
+    for name in names {
+        numbers.entry(name.clone()).or_insert_with(|| {
+            next += 1;
+            next - 1
+        });
+    }
     numbers
 }
 

@@ -122,6 +122,18 @@ impl Table {
         }
     }
 
+    fn check(&self, document: &Document) -> Result<(), String> {
+        let Some(validator) = &self.validator else { return Ok(()) };
+        let declared = document.fields().iter().filter(|(name, _)| !name.starts_with('_'));
+        let fields = declared.map(|(name, field)| (name.clone(), field.clone())).collect();
+        validator.check(&Value::Object(fields)).map_err(|why| {
+            let (id, table) = (document.id, &self.name);
+            format!(
+                "Schema validation failed. Document with ID \"{id}\" in table \"{table}\" does not match the schema: {why}"
+            )
+        })
+    }
+
     /// The document with an id.
     pub fn get(&self, id: Id) -> Option<&Rc<Document>> {
         let mut key = Vec::with_capacity(40);
@@ -194,6 +206,28 @@ impl Store {
             log: VecDeque::new(),
             open: BTreeMap::new(),
         }
+    }
+
+    /// The numbers of all tables.
+    pub fn numbers(&self) -> BTreeMap<String, TableNumber> {
+        self.numbers.iter().map(|(name, number)| (name.to_string(), *number)).collect()
+    }
+
+    /// Takes over all documents of another store, whose tables have the same numbers here. Refused if one has no table or
+    /// does not match it, with what Convex says then.
+    pub fn take_over(&mut self, old: &Self) -> Result<(), String> {
+        for table in old.tables.values() {
+            for document in table.indexes[usize::from(BY_CREATION_TIME)].entries.values() {
+                let declared = self.tables.get_mut(&table.number);
+                let new = declared.ok_or_else(|| format!("table \"{}\" has documents", table.name))?;
+                new.check(document)?;
+                for index in &mut new.indexes {
+                    index.entries.insert(index.key(document), document.clone());
+                }
+            }
+        }
+        self.last_ts = self.last_ts.max(old.last_ts);
+        Ok(())
     }
 
     /// The timestamp of the newest commit.

@@ -209,7 +209,7 @@ impl<I: FnMut(&str, f64, BTreeMap<String, Value>) -> String> History<'_, I> {
             let fields =
                 [("machineId", MACHINE.into()), ("ownerId", owner.clone()), ("name", "simulated".into())];
             self.write("machines", fields);
-            // One person stands for all the people of a world: what one may send and have limits none of them.
+            // One person stands for all the people of a world, who send more than one may.
             let limits = BTreeMap::from([("messagesPerMinute".to_owned(), Value::Null)]);
             self.write("owners", [("ownerId", owner.clone()), ("limits", Value::Object(limits))]);
         }

@@ -3,6 +3,7 @@ import type { ApiFromModules, FilterApi, FunctionReference } from "convex/server
 import type * as chat from "../chat.js";
 import type * as cleanup from "../cleanup.js";
 import type * as limits from "../limits.js";
+import type * as migrations from "../migrations.js";
 import type * as permissions from "../permissions.js";
 import type * as removal from "../removal.js";
 import type * as retention from "../retention.js";
@@ -14,6 +15,7 @@ declare const fullApi: ApiFromModules<{
   chat: typeof chat;
   cleanup: typeof cleanup;
   limits: typeof limits;
+  migrations: typeof migrations;
   permissions: typeof permissions;
   removal: typeof removal;
   retention: typeof retention;

@@ -35,7 +35,7 @@ export async function hideSession(ctx: MutationCtx, session: Doc<"sessions">, fo
 /** Makes a worker, and with it its sessions, invisible. `machineId` is what its machine is called from now on. */
 export async function hideWorker(ctx: MutationCtx, worker: Doc<"workers">, machineId: string): Promise<void> {
   const beat = await heartbeatOf(ctx, worker._id);
-  if (beat !== null) await forget(ctx, beat, false);
+  if (beat !== null) await forget(ctx, beat);
   await ctx.db.patch(worker._id, {
     ownerId: NOBODY,
     machineId,

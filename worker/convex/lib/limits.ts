@@ -65,8 +65,8 @@ interface PageOptions {
 }
 
 /**
- * A page of people's, bounded: at most `items` rows, and none after the one with which it has `bytes`. A row has 1 MiB at
- * most.
+ * A page of people's, bounded: at most `items` rows, and none after the one with which it has `bytes`. A row has 1
+ * MiB at most.
  */
 export function bounded<T extends PageOptions>(asked: T, items: number, bytes: number): T {
   return {

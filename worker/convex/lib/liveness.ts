@@ -1,9 +1,9 @@
 /**
  * Whether a worker is there: its beats, and the check that looks after it once they stop.
  *
- * Each worker has at most one check to come, and its heartbeat's row says which. A check is due when the worker would be
- * lost, or when what it left would be ended; one that finds it too early puts itself off. A worker that is offline and
- * has no open turn has neither a row nor a check.
+ * Each worker has at most one check to come, and its heartbeat's row says which. A check is due when the worker would
+ * be lost, or when what it left would be ended; one that finds it too early puts itself off. A worker that is offline
+ * and has no open turn has neither a row nor a check.
  */
 import { internal } from "../_generated/api.js";
 import type { Doc, Id } from "../_generated/dataModel.js";
@@ -17,6 +17,13 @@ const LONGEST_INTERVAL = 60_000;
 const LOST_AFTER_INTERVALS = 3;
 /** A turn of a worker that did not beat for this long (ms) is expired once it is as old. */
 export const GONE_AFTER = 10 * 60_000;
+/**
+ * A check that comes so much later (ms) than it was due says that the deployment stood still. A worker then has this
+ * long (ms), or the time in which it is lost, if that is longer, to come back: it tries again after half a minute at
+ * most.
+ */
+export const LATE_AFTER = 30_000;
+export const TIME_TO_COME_BACK = 60_000;
 /** What was ended is looked at again so much later (ms) at the least, so that no mistake makes a loop. */
 const LEAST_PAUSE = 30_000;
 
@@ -74,14 +81,19 @@ export async function lookAt(ctx: MutationCtx, row: Doc<"workerHeartbeats">, at:
 }
 
 /** Nobody waits for the worker of this row, and it is not there. */
-export async function forget(ctx: MutationCtx, row: Doc<"workerHeartbeats">, isChecking: boolean): Promise<void> {
-  if (!isChecking && row.check !== undefined) await ctx.scheduler.cancel(row.check);
+export async function forget(ctx: MutationCtx, row: Doc<"workerHeartbeats">): Promise<void> {
+  await cancelCheck(ctx, row);
   await ctx.db.delete(row._id);
 }
 
 async function replaceCheck(ctx: MutationCtx, worker: Id<"workers">, row: Doc<"workerHeartbeats"> | null, at: number) {
-  if (row?.check !== undefined) await ctx.scheduler.cancel(row.check);
+  if (row !== null) await cancelCheck(ctx, row);
   return await schedule(ctx, worker, at);
+}
+
+/** One that is due already is left alone, it may be the one that runs: it finds that it is not the check to come. */
+async function cancelCheck(ctx: MutationCtx, { check, checkAt }: Doc<"workerHeartbeats">): Promise<void> {
+  if (check !== undefined && checkAt !== undefined && checkAt > Date.now()) await ctx.scheduler.cancel(check);
 }
 
 async function schedule(ctx: MutationCtx, worker: Id<"workers">, at: number) {

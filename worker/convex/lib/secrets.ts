@@ -2,7 +2,10 @@
  * Workers' secrets: made here for those that are invited, and kept as hashes alone.
  */
 
-/** The two hexadecimal digits of each byte. Every call of a worker hashes its secret: looked up is faster than printed. */
+/**
+ * The two hexadecimal digits of each byte. Every call of a worker hashes its secret: looked up is faster than
+ * printed.
+ */
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 /** Bytes of a secret: 192 bits. */
 const SECRET_BYTES = 24;

@@ -42,14 +42,20 @@ function limitOf(row: Doc<"owners"> | null, what: Counted | "messagesPerMinute")
 }
 
 /** The row of a person; the counts of a new one begin with nothing. One who must be `known` has a machine already. */
-export async function rowOf(ctx: MutationCtx, ownerId: string, who: "anybody" | "known" = "anybody"): Promise<Doc<"owners">> {
+export async function rowOf(
+  ctx: MutationCtx,
+  ownerId: string,
+  who: "anybody" | "known" = "anybody",
+): Promise<Doc<"owners">> {
   const row = await usageOf(ctx, ownerId);
   if (row !== null) return row;
   const machine = await ctx.db
     .query("machines")
     .withIndex("by_owner", (q) => q.eq("ownerId", ownerId))
     .first();
-  if (who === "known" && machine === null) throw refuse("not_found", `Nobody called \`${ownerId}\` has a machine here.`);
+  if (who === "known" && machine === null) {
+    throw refuse("not_found", `Nobody called \`${ownerId}\` has a machine here.`);
+  }
   // Everything that a person has hangs on a machine.
   const counts = machine === null ? NOTHING : undefined;
   const id = await ctx.db.insert("owners", { ownerId, counts });
@@ -109,6 +115,6 @@ export async function dropCounts(ctx: MutationCtx, ownerId: string): Promise<voi
 }
 
 function overLimit(row: Doc<"owners"> | null, what: Counted) {
-  const message = `At most ${limitOf(row, what)} ${NAMES[what]} are allowed. ${ADVICE[what]}, or ask the operator for more.`;
-  return refuse("limit_reached", message);
+  const limit = `At most ${limitOf(row, what)} ${NAMES[what]} are allowed.`;
+  return refuse("limit_reached", `${limit} ${ADVICE[what]}, or ask the operator for more.`);
 }

@@ -114,6 +114,8 @@ impl Draw {
         let (worker, session) = (self.row("workers"), self.row("sessions"));
         let ada = format!("https://people.example|{}", PEOPLE[0]);
         match self.pick(20) {
+            12 => self.at("cron", "migrations:run", json!({}), None),
+            13 => self.at("cron", "migrations:count", json!({ "ownerId": ada }), None),
             6 => {
                 let args = json!({ "session": session, "ownerId": ada });
                 self.at("cron", "removal:session", args, None)
@@ -210,6 +212,7 @@ impl Draw {
                 let mut args = json!({ "who": self.identity(), "acceptUnclaimedWithinMs": 60_000 });
                 if self.chance(0.3) {
                     args["retentionDays"] = json!(1);
+                    args["protocol"] = json!(1 + self.pick(3));
                 }
                 return ("mutation", "workers:register", args, None);
             }

@@ -38,8 +38,8 @@ fn theirs(functions: &Path, sequences: &[Json]) -> Option<Vec<Json>> {
 struct Normal(BTreeMap<String, usize>);
 
 /// What is opaque, hints about the size of a page, and what is made of secrets that are drawn.
-const HIDDEN: [&str; 7] =
-    ["continueCursor", "splitCursor", "pageStatus", "error", "ahead", "secretHash", "fingerprint"];
+const HIDDEN: [&str; 8] =
+    ["continueCursor", "cursor", "splitCursor", "pageStatus", "error", "ahead", "secretHash", "fingerprint"];
 
 impl Normal {
     fn value(&mut self, value: &Json) -> Json {

@@ -20,11 +20,11 @@ use crate::{
 
 type Exports = (Persistent<Function<'static>>, Vec<CronDeclaration>);
 
-/// Evaluates all modules: the schema first, then the functions, then the crons.
+/// Evaluates all modules: the schema first, then the functions, then the crons. The data of an old store are taken over.
 pub(super) fn load_modules(
     ctx: &Ctx<'_>,
     modules: &Modules,
-    store: &Rc<RefCell<Store>>,
+    (store, old): (&Rc<RefCell<Store>>, Option<&Store>),
     registry: &Rc<Registry>,
     now: u64,
 ) -> Result<Exports, String> {
@@ -36,8 +36,11 @@ pub(super) fn load_modules(
     }
     let exported: JsValue<'_> =
         default_export(ctx, "schema")?.get("exported").map_err(|why| why.to_string())?;
-    let tables = schema::parse(&from_js(&exported)?).map_err(|why| format!("schema.ts: {why}"))?;
-    *store.borrow_mut() = Store::new(&tables, now);
+    let known = old.map(Store::numbers).unwrap_or_default();
+    let tables = schema::parse(&from_js(&exported)?, &known).map_err(|why| format!("schema.ts: {why}"))?;
+    let mut new = Store::new(&tables, now);
+    old.map_or(Ok(()), |old| new.take_over(old))?;
+    *store.borrow_mut() = new;
     for module in modules.entry_points() {
         load_functions(ctx, module, &store.borrow(), registry)?;
     }

@@ -6,6 +6,7 @@ mod deletion;
 mod enrolment;
 mod limits;
 mod liveness;
+mod migrations;
 mod permissions;
 mod sessions;
 mod turns;

@@ -191,14 +191,19 @@ fn an_operator_cannot_set_what_is_no_limit_or_limit_nobody() {
 pub(super) fn recounted(world: &World) -> BTreeMap<String, Value> {
     let owner = Value::from(world.ada.token_identifier());
     let of = |table: &str| world.convex.table(table).into_iter().filter(|row| field(row, "ownerId") == owner);
-    let workers: Vec<_> = of("workers").map(|worker| field(&worker, "_id")).collect();
-    let is_pending =
-        |turn: &Value| workers.contains(&field(turn, "worker")) && field(turn, "state") == "pending".into();
+    let ids = |table: &str| of(table).map(|row| field(&row, "_id")).collect::<Vec<_>>();
+    let (workers, sessions) = (ids("workers"), ids("sessions"));
+    // What is deleted counts until it is removed, and has an owner no more: its session or its worker may have one.
+    let is_pending = |turn: &Value| {
+        let is_theirs =
+            workers.contains(&field(turn, "worker")) || sessions.contains(&field(turn, "session"));
+        is_theirs && field(turn, "state") == "pending".into()
+    };
     let turns = world.convex.table("turns");
     let counts = [
         ("machines", of("machines").count()),
         ("workers", workers.len()),
-        ("sessions", of("sessions").count()),
+        ("sessions", sessions.len()),
         ("pendingTurns", turns.iter().filter(|turn| is_pending(turn)).count()),
     ];
     counts.into_iter().map(|(name, count)| (name.to_owned(), (count as f64).into())).collect()
@@ -228,7 +233,7 @@ async fn act(world: &World, random: &mut ChaCha8Rng, epoch: &mut f64) {
     let turn = any(world, "turns", random);
     let me = || who(&world.machine, Some(*epoch));
     let of_turn = |turn: Option<Value>| turn.map(|turn| object([("who", me()), ("turn", turn)]));
-    let (path, args, person) = match random.random_range(0..15) {
+    let (path, args, person) = match random.random_range(0..18) {
         0 => ("workers:createMachine", Some(object([("name", "m".into())])), ada()),
         1 => ("chat:startSession", Some(object([("worker", worker)])), ada()),
         2 => ("chat:endSession", Some(object([("session", session)])), ada()),
@@ -265,6 +270,16 @@ async fn act(world: &World, random: &mut ChaCha8Rng, epoch: &mut f64) {
             ("chat:completeMessage", args, None)
         }
         9 | 10 => ("chat:claim", of_turn(turn), None),
+        11 => ("chat:deleteSession", Some(object([("session", session)])), ada()),
+        12 if random.random_bool(0.2) => ("workers:deleteWorker", Some(object([("worker", worker)])), ada()),
+        13 if random.random_bool(0.02) => {
+            ("workers:deleteMachine", Some(object([("machine", world.machine.clone())])), ada())
+        }
+        14 if random.random_bool(0.3) => {
+            let name = format!("worker_{}", random.random_range(0..9));
+            let args = [("machine", world.machine.clone()), ("workerId", name.into())];
+            ("workers:invite", Some(object(args)), ada())
+        }
         _ => {
             let args = object([("session", session), ("content", "hello".into())]);
             ("chat:sendMessage", Some(args), ada())
@@ -274,6 +289,10 @@ async fn act(world: &World, random: &mut ChaCha8Rng, epoch: &mut f64) {
     match world.call(path, args, person).await {
         Ok(_) | Err(CallError::Failed(_)) => {}
         Err(other) => panic!("{path}: {other}"),
+    }
+    if path.contains("delete") {
+        // A worker's rows go in the jobs that this began.
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
