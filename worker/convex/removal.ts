@@ -7,7 +7,7 @@ import { v } from "convex/values";
 import { internal } from "./_generated/api.js";
 import type { Doc, Id } from "./_generated/dataModel.js";
 import { internalMutation, type MutationCtx } from "./_generated/server.js";
-import { hideMachine } from "./lib/deletion.js";
+import { HIDDEN_AT_ONCE, hideMachine } from "./lib/deletion.js";
 import { NOBODY } from "./lib/hidden.js";
 import { forget, heartbeatOf } from "./lib/liveness.js";
 import { readyRow } from "./lib/queue.js";
@@ -105,20 +105,53 @@ export const machine = internalMutation({
   },
 });
 
-/** Makes the rest of a deleted account invisible: whoever had more than one transaction has room for. */
-export const account = internalMutation({
-  args: { ownerId: v.string() },
-  handler: async (ctx, { ownerId }) => await hideMachines(ctx, ownerId),
+/** Makes the rest of a machine invisible that has more workers than one transaction has room for. */
+export const restOfMachine = internalMutation({
+  args: { machine: v.id("machines"), ownerId: v.string() },
+  handler: async (ctx, { machine: id, ownerId }) => {
+    const found = await ctx.db.get(id);
+    if (found !== null && found.ownerId !== NOBODY) await hideWholeMachine(ctx, found, ownerId);
+  },
 });
 
-/** Makes a person's machines invisible: at once if there are as few as anybody may have by default. */
-export async function hideMachines(ctx: MutationCtx, ownerId: string): Promise<void> {
-  const machines = await ctx.db
+/** Makes a machine invisible: at once if it has as few workers as anybody may have by default. */
+export async function hideWholeMachine(ctx: MutationCtx, found: Doc<"machines">, ownerId: string): Promise<void> {
+  if ((await hideMachine(ctx, found, ownerId, HIDDEN_AT_ONCE)) > 0) return;
+  await ctx.scheduler.runAfter(0, internal.removal.restOfMachine, { machine: found._id, ownerId });
+}
+
+/** Makes the rest of a deleted account invisible: of whoever had more than one transaction has room for. */
+export const restOfAccount = internalMutation({
+  args: { ownerId: v.string(), until: v.number() },
+  handler: async (ctx, { ownerId, until }) => await hideMachines(ctx, ownerId, until),
+});
+
+/** Makes all that a person has invisible. What they add while more than one transaction is needed for that stays. */
+export async function hideAccount(ctx: MutationCtx, ownerId: string): Promise<void> {
+  const newest = await ctx.db
     .query("machines")
     .withIndex("by_owner", (q) => q.eq("ownerId", ownerId))
+    .order("desc")
+    .first();
+  if (newest !== null) await hideMachines(ctx, ownerId, newest._creationTime);
+}
+
+/**
+ * Makes the machines invisible that a person has added `until` then: at once if they are as few, and have as few
+ * workers, as anybody may have by default.
+ */
+async function hideMachines(ctx: MutationCtx, ownerId: string, until: number): Promise<void> {
+  const machines = await ctx.db
+    .query("machines")
+    .withIndex("by_owner", (q) => q.eq("ownerId", ownerId).lte("_creationTime", until))
     .take(MACHINES);
-  for (const machine of machines) await hideMachine(ctx, machine, NOBODY);
-  if (machines.length === MACHINES) await ctx.scheduler.runAfter(0, internal.removal.account, { ownerId });
+  let room = HIDDEN_AT_ONCE;
+  for (const machine of machines) {
+    room = await hideMachine(ctx, machine, NOBODY, room);
+    if (room === 0) break;
+  }
+  if (room > 0 && machines.length < MACHINES) return;
+  await ctx.scheduler.runAfter(0, internal.removal.restOfAccount, { ownerId, until });
 }
 
 /** Removes a worker's rows; done once the worker itself is gone. */
@@ -126,6 +159,7 @@ async function removeWorker(page: Page, id: Id<"workers">): Promise<boolean> {
   const { ctx } = page;
   const sessions = ctx.db.query("sessions").withIndex("by_worker_and_state", (q) => q.eq("worker", id));
   for await (const session of sessions) {
+    if (page.isFull) return false;
     const isCounted = session.ownerId !== NOBODY;
     if (!(await removeSession(page, session))) return false;
     if (isCounted) page.sessions += 1;
@@ -152,7 +186,7 @@ async function removeSession(page: Page, session: Doc<"sessions">): Promise<bool
   }
   const row = await readyRow(ctx, session._id);
   if (row !== null) await page.remove(row._id);
-  await page.remove(session._id, session.title?.length);
+  await page.remove(session._id, (session.title?.length ?? 0) + (session.model?.length ?? 0));
   return true;
 }
 

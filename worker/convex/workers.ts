@@ -20,13 +20,13 @@ import {
   requireWorker,
   workerOf,
 } from "./lib/auth.js";
-import { hiddenName, hideMachine, hideWorker } from "./lib/deletion.js";
+import { deleteOneWorker } from "./lib/deletion.js";
 import { checkText, MAX_SHOWN_CHARACTERS, MAX_WORKERS } from "./lib/limits.js";
 import { beat } from "./lib/liveness.js";
 import { checkProtocol, PROTOCOL } from "./lib/protocol.js";
 import { fingerprintOf, hashSecret, makeSecret } from "./lib/secrets.js";
 import { charge, dropCounts } from "./lib/usage.js";
-import { hideMachines } from "./removal.js";
+import { hideAccount, hideWholeMachine } from "./removal.js";
 import { retain } from "./retention.js";
 
 /** For how long (minutes) enrolment can be opened, and how many workers of one machine may wait for approval. */
@@ -275,8 +275,7 @@ export const deleteWorker = mutation({
     if (worker.status === "online") {
       throw refuse("online", "This worker is online. Stop it or revoke its access first.");
     }
-    await hideWorker(ctx, worker, hiddenName(id));
-    await ctx.scheduler.runAfter(0, internal.removal.worker, { worker: id, ownerId: worker.ownerId });
+    await deleteOneWorker(ctx, worker);
   },
 });
 
@@ -285,7 +284,7 @@ export const deleteMachine = mutation({
   args: { machine: v.string() },
   handler: async (ctx, { machine: id }) => {
     const machine = await requireOwnMachine(ctx, id);
-    await hideMachine(ctx, machine, machine.ownerId);
+    await hideWholeMachine(ctx, machine, machine.ownerId);
   },
 });
 
@@ -294,7 +293,7 @@ export const deleteAccount = mutation({
   args: {},
   handler: async (ctx) => {
     const ownerId = await requirePerson(ctx);
-    await hideMachines(ctx, ownerId);
+    await hideAccount(ctx, ownerId);
     await dropCounts(ctx, ownerId);
   },
 });

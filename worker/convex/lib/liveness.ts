@@ -48,7 +48,7 @@ export async function beat(ctx: MutationCtx, worker: Doc<"workers">, interval: n
   const fields = { worker: worker._id, epoch: worker.epoch, at: now, intervalMs };
   const due = now + lostAfter(intervalMs);
   // A check that has long been due has failed, or the deployment was down.
-  const isToCome = row?.checkAt !== undefined && row.checkAt <= due && row.checkAt > now - lostAfter(intervalMs);
+  const isToCome = row?.checkAt !== undefined && row.checkAt <= due && row.checkAt > now - LATE_AFTER;
   const check = isToCome ? {} : await replaceCheck(ctx, worker._id, row, due);
   if (row === null) await ctx.db.insert("workerHeartbeats", { ...fields, ...check });
   else await ctx.db.patch(row._id, { ...fields, ...check });

@@ -125,7 +125,14 @@ impl Draw {
                 let machine = self.row("machines");
                 self.at("cron", "removal:machine", json!({ "machine": machine, "ownerId": ada }), None)
             }
-            9 => self.at("cron", "removal:account", json!({ "ownerId": "https://people.example|eve" }), None),
+            9 => {
+                let args = json!({ "ownerId": "https://people.example|eve", "until": self.now });
+                self.at("cron", "removal:restOfAccount", args, None)
+            }
+            14 => {
+                let args = json!({ "machine": self.row("machines"), "ownerId": ada });
+                self.at("cron", "removal:restOfMachine", args, None)
+            }
             10 => self.at("cron", "retention:look", json!({ "worker": worker, "at": self.now }), None),
             11 => {
                 let args = json!({ "worker": worker, "before": self.now, "after": 0 });

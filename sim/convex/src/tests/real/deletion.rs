@@ -200,6 +200,44 @@ fn a_machine_is_deleted_with_workers_that_run_and_nobody_elses_is_touched() {
 }
 
 #[test]
+fn as_many_workers_and_sessions_as_anybody_has_are_deleted_in_transactions_that_fit() {
+    check(async |world| {
+        run_scheduler(&world.convex);
+        world.limit([("workers", 1_000.0.into())]).await;
+        let (worker, machine) = (world.worker_id(), world.machine.clone());
+        for n in 0..900 {
+            let invite = [("machine", machine.clone()), ("workerId", format!("worker_{n}").into())];
+            own(&world, "workers:invite", invite).await.unwrap();
+            own(&world, "chat:startSession", [("worker", worker.clone())]).await.unwrap();
+        }
+        own(&world, "workers:deleteMachine", [("machine", machine)]).await.unwrap();
+        assert_eq!(sessions(&world).await, []);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let left: Vec<_> = rows(&world).into_iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(left, [("owners", 1)]);
+        assert_eq!(counted(&world), recounted(&world));
+        assert!(world.log.borrow().iter().all(|call| !call.contains(" Error")), "a transaction did not fit");
+    });
+}
+
+#[test]
+fn what_is_made_after_an_account_was_deleted_stays() {
+    check(async |world| {
+        run_scheduler(&world.convex);
+        world.limit([("machines", Value::Null)]).await;
+        for _ in 0..130 {
+            own(&world, "workers:createMachine", [("name", "old".into())]).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        own(&world, "workers:deleteAccount", []).await.unwrap();
+        own(&world, "workers:createMachine", [("name", "new".into())]).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let machines = world.convex.table("machines");
+        assert_eq!(machines.iter().map(|machine| field(machine, "name")).collect::<Vec<_>>(), ["new".into()]);
+    });
+}
+
+#[test]
 fn an_account_is_deleted_and_what_an_operator_set_stays() {
     check_many(2, async |worlds| {
         let [leaving, limited] = &worlds[..] else { unreachable!() };
