@@ -64,7 +64,7 @@ mod tests {
         check("[gate]", "gate");
         check("[latency]", "latency");
         check("[worker]", "worker");
-        for part in ["turns", "sessions", "opencode", "lifecycle"] {
+        for part in ["turns", "sessions", "opencode", "heartbeat", "retention", "lifecycle"] {
             check(&format!("[worker.{part}]"), &format!("worker/{part}"));
         }
     }

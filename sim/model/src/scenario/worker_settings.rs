@@ -9,7 +9,10 @@ pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
     let defaults = serde_json::to_value(Settings::default()).expect("settings are plain data");
     let mut described = of_default(&defaults);
     // What has no default is not among the defaults.
-    described["properties"]["admin"] = json!({ "type": "string" });
+    let properties = &mut described["properties"];
+    properties["admin"] = json!({ "type": "string" });
+    properties["opencode"]["properties"]["data_directory"] = json!({ "type": "string" });
+    properties["retention"]["properties"]["days"] = json!({ "type": "integer", "minimum": 1 });
     described["description"] = "The workers' settings, as in their config file.".into();
     Schema::try_from(described).expect("an object is a schema")
 }
