@@ -54,7 +54,7 @@ pub struct Costs {
     pub heap_per_begun_turn: i64,
     /// Calls per turn, at 200 deltas in 10 s.
     pub calls_per_turn: f64,
-    /// The worker's calls in an hour without a turn, by function.
+    /// The calls of an hour without a turn, by function: the worker's and those that the backend schedules.
     pub idle_hour: Vec<(String, u64)>,
 }
 
@@ -107,13 +107,15 @@ impl Costs {
              | heap above that for each of {TURNS} turns at once, most | {} |\n\
              | the same, once all of them have begun | {} |\n\
              | Convex calls per turn, 200 deltas in 10 s | {:.1} |\n{PREDECESSOR_TURN}\n\
-             ## An hour without a turn\n\n{hour} calls: {}.\n{PREDECESSOR_HOUR}",
+             ## An hour without a turn\n\n{hour} calls: {}.\n{PREDECESSOR_HOUR}\n\
+             ## A month without a turn\n\n| workers | calls | of those that a plan includes |\n|---|---|---|\n{}{MONTH}",
             kib(self.starts.first().map_or(0, |start| start.idle_heap)),
             kib(self.heap_with_server),
             kib(self.heap_per_turn),
             kib(self.heap_per_begun_turn),
             self.calls_per_turn,
             by_function.join(", "),
+            [1, 1_000].map(|workers| month(workers, hour * HOURS_OF_MONTH * workers)).concat(),
         )
     }
 }
@@ -149,9 +151,26 @@ predecessor made 2 to 3 calls for a reply, because it wrote all of it at once wh
 messages of all time twice for each message: 25.4 MB per message at 1,000 sessions.
 ";
 
+/// A month of 30 days.
+const HOURS_OF_MONTH: u64 = 720;
+/// Calls a month that Convex's plans include.
+const PLANS: [(&str, u64); 2] = [("Starter", 1_000_000), ("Professional", 25_000_000)];
+
+fn month(workers: u64, calls: u64) -> String {
+    let shares = PLANS.map(|(plan, included)| format!("{plan}: {} %", (calls * 100).div_ceil(included)));
+    format!("| {workers} | {calls} | {} |\n", shares.join(", "))
+}
+
+const MONTH: &str = "
+Convex's limits page names 1,000,000 calls a month for Starter and 25,000,000 for Professional, then $2 for each million
+more (November 2026). While turns run, or somebody has asked the worker to connect within five minutes, it beats every
+`heartbeat.busy`, 5 s; a longer `heartbeat.idle` makes fewer calls, and a worker that is gone is shown later: after three
+of its intervals. A backend without workers makes no calls at all.
+";
+
 const PREDECESSOR_HOUR: &str = "
-All of them say that the worker is alive, every 5 s with jitter; nothing else is called when nothing changes. The
-predecessor's first version made 255 to 290 calls in the 30 s from one of its syncs to the next (measured with 90
+The worker says that it is alive every 30 s with jitter, and a scheduled check looks whether it still does; nothing else
+is called when nothing changes. The predecessor's first version made 255 to 290 calls in the 30 s from one of its syncs to the next (measured with 90
 sessions that only OpenCode had, each of which it imported again every time).
 ";
 
@@ -265,8 +284,10 @@ fn idle_hour() -> anyhow::Result<Vec<(String, u64)>> {
                 [population]\nsessions = 100\n[workload]\nturns = 0\n[limits]\nworker_heap_idle = '1MiB'\n";
     let (_, facts) = run("costs of an hour", text)?;
     let mut calls = std::collections::BTreeMap::new();
-    for call in workers_calls(&facts).filter(|call| (60 * SECOND..3_660 * SECOND).contains(&call.at)) {
-        *calls.entry(call.function.to_string()).or_default() += 1;
+    for fact in facts.iter().filter(|fact| (60 * SECOND..3_660 * SECOND).contains(&fact.at)) {
+        if let Event::Executed { function, .. } = &fact.event {
+            *calls.entry(function.to_string()).or_default() += 1;
+        }
     }
     Ok(calls.into_iter().collect())
 }

@@ -30,6 +30,17 @@ const SMALL: &str = "
     kind = 'stop'
 ";
 
+/// A worker that nobody needs for a while.
+const QUIET: &str = "
+    duration = '90s'
+    [population]
+    sessions = 2
+    [workload]
+    turns = 2
+    from = '1s'
+    until = '3s'
+";
+
 /// Many sessions that OpenCode does not know yet.
 const CREATIONS: &str = "
     duration = '40s'
@@ -190,7 +201,7 @@ fn a_server_that_nobody_needs_yet_is_not_lazy() {
 #[test]
 fn a_slow_heart_is_heard() {
     check(
-        SMALL,
+        QUIET,
         &[Plant::SlowHeart],
         "lifecycle",
         "worker-1 is ready and connected, and has not beaten for ",

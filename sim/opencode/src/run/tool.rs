@@ -8,7 +8,7 @@ use crate::{
     script::ToolCall,
     sessions::NewSession,
     state::pause,
-    wire::{Part, PartBody, Tokens},
+    wire::{AssistantInfo, Info, Part, PartBody, Tokens},
 };
 
 impl Step<'_> {
@@ -22,7 +22,7 @@ impl Step<'_> {
         let start = self.server.machine.now();
         let running = json!({ "status": "running", "input": input, "time": { "start": start } });
         self.tool_state(running.clone());
-        if call.asks && !self.may_run(call, &call_id, &command).await {
+        if call.asks && !self.may_run(call, &call_id, &command, running.clone()).await {
             self.fail_tool("The user rejected permission to use this specific tool call.");
             self.finish("tool-calls", Tokens::default());
             self.ended(ReplyOutcome::PermissionRefused);
@@ -47,7 +47,7 @@ impl Step<'_> {
     }
 
     /// Asks whether the command may run: the session itself, or a child of it.
-    async fn may_run(&self, call: &ToolCall, call_id: &str, command: &str) -> bool {
+    async fn may_run(&self, call: &ToolCall, call_id: &str, command: &str, running: Value) -> bool {
         let server = self.server;
         if !call.child {
             return server.ask(self.session, &self.info.id, call_id, command).await;
@@ -57,12 +57,27 @@ impl Step<'_> {
             parent_id: Some(self.session.to_owned()),
             ..NewSession::default()
         };
-        let child = server.machine.store.borrow_mut().create(new, server.machine.now());
+        let now = server.machine.now();
+        let child = server.machine.store.borrow_mut().create(new, now);
         server.emit_session("session.created", &child);
         server.emit_status(&child.id, "busy");
-        let allowed = server.ask(&child.id, &self.info.id, call_id, command).await;
+        let message = self.message_of_child(&child.id, call_id, running, now);
+        let allowed = server.ask(&child.id, &message, call_id, command).await;
         server.emit_idle(&child.id);
         allowed
+    }
+
+    /// The child's own message, in which its model calls the tool. Nobody here follows a child's messages, so no event
+    /// tells of it.
+    fn message_of_child(&self, child: &str, call_id: &str, state: Value, now: u64) -> String {
+        let mut store = self.server.machine.store.borrow_mut();
+        let id = store.ids.ascending("msg", now);
+        let info = AssistantInfo { id: id.clone(), session_id: child.into(), ..(*self.info).clone() };
+        store.push_message(child, Info::Assistant(info.into()));
+        let body = PartBody::Tool { tool: "bash", call_id: call_id.into(), state };
+        let part = store.part(child, &id, body, now);
+        store.set_part(part);
+        id
     }
 
     /// Tool states are stored as they come, unlike text.
