@@ -4,6 +4,7 @@
 //! the wall clock, randomness and tasks. Production and simulation differ in the `Env` alone. Timers are not part
 //! of it: `tokio::time` is already under the control of whoever built the runtime.
 
+pub mod race;
 pub mod system;
 
 #[cfg(test)]

@@ -12,9 +12,15 @@ use std::{
 };
 
 use rand::{TryRngCore, rngs::OsRng};
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    task::JoinHandle,
+};
 
-use super::{Address, Env, Launch, LaunchError, UnixMillis};
+use super::{
+    Address, Env, Launch, LaunchError, UnixMillis,
+    race::{interleaved, race},
+};
 
 pub use mark::end_orphans;
 pub use process::SystemServer;
@@ -29,7 +35,8 @@ impl Env for SystemEnv {
     type Server = SystemServer;
 
     async fn connect(&self, address: &Address) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
+        let resolved = lookup_host((address.host.as_str(), address.port)).await?;
+        let stream = race(interleaved(resolved), TcpStream::connect).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
     }
