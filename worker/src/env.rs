@@ -4,6 +4,7 @@
 //! the wall clock, randomness and tasks. Production and simulation differ in the `Env` alone. Timers are not part
 //! of it: `tokio::time` is already under the control of whoever built the runtime.
 
+pub mod moment;
 pub mod race;
 pub mod system;
 
@@ -16,6 +17,7 @@ use secrecy::SecretString;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::JoinHandle,
+    time::Instant,
 };
 
 /// Milliseconds since the Unix epoch, by the wall clock.
@@ -36,6 +38,11 @@ pub trait Env: Clone + Send + Sync + 'static {
 
     /// The wall clock. It may jump; never measure durations with it.
     fn now(&self) -> UnixMillis;
+
+    /// A clock that nobody sets and that stands still while the machine sleeps: tokio's, in production.
+    fn awake(&self) -> Instant {
+        Instant::now()
+    }
 
     /// Fills `buffer` with randomness fit for secrets and identifiers.
     fn random(&self, buffer: &mut [u8]);

@@ -16,7 +16,12 @@ use super::{
     transport::{Socket, TransportError},
     values::Args,
 };
-use crate::{backoff::exponential, config::ConvexUrl, env::Env, error::CallError};
+use crate::{
+    backoff::exponential,
+    config::ConvexUrl,
+    env::{Env, moment::Moment},
+    error::CallError,
+};
 
 /// Calls that wait to be handed to the connection's task.
 const QUEUE: usize = 64;
@@ -25,6 +30,12 @@ const QUEUE: usize = 64;
 /// optimistic-concurrency storm, say), or never gets an answer through, is met with growing pauses.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
+/// After a sleep of this length a connection is not trusted: its other end has heard nothing meanwhile, and what lies
+/// between may have forgotten it.
+const SLEPT: Duration = Duration::from_secs(10);
+/// How often the clocks are compared; before that, whoever asks something has it done.
+const LOOK: Duration = Duration::from_secs(5);
+
 enum Command {
     Mutate { path: &'static str, args: Args, reply: oneshot::Sender<oneshot::Receiver<FunctionResult>> },
     Subscribe { path: &'static str, args: Args, latest: watch::Sender<Latest> },
@@ -132,9 +143,11 @@ impl<E: Env> Driver<E> {
         let frames = self.protocol.connected(self.env.now(), self.begun.elapsed()).await;
         frames.into_iter().try_for_each(|frame| socket.send(frame))?;
         tracing::debug!(url = %self.url.address, "Convex connected");
+        let mut looked = Moment::now(&self.env);
         loop {
             let gives_up = self.gives_up_at(&socket);
             tokio::select! {
+                () = sleep(LOOK) => {}
                 frame = socket.next() => if let Some(frame) = frame? {
                     let received = self.protocol.receive(&frame, self.begun.elapsed());
                     self.progressed |= received.map_err(TransportError::Closed)?;
@@ -150,6 +163,10 @@ impl<E: Env> Driver<E> {
                     }
                 }
             }
+            if looked.slept_since(&self.env) >= SLEPT {
+                return Err(TransportError::Slept);
+            }
+            looked = Moment::now(&self.env);
             self.protocol.drop_abandoned();
             self.protocol
                 .outgoing(self.begun.elapsed())
@@ -177,3 +194,6 @@ impl<E: Env> Driver<E> {
         exponential(&self.env, BACKOFF_MIN, BACKOFF_MAX).build()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,6 +65,8 @@ pub(super) enum TransportError {
     SlowSend,
     #[error("SlowMessage")]
     SlowMessage,
+    #[error("MachineSlept")]
+    Slept,
     #[error("UnansweredRequests")]
     Unanswered,
 }
