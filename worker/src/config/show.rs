@@ -109,6 +109,7 @@ mod tests {
         convex_url = "https://a.b"                       # file
         directory = "/"                                  # file
         admin = "127.0.0.1:1"                            # --admin
+        convex.allow_plain_http = false                  # default
         lifecycle.heartbeat = "5s"                       # default
         lifecycle.recovery_cap = "30s"                   # default
         lifecycle.stop_grace = "10s"                     # default

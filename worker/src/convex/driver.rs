@@ -59,6 +59,9 @@ pub struct Subscription {
 impl ConvexClient {
     /// Starts the connection's task; it ends when the returned handle is dropped.
     pub fn start<E: Env>(env: &E, url: ConvexUrl) -> (Self, AbortOnDropHandle<()>) {
+        if url.is_clear_text() {
+            tracing::warn!(host = %url.address, "the worker's secret travels in clear text (`convex.allow_plain_http`)");
+        }
         let (commands, queue) = mpsc::channel(QUEUE);
         let protocol = Protocol::new(new_session_id(env));
         let driver =

@@ -1,11 +1,12 @@
 //! One WebSocket to the deployment, text frames in and out.
 
 mod activity;
+mod tls;
+mod tunnel;
 
 use std::{
     future::poll_fn,
     io,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -15,17 +16,20 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Instant, sleep_until},
 };
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{ClientConfig, RootCertStore, pki_types::ServerName},
-};
+use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{self, Message, client::IntoClientRequest, protocol::WebSocketConfig},
 };
 
-use self::activity::{Activity, Seen, Watched};
-use crate::{config::ConvexUrl, env::Env};
+use self::{
+    activity::{Activity, Seen, Watched},
+    tunnel::TunnelError,
+};
+use crate::{
+    config::ConvexUrl,
+    env::{Address, Env, ProxyError},
+};
 
 /// Connecting, TLS and the WebSocket handshake together may take this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -49,6 +53,14 @@ const CLIENT: &str = "rust-0.10.4";
 pub(super) enum TransportError {
     #[error("cannot connect to {address}: {source}")]
     Connect { address: String, source: io::Error },
+    #[error(transparent)]
+    ProxySetting(#[from] ProxyError),
+    #[error("cannot connect to the proxy {proxy}: {source}")]
+    ProxyConnect { proxy: Address, source: io::Error },
+    #[error("the proxy {proxy} does not connect to {to}: {source}")]
+    Tunnel { proxy: Address, to: Address, source: TunnelError },
+    #[error("TLS with {address} failed: {source}{}", tls::advice(source))]
+    Tls { address: String, source: io::Error },
     #[error("the connection to {address} took more than {}s", CONNECT_TIMEOUT.as_secs())]
     ConnectTimeout { address: String },
     #[error("{host} is not a name that TLS can verify")]
@@ -94,14 +106,15 @@ impl Socket {
     }
 
     async fn handshake<E: Env>(env: &E, url: &ConvexUrl) -> Result<Self, TransportError> {
-        let connect = |source| TransportError::Connect { address: url.address.to_string(), source };
-        let (plain, activity) = Watched::new(env.connect(&url.address).await.map_err(connect)?);
+        let address = || url.address.to_string();
+        let (stream, activity) = Self::reach(env, url).await?;
         let stream: Box<dyn ByteStream> = if url.tls {
             let host = url.address.host.clone();
             let name = ServerName::try_from(host.clone()).map_err(|_| TransportError::ServerName { host })?;
-            Box::new(TlsConnector::from(tls_config()).connect(name, plain).await.map_err(connect)?)
+            let connecting = TlsConnector::from(tls::config(&url.authorities)).connect(name, stream);
+            Box::new(connecting.await.map_err(|source| TransportError::Tls { address: address(), source })?)
         } else {
-            Box::new(plain)
+            stream
         };
         let scheme = if url.tls { "wss" } else { "ws" };
         let handshake = |error| TransportError::Handshake(Box::new(error));
@@ -114,6 +127,29 @@ impl Socket {
             .max_frame_size(Some(MAX_MESSAGE));
         let (stream, _) = client_async_with_config(request, stream, Some(config)).await.map_err(handshake)?;
         Ok(Self { stream, activity, sending_since: None })
+    }
+
+    /// A stream of bytes to the deployment, through a proxy if one is set for it, and what tells when bytes pass.
+    async fn reach<E: Env>(
+        env: &E,
+        url: &ConvexUrl,
+    ) -> Result<(Box<dyn ByteStream>, Activity), TransportError> {
+        let Some(proxy) = url.tls.then(|| env.proxy(&url.address)).transpose()?.flatten() else {
+            let address = || url.address.to_string();
+            let connected = env.connect(&url.address).await;
+            let stream =
+                connected.map_err(|source| TransportError::Connect { address: address(), source })?;
+            let (stream, activity) = Watched::new(stream);
+            return Ok((Box::new(stream), activity));
+        };
+        tracing::debug!(proxy = %proxy.address, "Convex is reached through a proxy");
+        let connected = env.connect(&proxy.address).await;
+        let stream = connected
+            .map_err(|source| TransportError::ProxyConnect { proxy: proxy.address.clone(), source })?;
+        let (stream, activity) = Watched::new(stream);
+        let opened = tunnel::open(stream, &proxy, &url.address).await;
+        let (proxy, to) = (proxy.address, url.address.clone());
+        Ok((Box::new(opened.map_err(|source| TransportError::Tunnel { proxy, to, source })?), activity))
     }
 
     /// Takes one text frame; [`Self::next`] sends it. The caller asks [`Self::is_sending`] before it makes more of them.
@@ -207,12 +243,6 @@ fn text_of(frame: Message) -> Result<Option<String>, TransportError> {
         }
         Message::Binary(_) | Message::Frame(_) => Err(TransportError::Closed("UnexpectedBinaryFrame".into())),
     }
-}
-
-/// The bundled roots: they work in an image without certificates too.
-fn tls_config() -> Arc<ClientConfig> {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
 #[cfg(test)]

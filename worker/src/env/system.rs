@@ -3,6 +3,7 @@
 mod mark;
 mod output;
 mod process;
+mod proxy;
 mod resolve;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use hyper_util::client::proxy::matcher::Matcher;
 use rand::{TryRngCore, rngs::OsRng};
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -18,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    Address, Env, Launch, LaunchError, UnixMillis,
+    Address, Env, Launch, LaunchError, Proxy, ProxyError, UnixMillis,
     race::{interleaved, race},
 };
 
@@ -39,6 +41,10 @@ impl Env for SystemEnv {
         let stream = race(interleaved(resolved), TcpStream::connect).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
+    }
+
+    fn proxy(&self, to: &Address) -> Result<Option<Proxy>, ProxyError> {
+        proxy::proxy(&Matcher::from_env(), to)
     }
 
     async fn launch(&self, launch: Launch) -> Result<SystemServer, LaunchError> {

@@ -79,7 +79,7 @@ async fn next(socket: &mut WebSocketStream<DuplexStream>) -> Json {
 fn started() -> (Played, ConvexClient, AbortOnDropHandle<()>, Peer) {
     let (dials, dialled) = mpsc::channel(1);
     let env = Played { wall: Arc::default(), dials };
-    let url = ConvexUrl { address: Address { host: "127.0.0.1".into(), port: 1 }, tls: false };
+    let url = ConvexUrl::plain(Address { host: "127.0.0.1".into(), port: 1 });
     let (client, task) = ConvexClient::start(&env, url);
     (env, client, task, Peer { dialled })
 }

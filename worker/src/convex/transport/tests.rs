@@ -1,5 +1,7 @@
 //! Slow lines, in paused time: the peer is a script that writes and reads raw bytes.
 
+mod reach;
+
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
     time::sleep,
