@@ -53,7 +53,7 @@ impl Memory {
     }
 
     fn start(&self) -> (Self, ConvexClient, AbortOnDropHandle<()>) {
-        let url = ConvexUrl { address: Address { host: "memory".into(), port: 1 }, tls: false };
+        let url = ConvexUrl::plain(Address { host: "memory".into(), port: 1 });
         let (client, task) = ConvexClient::start(self, url);
         (self.clone(), client, task)
     }

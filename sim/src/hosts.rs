@@ -165,10 +165,7 @@ fn config(order: &Order, token: &str) -> Config {
     let mut settings = order.scenario.settings.clone();
     order.plants.iter().for_each(|plant| plant.plant_in_settings(&mut settings));
     Config {
-        convex_url: ConvexUrl {
-            address: Address { host: backend::HOST.into(), port: backend::PORT },
-            tls: false,
-        },
+        convex_url: ConvexUrl::plain(Address { host: backend::HOST.into(), port: backend::PORT }),
         token: token.parse().expect("made by ourselves"),
         directory: DIRECTORY.into(),
         settings,

@@ -1,6 +1,7 @@
 //! What one worker is told: read once, validated before the runtime starts, immutable afterwards.
 
 mod admin;
+mod authorities;
 mod error;
 pub mod file;
 pub mod fleet;
@@ -14,8 +15,10 @@ use std::{path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use admin::{AdminAddress, AdminAddressError};
+pub use authorities::{Authorities, AuthoritiesError};
 pub use error::{ConfigError, FleetError};
 pub use token::{MIN_SECRET_LENGTH, Token, TokenError, redact};
+pub(crate) use url::is_loopback;
 pub use url::{ConvexUrl, UrlError};
 
 /// The line of a text in which this place is, from 1.
@@ -66,6 +69,8 @@ pub struct Settings {
     /// Where metrics and health are served; nowhere by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<AdminAddress>,
+    /// The connection to Convex.
+    pub convex: ConvexSettings,
     /// How turns run.
     pub turns: TurnSettings,
     /// How OpenCode sessions are remembered and created.
@@ -80,6 +85,19 @@ pub struct Settings {
     pub retention: RetentionSettings,
     /// Recovery and stop.
     pub lifecycle: LifecycleSettings,
+}
+
+/// The connection to Convex.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConvexSettings {
+    /// A PEM file with the certificates of authorities that may vouch for the deployment, besides those that the system
+    /// trusts and those that everybody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Whether the URL may be one of `http://` with a host other than this one: then whoever can listen on the network
+    /// between has the worker's secret.
+    pub allow_plain_http: bool,
 }
 
 /// How turns run.

@@ -4,6 +4,8 @@
 //! the wall clock, randomness and tasks. Production and simulation differ in the `Env` alone. Timers are not part
 //! of it: `tokio::time` is already under the control of whoever built the runtime.
 
+pub mod moment;
+pub mod race;
 pub mod system;
 
 #[cfg(test)]
@@ -11,10 +13,12 @@ pub(crate) mod testing;
 
 use std::{fmt, future::Future, io, path::PathBuf, time::Duration};
 
+use http::HeaderValue;
 use secrecy::SecretString;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::JoinHandle,
+    time::Instant,
 };
 
 /// Milliseconds since the Unix epoch, by the wall clock.
@@ -30,11 +34,21 @@ pub trait Env: Clone + Send + Sync + 'static {
     /// Opens a plain byte stream. The caller bounds the time it takes.
     fn connect(&self, address: &Address) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
+    /// The proxy through which a host is reached over TLS, if one is set.
+    fn proxy(&self, _to: &Address) -> Result<Option<Proxy>, ProxyError> {
+        Ok(None)
+    }
+
     /// Starts an OpenCode server and waits for its ready line, at most `launch.startup_timeout`.
     fn launch(&self, launch: Launch) -> impl Future<Output = Result<Self::Server, LaunchError>> + Send;
 
     /// The wall clock. It may jump; never measure durations with it.
     fn now(&self) -> UnixMillis;
+
+    /// A clock that nobody sets and that stands still while the machine sleeps: tokio's, in production.
+    fn awake(&self) -> Instant {
+        Instant::now()
+    }
 
     /// Fills `buffer` with randomness fit for secrets and identifiers.
     fn random(&self, buffer: &mut [u8]);
@@ -60,6 +74,35 @@ impl fmt::Display for Address {
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
         write!(f, "{open}{}{close}:{}", self.host, self.port)
     }
+}
+
+/// An HTTP proxy that is asked by CONNECT.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Where it listens.
+    pub address: Address,
+    /// The user and the password that it is shown. Never logged.
+    pub authorization: Option<HeaderValue>,
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let authorization = self.authorization.as_ref().map(|_| "[redacted]");
+        f.debug_struct("Proxy")
+            .field("address", &self.address)
+            .field("authorization", &authorization)
+            .finish()
+    }
+}
+
+/// Why the proxy that is set cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the proxy of HTTPS_PROXY or ALL_PROXY is one of `{scheme}://`; only those of `http://` can be used: set one, or name the deployment's host in NO_PROXY"
+)]
+pub struct ProxyError {
+    /// How it is spoken to.
+    pub scheme: String,
 }
 
 /// How an OpenCode server is to be started.

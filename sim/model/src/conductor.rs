@@ -108,6 +108,8 @@ impl Conductor {
                         return;
                     }
                     actions.push(Action::Thaw(owner));
+                }
+                if kind.is_of_process() {
                     self.busy.remove(&owner);
                 }
                 actions.push(Action::End(number));
@@ -331,6 +333,13 @@ mod tests {
         let steps: [(u64, Condition, &[Action]); 3] =
             [(5, UP, &[Begin(0), Freeze(0)]), (8, STARTING, &[]), (9, UP, &[Thaw(0), End(0)])];
         check(&[fault(FaultKind::Zombie, 5)], &steps);
+    }
+
+    #[test]
+    fn a_machine_that_sleeps_is_not_stopped_before_it_wakes() {
+        let steps: [(u64, Condition, &[Action]); 3] =
+            [(5, UP, &[Begin(0)]), (6, UP, &[]), (7, UP, &[End(0), Begin(1), Kill(0)])];
+        check(&[fault(FaultKind::Suspend, 5), fault(FaultKind::Kill, 6)], &steps);
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub struct PlannedFault {
     pub delay: Duration,
     /// By how much something is larger.
     pub bytes: u64,
+    /// How many bytes pass in a second.
+    pub rate: u64,
     /// By how much a clock is wrong, in milliseconds.
     pub jump: i64,
 }
@@ -66,12 +68,13 @@ impl PlannedFault {
             at,
             lasts: kind.lasts(),
             when: Trigger::Time,
-            probability: 1.0,
+            probability: if kind == FaultKind::NetworkLoss { 0.1 } else { 1.0 },
             times: None,
             link: Link::Convex,
             direction: Direction::Both,
             delay: Duration::from_secs(1),
             bytes: 256 << 10,
+            rate: 16 << 10,
             jump: 3_600_000,
         }
     }
@@ -128,12 +131,13 @@ fn of_entry(fault: &Fault, random: &mut ChaCha8Rng) -> Vec<PlannedFault> {
     let template = PlannedFault {
         lasts: time(&fault.lasts).unwrap_or(usual.lasts),
         when: fault.when.as_ref().map_or(Trigger::Time, |when| *when.get_ref()),
-        probability: fault.probability.as_ref().map_or(1.0, |share| share.get_ref().0),
+        probability: fault.probability.as_ref().map_or(usual.probability, |share| share.get_ref().0),
         times: fault.times.as_ref().map(|times| *times.get_ref()),
         link: fault.link.as_ref().map_or(Link::Convex, |link| *link.get_ref()),
         direction: fault.direction.as_ref().map_or(Direction::Both, |way| *way.get_ref()),
         delay: time(&fault.delay).unwrap_or(usual.delay),
         bytes: fault.bytes.as_ref().map_or(usual.bytes, |bytes| bytes.get_ref().0),
+        rate: fault.rate.as_ref().map_or(usual.rate, |rate| rate.get_ref().0),
         jump: fault.by.as_ref().map_or(usual.jump, |jump| jump.get_ref().0),
         ..usual
     };
@@ -206,7 +210,8 @@ fn vary(fault: PlannedFault, random: &mut ChaCha8Rng) -> PlannedFault {
     let waits = fault.kind.is_of_process() || fault.kind == FaultKind::OpencodeCrash;
     PlannedFault {
         when: if waits && fault.kind != FaultKind::RollingRestart { when } else { Time },
-        probability: *[0.1, 0.5, 1.0].choose(random).expect("not empty"),
+        // A line that loses everything is cut: the usual loss is the most.
+        probability: fault.probability * [0.1, 0.5, 1.0].choose(random).expect("not empty"),
         link: *[Link::Convex, Link::Convex, Link::Opencode].choose(random).expect("not empty"),
         direction: *[Direction::Both, Direction::FromWorker, Direction::ToWorker]
             .choose(random)
@@ -261,7 +266,10 @@ impl PlannedFault {
         if self.kind == FaultKind::ConvexLargeTransition {
             write!(f, " by {}", Bytes(self.bytes))?;
         }
-        if self.kind.strikes() && self.probability < 1.0 {
+        if self.kind == FaultKind::NetworkSlow {
+            write!(f, " to {} a second", Bytes(self.rate))?;
+        }
+        if (self.kind.strikes() || self.kind == FaultKind::NetworkLoss) && self.probability < 1.0 {
             write!(f, " with probability {}", self.probability)?;
         }
         match self.times {

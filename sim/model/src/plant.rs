@@ -56,6 +56,8 @@ pub enum Plant {
     ClockPanic,
     /// OpenCode shows every session as one of the worker's directory. Caught by `tenancy`, if there are others.
     DirectoryOff,
+    /// The clocks of the worker's machine agree after a sleep. Caught by `stale`, if it sleeps (`suspend`).
+    SuspendUnseen,
     /// Each message costs one call more than it needs. Nobody notices, and no oracle: caught by `sim gate`.
     ExtraCall,
     /// The worker's clock is the machine's. Caught by `--check-determinism`.
@@ -73,6 +75,8 @@ pub struct EnvPlants {
     pub orphan_server: bool,
     /// As [`Plant::ClockPanic`].
     pub clock_panic: bool,
+    /// As [`Plant::SuspendUnseen`].
+    pub suspend_unseen: bool,
     /// As [`Plant::RealClock`].
     pub real_clock: bool,
     /// As [`Plant::RandomOrder`].
@@ -87,6 +91,7 @@ impl EnvPlants {
             eager_server: plants.contains(&Plant::EagerServer),
             orphan_server: plants.contains(&Plant::OrphanServer),
             clock_panic: plants.contains(&Plant::ClockPanic),
+            suspend_unseen: plants.contains(&Plant::SuspendUnseen),
             real_clock: plants.contains(&Plant::RealClock),
             random_order: plants.contains(&Plant::RandomOrder),
         }

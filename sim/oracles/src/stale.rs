@@ -5,6 +5,7 @@
 //! - the turn was created no earlier than the `staleBefore` of its worker's current epoch; a prompt that was on its way
 //!   when the epoch began cannot be called back, and one for a turn that was claimed before may come [`ON_ITS_WAY`] later;
 //! - a worker has claimed the turn;
+//! - the turn has not ended, or [`RECENTLY`]: a prompt that is on its way, or waits at a slow line, cannot be called back;
 //! - it is the first prompt for this turn, over all restarts.
 
 use std::collections::BTreeMap;
@@ -15,6 +16,9 @@ use sim_model::trace::{Event, Fact, Micros, Name, TurnState};
 /// As long as the worker is sure of a turn without asking again (1 s), and the way to OpenCode.
 const ON_ITS_WAY: Micros = 1_500_000;
 
+/// Longer than a request to OpenCode may take (30 s).
+const RECENTLY: Micros = 60_000_000;
+
 /// See the file's comment.
 #[derive(Default)]
 pub(super) struct Stale {
@@ -22,6 +26,8 @@ pub(super) struct Stale {
     sent: BTreeMap<Name, Sent>,
     /// When each turn was claimed last.
     claimed: BTreeMap<Name, Micros>,
+    /// When each turn ended.
+    ended: BTreeMap<Name, Micros>,
     /// `staleBefore` of each worker's current epoch, and when that began.
     stale_before: BTreeMap<Name, (f64, Micros)>,
 }
@@ -56,6 +62,10 @@ impl Stale {
                 format!("turn {turn} was prompted, but is stale: sent {age:.3} s before the epoch began");
             verdict.violation(message, &about);
         }
+        if let Some(ended) = self.ended.get(turn).filter(|ended| at > **ended + RECENTLY) {
+            let ago = (at - ended) / 1_000_000;
+            verdict.violation(format!("turn {turn} was prompted {ago} s after it had ended"), &about);
+        }
         if claimed.is_none() {
             verdict.violation(format!("turn {turn} was prompted without a claim"), &about);
         }
@@ -80,6 +90,13 @@ impl Oracle for Stale {
             Event::TurnChanged { turn, to: TurnState::Claimed, .. } => {
                 self.claimed.insert(Name::clone(turn), fact.at);
             }
+            Event::TurnChanged {
+                turn,
+                to: TurnState::Completed | TurnState::Failed | TurnState::Expired,
+                ..
+            } => {
+                self.ended.insert(Name::clone(turn), fact.at);
+            }
             Event::Prompted { text, .. } => self.prompted(fact.at, text, verdict),
             _ => {}
         }
@@ -89,7 +106,7 @@ impl Oracle for Stale {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{claimed, epoch, judge, prompted, sent};
+    use crate::testing::{claimed, completed, epoch, judge, prompted, sent};
 
     #[track_caller]
     fn check(events: &[Event], expected: &[&str]) {
@@ -112,6 +129,16 @@ mod tests {
     #[test]
     fn a_prompt_that_was_on_its_way_when_the_epoch_began_cannot_be_called_back() {
         check(&[sent("t1", 100.0), claimed("t1"), epoch(2, 1350.0), prompted("t1")], &[]);
+    }
+
+    #[test]
+    fn a_prompt_for_a_turn_that_has_long_ended_is_seen() {
+        let prompted_at = |moment| {
+            let events = [sent("t1", 5.0), claimed("t1"), completed("t1", 0), prompted("t1")];
+            judge(Stale::default(), [0, 1, 2, moment].into_iter().zip(events))
+        };
+        assert_eq!(prompted_at(2 + RECENTLY), [""; 0]);
+        assert_eq!(prompted_at(3 + RECENTLY), ["turn t1 was prompted 60 s after it had ended"]);
     }
 
     #[test]

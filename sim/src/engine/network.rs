@@ -9,8 +9,11 @@
 //! - a stream that lost data in a partition is silent for ever after: a black hole; short cuts are made with
 //!   [`hold`] and [`release`];
 //! - nothing resets a connection: here [`reset`] does;
+//! - no line is narrow or loses segments, and every host answers at its only address: [`line`] has what is odd;
 //! - flow control counts writes, not bytes: 64 writes of any size;
 //! - a crash closes streams in order, as the end of a process does; it is not a loss of power.
+
+pub mod line;
 
 use std::{
     cell::{Cell, RefCell},
@@ -32,8 +35,9 @@ use turmoil::{
     Sim,
     net::{TcpListener, TcpStream},
 };
-use worker::env::Address;
+use worker::env::{Address, race::race};
 
+use self::line::Arrivals;
 use crate::engine::memory::{Attributed, OWNERS, Owner, unattributed};
 
 /// The ports that outgoing connections use up. Servers listen below them.
@@ -76,9 +80,13 @@ pub async fn connect(from: &str, address: &Address) -> io::Result<Stream> {
     if DOWN.with_borrow(|hosts| hosts.contains(&address.host)) {
         return Err(io::Error::new(io::ErrorKind::ConnectionRefused, format!("{address} is down")));
     }
-    across_cuts(from, &address.host).await?;
-    let connecting = TcpStream::connect((address.host.as_str(), address.port));
-    let stream = Attributed::new(Owner::NOBODY, connecting).await?;
+    let stream = race(line::addresses(from, &address.host), |way| async move {
+        line::answered(from, &address.host, way).await?;
+        across_cuts(from, &address.host).await?;
+        let connecting = TcpStream::connect((address.host.as_str(), address.port));
+        Attributed::new(Owner::NOBODY, connecting).await
+    })
+    .await?;
     let (here, there) = unattributed(|| (from.to_owned(), address.host.clone()));
     let traffic = unattributed(|| {
         TRAFFIC.with_borrow_mut(|all| all.entry((here.clone(), there.clone())).or_default().clone())
@@ -290,6 +298,9 @@ pub struct Stream {
     /// Who opened it: on this end, whoever was active.
     owner: Owner,
     stream: Option<TcpStream>,
+    /// The hosts: this one and the other.
+    ends: [String; 2],
+    arrivals: Arrivals,
     sever: Sever,
     /// On the end that opened it.
     traffic: Option<Arc<Traffic>>,
@@ -303,9 +314,10 @@ impl Stream {
         SOCKETS.with(|open| open[owner.index()].update(|count| count + 1));
         unattributed(|| {
             let sever = Sever::default();
-            let open = Open { here, there, sever: sever.clone() };
+            let open = Open { here: here.clone(), there: there.clone(), sever: sever.clone() };
             OPEN.with_borrow_mut(|streams| streams.insert(number, open));
-            Self { number, owner, stream: Some(stream), sever, traffic: None }
+            let arrivals = Arrivals::default();
+            Self { number, owner, stream: Some(stream), ends: [here, there], arrivals, sever, traffic: None }
         })
     }
 
@@ -314,12 +326,21 @@ impl Stream {
         self: Pin<&mut Self>,
         side: usize,
         context: &mut Context<'_>,
-        poll: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        poll: impl FnOnce(Below<'_>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let this = self.get_mut();
         let stream = Pin::new(this.stream.as_mut().expect("taken only when dropped"));
-        unattributed(|| this.sever.unless(side, context, |context| poll(stream, context)))
+        let [here, there] = &this.ends;
+        let below = Below { stream, ends: [here, there], arrivals: &mut this.arrivals };
+        unattributed(|| this.sever.unless(side, context, |context| poll(below, context)))
     }
+}
+
+/// What a stream polls.
+struct Below<'a> {
+    stream: Pin<&'a mut TcpStream>,
+    ends: [&'a str; 2],
+    arrivals: &'a mut Arrivals,
 }
 
 impl Drop for Stream {
@@ -346,7 +367,9 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let (before, traffic) = (buffer.filled().len(), self.traffic.clone());
-        let polled = self.poll(READING, context, |stream, context| stream.poll_read(context, buffer));
+        let polled = self.poll(READING, context, |below, context| {
+            below.arrivals.poll_read(below.ends, context, buffer, below.stream)
+        });
         if let Some(traffic) = traffic {
             traffic.received.fetch_add((buffer.filled().len() - before) as u64, Relaxed);
         }
@@ -357,7 +380,10 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let traffic = self.traffic.clone();
-        let polled = self.poll(WRITING, context, |stream, context| stream.poll_write(context, bytes));
+        let polled = self.poll(WRITING, context, |below, context| {
+            let [here, there] = below.ends;
+            below.stream.poll_write(context, line::at_once(here, there, bytes))
+        });
         if let (Some(traffic), Poll::Ready(Ok(written))) = (traffic, &polled) {
             traffic.sent.fetch_add(*written as u64, Relaxed);
         }
@@ -365,11 +391,11 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(WRITING, context, |stream, context| stream.poll_flush(context))
+        self.poll(WRITING, context, |below, context| below.stream.poll_flush(context))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(WRITING, context, |stream, context| stream.poll_shutdown(context))
+        self.poll(WRITING, context, |below, context| below.stream.poll_shutdown(context))
     }
 }
 
@@ -418,6 +444,78 @@ mod tests {
             stream.read_to_end(&mut all).await?;
             assert_eq!(all, b"x");
             assert_eq!(traffic(), [("client".to_owned(), "server".to_owned(), [1, 1])]);
+            Ok(())
+        });
+    }
+
+    /// What a line like this does to 30 KiB each way: how long they take there and back.
+    fn there_and_back(line: line::Line) -> Duration {
+        const BYTES: usize = 30 << 10;
+        let run = move || {
+            let mut sim = turmoil::Builder::new().simulation_duration(Duration::from_secs(600)).build();
+            line::set("client", "server", line, Seed(7).stream("line"));
+            sim.host("server", || async {
+                let (mut stream, _) = Listener::bind(PORT).await?.accept().await?;
+                let mut bytes = vec![0; BYTES];
+                stream.read_exact(&mut bytes).await?;
+                stream.write_all(&bytes).await?;
+                Ok(())
+            });
+            let (says, took) = std::sync::mpsc::channel();
+            sim.client("client", async move {
+                let mut stream = connect("client", &address()).await?;
+                let (begun, bytes) =
+                    (tokio::time::Instant::now(), Vec::from_iter((0..=255).cycle().take(BYTES)));
+                stream.write_all(&bytes).await?;
+                let mut back = vec![0; BYTES];
+                stream.read_exact(&mut back).await?;
+                assert!(back == bytes, "bytes were lost or changed places");
+                says.send(begun.elapsed())?;
+                Ok(())
+            });
+            sim.run().unwrap();
+            took.recv().unwrap()
+        };
+        determinism::spawn(Seed(1), run).join().unwrap()
+    }
+
+    #[test]
+    fn a_slow_line_carries_so_many_bytes_a_second_each_way_and_loses_none() {
+        let usual = there_and_back(line::Line::default());
+        let slow = there_and_back(line::Line { rate: Some(10 << 10), ..line::Line::default() });
+        assert!(usual < Duration::from_secs(1), "{usual:?}");
+        assert!((Duration::from_secs(6)..Duration::from_secs(8)).contains(&slow), "{slow:?}");
+    }
+
+    #[test]
+    fn what_a_line_loses_comes_later_and_in_its_order() {
+        let lossy = there_and_back(line::Line { loss: 0.3, ..line::Line::default() });
+        assert!((Duration::from_secs(2)..Duration::from_secs(60)).contains(&lossy), "{lossy:?}");
+    }
+
+    #[test]
+    fn a_dead_address_is_passed_over_and_swallowed_syns_are_repeated() {
+        check(|| async {
+            let line = line::Line { has_dead_address: true, ..line::Line::default() };
+            line::set("client", "server", line, Seed(7).stream("line"));
+            let begun = tokio::time::Instant::now();
+            drop(connect("client", &address()).await?);
+            assert!((200..1_000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+            Ok(())
+        });
+        check(|| async {
+            let line = |swallows_syns| line::Line { swallows_syns, ..line::Line::default() };
+            line::set("client", "server", line(true), Seed(7).stream("line"));
+            let begun = tokio::time::Instant::now();
+            let address = address();
+            let connecting = connect("client", &address);
+            let mended = async {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                line::set("client", "server", line(false), Seed(7).stream("line"));
+            };
+            let (connected, ()) = tokio::join!(connecting, mended);
+            drop(connected?);
+            assert_eq!(begun.elapsed().as_secs(), 3, "after one second, and after two more");
             Ok(())
         });
     }

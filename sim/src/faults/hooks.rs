@@ -64,7 +64,8 @@ impl fake_opencode::Faults for OnOpencode {
     }
 
     fn hangs(&self) -> bool {
-        self.active.is_on(FaultKind::OpencodeHang, self.worker)
+        let hangs = [FaultKind::OpencodeHang, FaultKind::Suspend];
+        hangs.into_iter().any(|kind| self.active.is_on(kind, self.worker))
     }
 
     fn loses_event(&self, _kind: &str) -> bool {

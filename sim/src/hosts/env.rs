@@ -4,13 +4,14 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use rand::RngCore;
 use rand_chacha::ChaCha8Rng;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::Instant};
 use worker::env::{Address, Env, Launch, LaunchError, UnixMillis};
 
 use crate::{
@@ -49,20 +50,40 @@ pub struct Machine {
     pub freezer: Freezer,
 }
 
-/// By how much the wall clock of a worker's machine is wrong. Clones share it.
+/// What is odd about the clocks of a worker's machine. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct MachineClock(Arc<AtomicI64>);
+pub struct MachineClock(Arc<Clocks>);
+
+#[derive(Debug, Default)]
+struct Clocks {
+    /// By how many milliseconds the wall clock is ahead.
+    ahead: AtomicI64,
+    /// For how many milliseconds the machine has slept.
+    slept: AtomicU64,
+}
 
 impl MachineClock {
-    /// Moves the clock by so many milliseconds.
+    /// Moves the wall clock by so many milliseconds.
     pub fn jump(&self, millis: i64) {
-        self.0.fetch_add(millis, Ordering::Relaxed);
+        self.0.ahead.fetch_add(millis, Ordering::Relaxed);
     }
 
-    /// By how many milliseconds it is ahead.
+    /// By how many milliseconds the wall clock is ahead.
     #[must_use]
     pub fn is_ahead_by(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.ahead.load(Ordering::Relaxed)
+    }
+
+    /// The machine has slept for so long.
+    pub fn sleep(&self, slept: Duration) {
+        let millis = u64::try_from(slept.as_millis()).unwrap_or(u64::MAX);
+        self.0.slept.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// For how long the machine has slept since it was started.
+    #[must_use]
+    pub fn has_slept(&self) -> Duration {
+        Duration::from_millis(self.0.slept.load(Ordering::Relaxed))
     }
 }
 
@@ -115,10 +136,19 @@ impl Env for SimEnv {
     }
 
     fn now(&self) -> UnixMillis {
-        let EnvPlants { clock_panic, real_clock, .. } = self.0.env_plants;
+        let EnvPlants { clock_panic, real_clock, suspend_unseen, .. } = self.0.env_plants;
         assert!(!clock_panic, "this panic was planted");
-        let now = unix_millis().saturating_add_signed(self.0.machine.clock.is_ahead_by());
+        let clock = &self.0.machine.clock;
+        let mut now = unix_millis().saturating_add_signed(clock.is_ahead_by());
+        if suspend_unseen {
+            now -= u64::try_from(clock.has_slept().as_millis()).expect("a run is shorter");
+        }
         if real_clock { now + jitter_of_the_real_clock() } else { now }
+    }
+
+    /// The timers of all hosts run on while a machine sleeps: they go off when it wakes, which is early.
+    fn awake(&self) -> Instant {
+        Instant::now() - self.0.machine.clock.has_slept()
     }
 
     fn random(&self, buffer: &mut [u8]) {

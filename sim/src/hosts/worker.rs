@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
@@ -15,6 +16,7 @@ use worker::{config::Config, run::Stop, telemetry::Status};
 
 use crate::{
     engine::{
+        determinism::elapsed,
         memory::{Attributed, Owner},
         network,
     },
@@ -72,6 +74,8 @@ pub struct WorkerHost {
     recorder: Recorder,
     starts: Cell<u64>,
     zombies: Cell<usize>,
+    /// Since when the machine sleeps, if it does.
+    asleep_since: Cell<Duration>,
     /// The processes that run, by start: the newest one is the worker, the others are zombies.
     processes: RefCell<BTreeMap<u64, Process>>,
     /// Asks for one more process beside those that run.
@@ -119,6 +123,7 @@ impl WorkerHost {
             recorder: recorder.clone(),
             starts: Cell::new(0),
             zombies: Cell::new(0),
+            asleep_since: Cell::default(),
             processes: RefCell::default(),
             second: Notify::new(),
             leftovers: Cell::new(Leftovers::Recorded),
@@ -231,6 +236,18 @@ impl WorkerHost {
         }
         self.zombies.set(self.zombies.get() + 1);
         self.second.notify_one();
+    }
+
+    /// The machine begins to sleep.
+    pub fn suspend(&self) {
+        self.asleep_since.set(elapsed());
+        self.processes.borrow().values().for_each(|process| process.freezer.freeze());
+    }
+
+    /// The machine wakes.
+    pub fn wake(&self) {
+        self.clock.sleep(elapsed().saturating_sub(self.asleep_since.get()));
+        self.thaw();
     }
 
     /// Lets all processes go on.

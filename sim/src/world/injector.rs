@@ -5,7 +5,7 @@ use std::rc::Rc;
 use turmoil::Sim;
 
 use crate::{
-    engine::network,
+    engine::network::{self, line::Line},
     faults::Active,
     hosts::{Hosts, backend, worker::WorkerHost},
     recorder::Recorder,
@@ -16,6 +16,7 @@ use sim_model::{
     fault_plan::{FaultPlan, PlannedFault},
     order::Order,
     plant::Plant,
+    seed::Seed,
     trace::{Event, Name},
     units::{Between, Time},
 };
@@ -27,6 +28,7 @@ pub(super) struct Injector {
     recorder: Recorder,
     name: Name,
     latency: Between<Time>,
+    seed: Seed,
     /// Whether a bug is planted that lets OpenCode servers outlive their worker.
     orphans: bool,
 }
@@ -42,6 +44,7 @@ impl Injector {
             recorder: recorder.clone(),
             name: recorder.name("world"),
             latency: scenario.latency,
+            seed: order.seed,
             orphans: order.plants.contains(&Plant::OrphanServer),
         }
     }
@@ -89,6 +92,7 @@ impl Injector {
         let worker = &hosts.workers[fault.worker];
         let (here, there) = (&*worker.name, other_end(worker, fault.link));
         match fault.kind {
+            FaultKind::Suspend => worker.suspend(),
             FaultKind::ClockJump => worker.clock.jump(fault.jump),
             FaultKind::OpencodeCrash => worker.crash_opencode(),
             FaultKind::OpencodeStreamCut => hosts.opencodes[fault.worker].cut_event_streams(),
@@ -105,6 +109,7 @@ impl Injector {
             FaultKind::NetworkReset => {
                 network::reset(here, there);
             }
+            kind if is_of_line(kind) => self.set_line(fault, here, there),
             _ => {}
         }
     }
@@ -116,6 +121,7 @@ impl Injector {
         let others = self.active.all();
         let mut same = others.iter().filter(|other| other.kind == fault.kind);
         match fault.kind {
+            FaultKind::Suspend => worker.wake(),
             FaultKind::ClockJump => worker.clock.jump(-fault.jump),
             FaultKind::ConvexRestart if same.next().is_none() => network::set_down(backend::HOST, false),
             FaultKind::Partition => {
@@ -127,8 +133,27 @@ impl Injector {
             FaultKind::NetworkLatency => {
                 network::set_latency(sim, here, there, self.latency.min.0, self.latency.max.0);
             }
+            kind if is_of_line(kind) => self.set_line(fault, here, there),
             _ => {}
         }
+    }
+
+    /// The line that a fault concerns is as the faults that are on want it.
+    fn set_line(&self, concerned: &PlannedFault, here: &str, there: &str) {
+        let mut line = Line::default();
+        let on = self.active.all().into_iter();
+        for fault in on.filter(|on| (on.worker, on.link) == (concerned.worker, concerned.link)) {
+            match fault.kind {
+                FaultKind::NetworkSynLoss => line.swallows_syns = true,
+                FaultKind::NetworkDeadAddress => line.has_dead_address = true,
+                FaultKind::NetworkSlow => {
+                    line.rate = Some(line.rate.map_or(fault.rate, |rate| rate.min(fault.rate)))
+                }
+                FaultKind::NetworkLoss => line.loss = line.loss.max(fault.probability),
+                _ => {}
+            }
+        }
+        network::line::set(here, there, line, self.seed.stream(&format!("network/{here}/{there}")));
     }
 
     /// Each session is an opportunity.
@@ -167,6 +192,12 @@ fn condition(recorder: &Recorder, worker: &WorkerHost, when: Trigger) -> Conditi
             triggered: stages.is_at(&worker.name, when),
         }
     })
+}
+
+/// Whether it is carried out by what carries a connection's bytes.
+fn is_of_line(kind: FaultKind) -> bool {
+    use FaultKind::{NetworkDeadAddress, NetworkLoss, NetworkSlow, NetworkSynLoss};
+    matches!(kind, NetworkSynLoss | NetworkDeadAddress | NetworkSlow | NetworkLoss)
 }
 
 fn other_end(worker: &WorkerHost, link: Link) -> &str {

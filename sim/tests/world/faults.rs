@@ -212,6 +212,40 @@ fn a_reset_or_a_restart_of_the_deployment_makes_the_worker_connect_again() {
 }
 
 #[test]
+fn a_line_that_is_slow_or_loses_segments_carries_everything_later() {
+    let run = with(FaultKind::NetworkSlow, "for = '6s'\nrate = '1KiB'");
+    assert!(run.slowest_claim() > 500.0, "{} ms", run.slowest_claim());
+    assert_eq!((run.figure("/connections"), run.figure("/turns/completed")), (1, 30));
+    let run = with(FaultKind::NetworkLoss, "for = '6s'\nprobability = 0.5");
+    assert!(run.slowest_claim() > 600.0, "{} ms", run.slowest_claim());
+    assert_eq!((run.figure("/connections"), run.figure("/turns/completed")), (1, 30));
+}
+
+/// One fault of a kind, and meanwhile the worker has to connect.
+fn while_connecting(kind: FaultKind, lasts: &str) -> Run {
+    let reset = "[[faults]]\nkind = 'network-reset'\nat = '5s'\n";
+    let source =
+        format!("duration = '40s'\n{WORLD}[[faults]]\nkind = '{kind}'\nat = '4s'\nfor = '{lasts}'\n{reset}");
+    start(&source, 1).end().passed(kind)
+}
+
+#[test]
+fn connections_that_nobody_accepts_are_given_up_and_opened_again() {
+    let run = while_connecting(FaultKind::NetworkSynLoss, "25s");
+    let connected: Vec<_> = run.all("connected").map(|fact| fact["at"].as_u64().unwrap()).collect();
+    assert_eq!(connected.len(), 2, "{connected:?}");
+    assert!((29_000_000..40_000_000).contains(&connected[1]), "{connected:?}");
+}
+
+#[test]
+fn an_address_at_which_nobody_answers_costs_a_quarter_of_a_second() {
+    let run = while_connecting(FaultKind::NetworkDeadAddress, "25s");
+    let connected: Vec<_> = run.all("connected").map(|fact| fact["at"].as_u64().unwrap()).collect();
+    assert_eq!(connected.len(), 2, "{connected:?}");
+    assert!((5_250_000..6_000_000).contains(&connected[1]), "{connected:?}");
+}
+
+#[test]
 fn a_clock_that_jumps_disturbs_nobody() {
     for by in ["1h", "-1h"] {
         let run = with(FaultKind::ClockJump, &format!("by = '{by}'\nfor = '4s'"));

@@ -110,6 +110,22 @@ const GONE: &str = "
     within = '20min'
 ";
 
+/// A machine that sleeps right after a claim, for longer than the backend waits.
+const SLEEPER: &str = "
+    duration = '19min'
+    tick = '5ms'
+    [population]
+    sessions = 4
+    [workload]
+    turns = 30
+    until = '40s'
+    [[faults]]
+    kind = 'suspend'
+    when = 'before-prompt'
+    at = '20s'
+    for = '17min'
+";
+
 /// Sessions that are made, renamed and deleted in OpenCode itself.
 const DIRECT: &str = include_str!("../../../scenarios/sync.toml");
 
@@ -231,6 +247,11 @@ fn a_turn_that_a_restart_made_stale_is_seen() {
 #[test]
 fn a_prompt_without_a_claim_is_seen() {
     check(SMALL, &[Plant::ClaimOff], "stale", "was prompted without a claim");
+}
+
+#[test]
+fn a_turn_that_ended_while_the_machine_slept_is_seen() {
+    check(SLEEPER, &[Plant::SuspendUnseen], "stale", " s after it had ended");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use sim_model::scenario::Scenario;
 use sim_report::{Report, RunVerdict};
 use worker::config::PermissionPolicy;
 
-use crate::start::start;
+use crate::start::{parse, start};
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name)
@@ -61,6 +61,7 @@ fn whatever_goes_wrong_the_worker_does_what_it_promises() {
         "zombie.toml",
         "partitions.toml",
         "half-dead.toml",
+        "suspend.toml",
         "mutation-resets.toml",
         "opencode-crash.toml",
         "opencode-errors.toml",
@@ -72,6 +73,22 @@ fn whatever_goes_wrong_the_worker_does_what_it_promises() {
     ] {
         passes(name);
     }
+}
+
+#[test]
+fn a_long_message_on_a_slow_line_is_waited_for_on_the_connection_on_which_it_comes() {
+    passes("slow-line.toml");
+    // The slow line alone.
+    let source = fs::read_to_string(file("slow-line.toml")).unwrap();
+    let mut parts = source.split("[[faults]]");
+    let (before, slow) = (parts.next().unwrap(), parts.next().unwrap());
+    let source = format!("{before}[[faults]]{slow}")
+        .replace("required_marks = [\"reconnected\"]", "")
+        .replace("duration = \"8min\"", "duration = \"3min\"")
+        .replace("until = \"460s\"", "until = \"150s\"");
+    let report = run_scenario(parse(&source), None);
+    assert_eq!(report.verdict, RunVerdict::Passed, "{:#?}", report.violations.first());
+    assert_eq!(report.figures.counts.connections, 1);
 }
 
 #[test]

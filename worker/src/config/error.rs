@@ -2,12 +2,14 @@
 
 use std::{io, path::PathBuf};
 
-use super::{admin::AdminAddressError, token::TokenError, url::UrlError};
+use super::{admin::AdminAddressError, authorities::AuthoritiesError, token::TokenError, url::UrlError};
 
 /// The largest config or token file that is read (bytes).
 pub(super) const MAX_FILE: u64 = 1 << 20;
 /// What the token's file is called in errors.
 pub(super) const TOKEN_FILE: &str = "the token file";
+/// What the file with certificates of authorities is called in errors.
+pub(super) const CA_FILE: &str = "the CA file";
 /// The most workers of one file.
 pub(super) const MAX_WORKERS: usize = 64;
 /// The longest name (characters): as long as a worker's id in a token may be.
@@ -76,6 +78,14 @@ pub enum ConfigError {
         /// What is wrong with it.
         source: TokenError,
     },
+    /// The file of an authority's certificate is not one.
+    #[error("the CA file `{}` {source}; it must have at least one `-----BEGIN CERTIFICATE-----`", path.display())]
+    CaFile {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: AuthoritiesError,
+    },
     /// Metrics and health cannot be served there.
     #[error("the address for metrics and health is not valid: {0}")]
     Admin(#[from] AdminAddressError),
@@ -119,6 +129,9 @@ impl ConfigError {
             | Self::TooLarge { what: TOKEN_FILE, .. }
             | Self::Exposed { what: TOKEN_FILE, .. }
             | Self::TokenFile { .. } => Some("token_file"),
+            Self::Read { what: CA_FILE, .. } | Self::TooLarge { what: CA_FILE, .. } | Self::CaFile { .. } => {
+                Some("convex.ca_file")
+            }
             Self::Range { key, .. } => Some(key),
             Self::Directory { .. } => Some("directory"),
             _ => None,

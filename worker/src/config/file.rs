@@ -11,9 +11,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::{
-    AdminAddress, Config, ConvexUrl, HeartbeatSettings, LifecycleSettings, OpencodeSettings,
-    RetentionSettings, SessionSettings, Settings, SyncSettings, Token, TurnSettings, UrlError,
-    error::{ConfigError, MAX_FILE, TOKEN_FILE},
+    AdminAddress, Authorities, Config, ConvexSettings, ConvexUrl, HeartbeatSettings, LifecycleSettings,
+    OpencodeSettings, RetentionSettings, SessionSettings, Settings, SyncSettings, Token, TurnSettings,
+    UrlError,
+    error::{CA_FILE, ConfigError, MAX_FILE, TOKEN_FILE},
     places::Places,
 };
 
@@ -25,6 +26,7 @@ struct ConfigFile {
     token_file: Option<PathBuf>,
     directory: Option<PathBuf>,
     admin: Option<AdminAddress>,
+    convex: ConvexSettings,
     turns: TurnSettings,
     sessions: SessionSettings,
     sync: SyncSettings,
@@ -99,6 +101,7 @@ impl Merged {
         let directory = overrides.directory.or(raw.directory).unwrap_or_else(|| PathBuf::from("."));
         let mut settings = Settings {
             admin: raw.admin,
+            convex: raw.convex,
             turns: raw.turns,
             sessions: raw.sessions,
             sync: raw.sync,
@@ -125,13 +128,18 @@ impl Merged {
         })
     }
 
-    /// The deployment.
+    /// The deployment, and who may vouch for it.
     pub fn convex_url(&self) -> Result<ConvexUrl, ConfigError> {
         let url = self.convex_url.as_ref().ok_or(ConfigError::Missing {
             what: "Convex URL",
             hint: "`--convex-url`, `CONVEX_URL` or `convex_url` in the config file",
         })?;
-        url.parse().map_err(|error: UrlError| self.places.locate(error.into()))
+        let settings = &self.settings.convex;
+        let parsed = if settings.allow_plain_http { ConvexUrl::parse(url) } else { url.parse() };
+        let parsed = parsed.map_err(|error: UrlError| self.places.locate(error.into()))?;
+        let authorities = settings.ca_file.as_deref().map(read_authorities).transpose();
+        let authorities = authorities.map_err(|problem| self.places.locate(problem))?.unwrap_or_default();
+        Ok(ConvexUrl { authorities, ..parsed })
     }
 
     /// The token; reads its file if it is not given by itself.
@@ -182,6 +190,11 @@ pub(super) fn refuse_exposed(what: &'static str, path: &Path) -> Result<(), Conf
         return Ok(());
     }
     Err(ConfigError::Exposed { what, path: path.to_owned(), mode })
+}
+
+fn read_authorities(path: &Path) -> Result<Authorities, ConfigError> {
+    let text = read(CA_FILE, path)?;
+    Authorities::parse(&text).map_err(|source| ConfigError::CaFile { path: path.to_owned(), source })
 }
 
 pub(super) fn read(what: &'static str, path: &Path) -> Result<String, ConfigError> {
@@ -328,6 +341,31 @@ mod tests {
         check("[turns]\n# many\nwindow = 200", 3, "`turns.window` is 200");
         let error = error_of(&format!("{url}directory = 'DIR/none'"), with_token());
         assert!(error.contains("in line 2: `DIR/none` is not a directory"), "{error}");
+    }
+
+    #[test]
+    fn clear_text_over_a_network_is_refused_unless_it_is_allowed() {
+        let url = |text: &str| load_text(text).map(|config| config.convex_url);
+        let refused = url("convex_url = 'http://backend:3210'").unwrap_err();
+        assert!(refused.contains("or allow it by `convex.allow_plain_http`"), "{refused}");
+        let allowed = url("convex_url = 'http://backend:3210'\n[convex]\nallow_plain_http = true").unwrap();
+        assert!(allowed.is_clear_text() && allowed.address.to_string() == "backend:3210");
+        let loopback = url("convex_url = 'http://127.0.0.1:3210'").unwrap();
+        assert!(!loopback.is_clear_text());
+    }
+
+    #[test]
+    fn the_file_of_an_authority_is_read_with_the_config_and_what_is_wrong_with_it_is_said() {
+        let text = |file: &str| {
+            format!("convex_url = 'https://a.b'\ndirectory = '/'\nconvex.ca_file = 'DIR/{file}'")
+        };
+        let error = error_of(&text("none.pem"), with_token());
+        assert!(error.contains("in line 3: cannot read the CA file `DIR/none.pem`: "), "{error}");
+        let error = error_of(&text("short.token"), with_token());
+        assert!(
+            error.contains("in line 3: the CA file `DIR/short.token` holds no certificate; it must"),
+            "{error}"
+        );
     }
 
     fn with_token() -> Overrides {

@@ -27,8 +27,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    AdminAddress, Config, HeartbeatSettings, LifecycleSettings, OpencodeSettings, RetentionSettings,
-    SessionSettings, Settings, SyncSettings, TurnSettings,
+    AdminAddress, Config, ConvexSettings, HeartbeatSettings, LifecycleSettings, OpencodeSettings,
+    RetentionSettings, SessionSettings, Settings, SyncSettings, TurnSettings,
     error::{ConfigError, FleetError, MAX_NAME, MAX_WORKERS},
     file::{Merged, Overrides, read, refuse_exposed, validate},
     line_of,
@@ -68,6 +68,8 @@ macro_rules! with_settings {
         #[serde(deny_unknown_fields)]
         struct $name {
             $($key: $type,)*
+            #[serde(rename = "convex")]
+            _convex: Option<ConvexSettings>,
             #[serde(rename = "turns")]
             _turns: Option<TurnSettings>,
             #[serde(rename = "sessions")]
@@ -259,6 +261,8 @@ fn from_toml(path: &Path, text: &str) -> Result<(Option<AdminAddress>, Vec<Entry
         if let toml::Value::Table(table) = table {
             overlay(&mut both, table);
         }
+        let mut settings = settings(&both);
+        settings.convex.ca_file = settings.convex.ca_file.map(beside);
         Entry {
             line,
             name: worker.name,
@@ -266,7 +270,7 @@ fn from_toml(path: &Path, text: &str) -> Result<(Option<AdminAddress>, Vec<Entry
             token_file: worker.token_file.map(beside),
             directory: beside(worker.directory),
             convex_url: worker.convex_url.or_else(|| file.convex_url.clone()),
-            settings: settings(&both),
+            settings,
             table: both,
         }
     };
@@ -307,7 +311,7 @@ fn overlay(under: &mut toml::Table, over: toml::Table) {
 
 /// The settings of a table whose parts were read without an error before.
 fn settings(table: &toml::Table) -> Settings {
-    let keys = ["turns", "sessions", "sync", "opencode", "heartbeat", "retention", "lifecycle"];
+    let keys = ["convex", "turns", "sessions", "sync", "opencode", "heartbeat", "retention", "lifecycle"];
     let ours = table.iter().filter(|(key, _)| keys.contains(&key.as_str()));
     let ours: toml::Table = ours.map(|(key, value)| (key.clone(), value.clone())).collect();
     ours.try_into().expect("tables of valid settings are valid when they are laid over each other")

@@ -109,6 +109,7 @@ mod tests {
         convex_url = "https://a.b"                       # file
         directory = "/"                                  # file
         admin = "127.0.0.1:1"                            # --admin
+        convex.allow_plain_http = false                  # default
         heartbeat.busy = "5s"                            # default
         heartbeat.idle = "30s"                           # default
         lifecycle.recovery_cap = "30s"                   # default

@@ -4,15 +4,30 @@ use std::{net::IpAddr, str::FromStr};
 
 use http::Uri;
 
+use super::authorities::Authorities;
 use crate::env::Address;
 
-/// Where a Convex deployment answers: `https://…`, or `http://…` to a loopback address.
+/// Where a Convex deployment answers: `https://…`, or `http://…` to a loopback address, and to others where that is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvexUrl {
     /// Host and port.
     pub address: Address,
     /// Whether the connection is encrypted.
     pub tls: bool,
+    /// Who may vouch for the deployment, besides those that everybody trusts.
+    pub authorities: Authorities,
+}
+
+impl ConvexUrl {
+    /// A deployment that is reached without encryption.
+    pub fn plain(address: Address) -> Self {
+        Self { address, tls: false, authorities: Authorities::default() }
+    }
+
+    /// Whether the worker's secret travels in clear text over a network.
+    pub fn is_clear_text(&self) -> bool {
+        !self.tls && !is_loopback(&self.address.host)
+    }
 }
 
 /// Why a text is not the address of a deployment.
@@ -42,7 +57,9 @@ pub enum UrlError {
         text: String,
     },
     /// The worker's secret would travel in clear text.
-    #[error("`{text}` is not encrypted; `http://` is for loopback addresses only, use `https://`")]
+    #[error(
+        "`{text}` is not encrypted; `http://` is for loopback addresses only, use `https://`, or allow it by `convex.allow_plain_http` where the network between is yours alone"
+    )]
     ClearText {
         /// The text.
         text: String,
@@ -52,7 +69,16 @@ pub enum UrlError {
 impl FromStr for ConvexUrl {
     type Err = UrlError;
 
+    /// Clear text is for loopback addresses only.
     fn from_str(text: &str) -> Result<Self, UrlError> {
+        let url = Self::parse(text)?;
+        if url.is_clear_text() { Err(UrlError::ClearText { text: text.trim().to_owned() }) } else { Ok(url) }
+    }
+}
+
+impl ConvexUrl {
+    /// Any URL of a deployment, also one in clear text.
+    pub(super) fn parse(text: &str) -> Result<Self, UrlError> {
         let text = text.trim();
         if text.contains('@') {
             return Err(UrlError::Credentials);
@@ -66,15 +92,16 @@ impl FromStr for ConvexUrl {
         let host = host.trim_matches(['[', ']']).to_owned();
         let (tls, default_port) = match uri.scheme_str() {
             Some("https") => (true, 443),
-            Some("http") if is_loopback(&host) => (false, 80),
-            Some("http") => return Err(UrlError::ClearText { text: text.to_owned() }),
+            Some("http") => (false, 80),
             _ => return Err(UrlError::Scheme { text: text.to_owned() }),
         };
-        Ok(Self { address: Address { host, port: uri.port_u16().unwrap_or(default_port) }, tls })
+        let address = Address { host, port: uri.port_u16().unwrap_or(default_port) };
+        Ok(Self { address, tls, authorities: Authorities::default() })
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether a host is this machine itself.
+pub(crate) fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
@@ -108,7 +135,7 @@ mod tests {
         check(
             "http://example.com",
             Err(
-                "`http://example.com` is not encrypted; `http://` is for loopback addresses only, use `https://`",
+                "`http://example.com` is not encrypted; `http://` is for loopback addresses only, use `https://`, or allow it by `convex.allow_plain_http` where the network between is yours alone",
             ),
         );
     }

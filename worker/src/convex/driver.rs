@@ -6,7 +6,7 @@ use backon::BackoffBuilder;
 use convex::{FunctionResult, Value};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::task::AbortOnDropHandle;
 use uuid::{Builder, Uuid};
@@ -16,16 +16,25 @@ use super::{
     transport::{Socket, TransportError},
     values::Args,
 };
-use crate::{backoff::exponential, config::ConvexUrl, env::Env, error::CallError};
+use crate::{
+    backoff::exponential,
+    config::ConvexUrl,
+    env::{Env, moment::Moment},
+    error::CallError,
+};
 
 /// Calls that wait to be handed to the connection's task.
 const QUEUE: usize = 64;
-/// First pause before reconnecting; doubles up to [`BACKOFF_MAX`], with jitter.
+/// First pause before reconnecting; doubles up to [`BACKOFF_MAX`], with jitter. It is short again after a connection that
+/// made progress, not after one that was merely open for long: a server that accepts and closes (an
+/// optimistic-concurrency storm, say), or never gets an answer through, is met with growing pauses.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
-/// A connection that lived this long was good: the next pause is short again. Until then a server that accepts
-/// and closes at once (an optimistic-concurrency storm, say) is met with growing pauses.
-const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+/// After a sleep of this length a connection is not trusted: its other end has heard nothing meanwhile, and what lies
+/// between may have forgotten it.
+const SLEPT: Duration = Duration::from_secs(10);
+/// How often the clocks are compared; before that, whoever asks something has it done.
+const LOOK: Duration = Duration::from_secs(5);
 
 enum Command {
     Mutate { path: &'static str, args: Args, reply: oneshot::Sender<oneshot::Receiver<FunctionResult>> },
@@ -50,10 +59,13 @@ pub struct Subscription {
 impl ConvexClient {
     /// Starts the connection's task; it ends when the returned handle is dropped.
     pub fn start<E: Env>(env: &E, url: ConvexUrl) -> (Self, AbortOnDropHandle<()>) {
+        if url.is_clear_text() {
+            tracing::warn!(host = %url.address, "the worker's secret travels in clear text (`convex.allow_plain_http`)");
+        }
         let (commands, queue) = mpsc::channel(QUEUE);
         let protocol = Protocol::new(new_session_id(env));
         let driver =
-            Driver { env: env.clone(), url, queue, protocol, begun: Instant::now(), connected_at: None };
+            Driver { env: env.clone(), url, queue, protocol, begun: Instant::now(), progressed: false };
         (Self { commands }, AbortOnDropHandle::new(env.spawn(driver.run())))
     }
 
@@ -107,8 +119,8 @@ struct Driver<E> {
     protocol: Protocol,
     /// What the protocol's durations count from.
     begun: Instant,
-    /// When the current connection stood; `None` while there is none.
-    connected_at: Option<Instant>,
+    /// Whether the current connection has brought anything forward.
+    progressed: bool,
 }
 
 impl<E: Env> Driver<E> {
@@ -118,13 +130,13 @@ impl<E: Env> Driver<E> {
         loop {
             let Err(error) = self.connection().await else { return };
             let reason = error.to_string();
-            if self.connected_at.take().is_some_and(|since| since.elapsed() >= GOOD_CONNECTION) {
+            if std::mem::take(&mut self.progressed) {
                 pauses = self.backoff();
             }
             let pause = pauses.next().expect("the backoff has no end");
             tracing::warn!(%reason, pause_ms = pause.as_millis() as u64, "Convex connection lost");
             self.protocol.disconnected(reason);
-            tokio::time::sleep(pause).await;
+            sleep(pause).await;
         }
     }
 
@@ -132,26 +144,43 @@ impl<E: Env> Driver<E> {
     async fn connection(&mut self) -> Result<(), TransportError> {
         let mut socket = Socket::open(&self.env, &self.url).await?;
         let frames = self.protocol.connected(self.env.now(), self.begun.elapsed()).await;
-        send_all(&mut socket, frames).await?;
-        self.connected_at = Some(Instant::now());
+        frames.into_iter().try_for_each(|frame| socket.send(frame))?;
         tracing::debug!(url = %self.url.address, "Convex connected");
+        let mut looked = Moment::now(&self.env);
         loop {
-            let gives_up = self.protocol.gives_up_at();
+            let gives_up = self.gives_up_at(&socket);
             tokio::select! {
-                frame = socket.receive() => {
-                    self.protocol.receive(&frame?, self.begun.elapsed()).map_err(TransportError::Closed)?;
-                }
-                command = self.queue.recv() => match command {
+                () = sleep(LOOK) => {}
+                frame = socket.next() => if let Some(frame) = frame? {
+                    let received = self.protocol.receive(&frame, self.begun.elapsed());
+                    self.progressed |= received.map_err(TransportError::Closed)?;
+                },
+                // While the line is full, what is to be sent waits in the bounded queue.
+                command = self.queue.recv(), if !socket.is_sending() => match command {
                     Some(command) => self.accept(command),
                     None => return Ok(()),
                 },
-                () = sleep_until(self.begun + gives_up.unwrap_or_default()), if gives_up.is_some() => {
-                    return Err(TransportError::Unanswered);
+                () = sleep_until(gives_up.unwrap_or(self.begun)), if gives_up.is_some() => {
+                    if self.gives_up_at(&socket).is_some_and(|moment| moment <= Instant::now()) {
+                        return Err(TransportError::Unanswered);
+                    }
                 }
             }
+            if looked.slept_since(&self.env) >= SLEPT {
+                return Err(TransportError::Slept);
+            }
+            looked = Moment::now(&self.env);
             self.protocol.drop_abandoned();
-            send_all(&mut socket, self.protocol.outgoing(self.begun.elapsed())).await?;
+            self.protocol
+                .outgoing(self.begun.elapsed())
+                .into_iter()
+                .try_for_each(|frame| socket.send(frame))?;
         }
+    }
+
+    fn gives_up_at(&self, socket: &Socket) -> Option<Instant> {
+        let under_way = socket.in_midst_of_message().map(|moment| moment - self.begun);
+        self.protocol.gives_up_at(under_way).map(|moment| self.begun + moment)
     }
 
     /// A caller that is gone by now loses nothing: a mutation that was asked for still runs.
@@ -169,9 +198,5 @@ impl<E: Env> Driver<E> {
     }
 }
 
-async fn send_all(socket: &mut Socket, frames: Vec<String>) -> Result<(), TransportError> {
-    for frame in frames {
-        socket.send(frame).await?;
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

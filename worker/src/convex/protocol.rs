@@ -29,6 +29,7 @@ pub(super) type Latest = Option<Result<Value, CallError>>;
 const ANSWERED_TWICE: &str = "Invalid request id from server";
 /// A server that owes answers and gives none for this long does not hear us, though we may hear its pings: a query
 /// set is answered within seconds, and a mutation may take 16 s at most (1 s of its own code, 15 s of the database's).
+/// On a slow line the answer, or what stands before it, comes in pieces: it counts from the last of them.
 const OVERDUE: Duration = Duration::from_secs(30);
 
 /// One client: outlives its connections.
@@ -39,6 +40,8 @@ pub(super) struct Protocol {
     last_close_reason: String,
     /// Of the present connection.
     unanswered: Unanswered,
+    /// Whether a mutation was answered whose effect no Transition has shown since: its caller waits until then.
+    unseen: bool,
     subscriptions: BTreeMap<SubscriberId, Watcher>,
 }
 
@@ -55,6 +58,7 @@ impl Protocol {
             connections: 0,
             last_close_reason: "InitialConnect".to_owned(),
             unanswered: Unanswered::default(),
+            unseen: false,
             subscriptions: BTreeMap::new(),
         }
     }
@@ -90,10 +94,11 @@ impl Protocol {
         messages.inspect(|message| self.unanswered.sent(message, now)).map(encode).collect()
     }
 
-    /// Returns when the connection must be given up unless an answer arrives before. What is unanswered then is sent
-    /// again on the next one, under the same request ids, so that nothing runs twice.
-    pub(super) fn gives_up_at(&self) -> Option<Duration> {
-        self.unanswered.since().map(|since| since + OVERDUE)
+    /// Returns when the connection must be given up unless an answer arrives before. `under_way` is the moment of the
+    /// last byte of a message that is not whole. What is unanswered then is sent again on the next connection, under the
+    /// same request ids, so that nothing runs twice.
+    pub(super) fn gives_up_at(&self, under_way: Option<Duration>) -> Option<Duration> {
+        self.unanswered.since().map(|since| under_way.map_or(since, |last| last.max(since)) + OVERDUE)
     }
 
     /// Starts a mutation. The answer outlives connections.
@@ -121,22 +126,21 @@ impl Protocol {
         });
     }
 
-    /// Takes in a frame. `Err` says why the connection must be given up. `Ok(true)`: a Transition was applied.
+    /// Takes in a frame. `Err` says why the connection must be given up. `Ok(true)`: there was progress, which is a
+    /// mutation that is over or a result that differs. The answer to the query set is none: every connection gets it.
     pub(super) fn receive(&mut self, frame: &str, now: Duration) -> Result<bool, String> {
         let message: ServerMessage<Value> = serde_json::from_str::<serde_json::Value>(frame)
             .map_err(|error| format!("MalformedFrame: {error}"))
             .and_then(|json| {
                 ServerMessage::try_from(json).map_err(|error| format!("MalformedFrame: {error}"))
             })?;
-        self.unanswered.received(&message, now);
+        let is_mutation = matches!(message, ServerMessage::MutationResponse { .. });
+        self.unseen |= self.unanswered.received(&message, now) && is_mutation;
         match self.client.receive_message(message) {
             Ok(Some(results)) => {
-                for (id, watcher) in &self.subscriptions {
-                    if let Some(result) = results.get(id) {
-                        publish(watcher, result);
-                    }
-                }
-                Ok(true)
+                let results = self.subscriptions.iter().filter_map(|(id, to)| Some((to, results.get(id)?)));
+                let is_over = std::mem::take(&mut self.unseen);
+                Ok(results.fold(is_over, |progress, (watcher, result)| publish(watcher, result) || progress))
             }
             Ok(None) => Ok(false),
             Err(reason) if reason == ANSWERED_TWICE => Ok(false),
@@ -145,8 +149,8 @@ impl Protocol {
     }
 }
 
-/// Wakes the subscription's owner if the result changed.
-fn publish(watcher: &Watcher, result: &FunctionResult) {
+/// Wakes the subscription's owner if the result changed, and says whether it did.
+fn publish(watcher: &Watcher, result: &FunctionResult) -> bool {
     watcher.latest.send_if_modified(|latest| {
         let result = Some(outcome(watcher.path, result.clone()));
         let changed = *latest != result;
@@ -154,7 +158,7 @@ fn publish(watcher: &Watcher, result: &FunctionResult) {
             *latest = result;
         }
         changed
-    });
+    })
 }
 
 /// A function's result as the worker sees it.

@@ -3,6 +3,7 @@
 mod mark;
 mod output;
 mod process;
+mod proxy;
 mod resolve;
 mod secrecy;
 
@@ -12,10 +13,17 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use hyper_util::client::proxy::matcher::Matcher;
 use rand::{TryRngCore, rngs::OsRng};
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    task::JoinHandle,
+};
 
-use super::{Address, Env, Launch, LaunchError, UnixMillis};
+use super::{
+    Address, Env, Launch, LaunchError, Proxy, ProxyError, UnixMillis,
+    race::{interleaved, race},
+};
 
 pub use mark::end_orphans;
 pub use process::{SystemServer, opencode};
@@ -31,9 +39,14 @@ impl Env for SystemEnv {
     type Server = SystemServer;
 
     async fn connect(&self, address: &Address) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
+        let resolved = lookup_host((address.host.as_str(), address.port)).await?;
+        let stream = race(interleaved(resolved), TcpStream::connect).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
+    }
+
+    fn proxy(&self, to: &Address) -> Result<Option<Proxy>, ProxyError> {
+        proxy::proxy(&Matcher::from_env(), to)
     }
 
     async fn launch(&self, launch: Launch) -> Result<SystemServer, LaunchError> {

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::error::TurnError;
@@ -19,7 +18,7 @@ use super::{failure::Failure, state::Ending};
 use crate::{
     config::Settings,
     convex::{Backend, Claim, ReadySession, api::Written},
-    env::Env,
+    env::{Env, moment::Moment},
     error::CallError,
     opencode::{ModelRef, OpencodeSessionId, Server},
     session::{cache::SessionCache, creator::Gate},
@@ -77,7 +76,7 @@ pub(crate) async fn run<E: Env>(
     row: &ReadySession,
     control: &Control,
 ) -> Result<(), CallError> {
-    let confirmed_at = Instant::now();
+    let confirmed_at = Moment::now(&shared.env);
     let claim = shared.backend.claim(&row.turn).await?;
     let Claim::Claimed { content, model, title, opencode_session_id } = claim else {
         tracing::debug!(turn = %row.turn, ?claim, "not claimed");
@@ -105,7 +104,7 @@ struct Driver<'a, E> {
     row: &'a ReadySession,
     control: &'a Control,
     /// When the backend last confirmed that this process still owns the turn; taken before it was asked.
-    confirmed_at: Instant,
+    confirmed_at: Moment,
     /// What is not stored yet when the turn ends before its reply has begun.
     reply: Reply,
 }

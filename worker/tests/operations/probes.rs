@@ -36,8 +36,8 @@ async fn probes_start_no_opencode_and_call_nothing() {
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
 }
 
-#[test]
-fn health_says_by_its_exit_code_whether_a_worker_is_well() {
+#[tokio::test]
+async fn health_says_by_its_exit_code_whether_a_worker_is_well() {
     let admin = format!("127.0.0.1:{}", free_port());
     let ask = || worker(&["health", "--admin", &admin]).output().unwrap();
     let output = ask();
@@ -49,7 +49,7 @@ fn health_says_by_its_exit_code_whether_a_worker_is_well() {
         if output.status.success() {
             break;
         }
-        std::thread::sleep(Duration::from_millis(50));
+        tokio::time::sleep(Duration::from_millis(50)).await;
         output = ask();
     }
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));

@@ -20,6 +20,9 @@ pub enum FaultKind {
     RollingRestart,
     /// The worker's process stands still for `for`, as by SIGSTOP, while a second one with the same identity starts.
     Zombie,
+    /// The worker's machine sleeps, as a laptop whose lid is closed: nothing on it goes on, its monotonic clock stands
+    /// still, and its connections hear nothing.
+    Suspend,
     /// The wall clock of the worker's machine is wrong by `by` for `for`.
     ClockJump,
 
@@ -86,6 +89,14 @@ pub enum FaultKind {
     NetworkLatency,
     /// Open connections are reset.
     NetworkReset,
+    /// Whoever opens a connection hears nothing, not even a refusal; connections that are open go on.
+    NetworkSynLoss,
+    /// The other end has two addresses, at the first of which nobody answers.
+    NetworkDeadAddress,
+    /// Each connection carries `rate` bytes a second each way.
+    NetworkSlow,
+    /// Segments get lost, each with a probability, and come after a retransmission or several, as TCP does it.
+    NetworkLoss,
 }
 
 /// What is particular to a kind.
@@ -110,7 +121,7 @@ enum Trait {
 }
 
 /// Every kind, in the order of the enum, with what is particular to it.
-const KINDS: [(FaultKind, &[Trait]); 35] = {
+const KINDS: [(FaultKind, &[Trait]); 40] = {
     use FaultKind::*;
     use Trait::*;
     [
@@ -119,6 +130,7 @@ const KINDS: [(FaultKind, &[Trait]); 35] = {
         (Leave, &[Process, Moment]),
         (RollingRestart, &[Process]),
         (Zombie, &[Process, HampersBackend]),
+        (Suspend, &[Process, HampersBackend]),
         (ClockJump, &[]),
         (OpencodeCrash, &[Moment, NeedsServer]),
         (OpencodeSlowStart, &[Strikes, Delays]),
@@ -149,6 +161,10 @@ const KINDS: [(FaultKind, &[Trait]); 35] = {
         (NetworkHold, &[Network, HoldsBack]),
         (NetworkLatency, &[Network, HoldsBack, Delays]),
         (NetworkReset, &[Network, Moment]),
+        (NetworkSynLoss, &[Network, HoldsBack]),
+        (NetworkDeadAddress, &[Network]),
+        (NetworkSlow, &[Network, HoldsBack]),
+        (NetworkLoss, &[Network, HoldsBack]),
     ]
 };
 
@@ -240,7 +256,7 @@ mod tests {
         for (place, kind) in FaultKind::all().enumerate() {
             assert_eq!(kind as usize, place, "{kind}");
         }
-        assert_eq!(FaultKind::all().last(), Some(FaultKind::NetworkReset));
+        assert_eq!(FaultKind::all().last(), Some(FaultKind::NetworkLoss));
         assert_eq!(FaultKind::OpencodeSessionsVanish.to_string(), "opencode-sessions-vanish");
     }
 }

@@ -53,7 +53,8 @@ pub struct Fault {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<u64>")]
     pub count: Option<Spanned<u64>>,
-    /// How likely each opportunity (a request, a mutation, an event, a session) is struck. By default 1.
+    /// How likely each opportunity (a request, a mutation, an event, a session) is struck. By default 1. Of
+    /// `network-loss`, how likely a segment gets lost, by default 0.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Share>")]
     pub probability: Option<Spanned<Share>>,
@@ -77,6 +78,10 @@ pub struct Fault {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Bytes>")]
     pub bytes: Option<Spanned<Bytes>>,
+    /// How many bytes pass in a second. By default 16 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Bytes>")]
+    pub rate: Option<Spanned<Bytes>>,
     /// By how much a clock is wrong. By default an hour ahead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Jump>")]

@@ -128,7 +128,8 @@ fn drawn(fault: &Fault) -> Result<(), Complaint> {
 fn particulars(fault: &Fault) -> Result<(), Complaint> {
     let kind = *fault.kind.get_ref();
     let strikes = "it is for kinds that strike requests, mutations, events or sessions one by one";
-    refuse(kind.strikes(), kind, "probability", fault.probability.as_ref(), strikes)?;
+    let has_probability = kind.strikes() || kind == FaultKind::NetworkLoss;
+    refuse(has_probability, kind, "probability", fault.probability.as_ref(), strikes)?;
     refuse(kind.strikes(), kind, "times", fault.times.as_ref(), strikes)?;
     refuse(kind.is_of_network(), kind, "link", fault.link.as_ref(), "it is for faults of the network")?;
     refuse(
@@ -142,6 +143,11 @@ fn particulars(fault: &Fault) -> Result<(), Complaint> {
     refuse(kind.delays(), kind, "delay", fault.delay.as_ref(), delays)?;
     let large = "it is for `convex-large-transition`";
     refuse(kind == FaultKind::ConvexLargeTransition, kind, "bytes", fault.bytes.as_ref(), large)?;
+    refuse(kind == FaultKind::NetworkSlow, kind, "rate", fault.rate.as_ref(), "it is for `network-slow`")?;
+    if let Some(rate) = &fault.rate {
+        let least = "a line that carries nothing is a `partition` or a `network-hold`";
+        require(rate.get_ref().0 > 0, rate, "a rate of nothing", "must be at least 1", least)?;
+    }
     refuse(kind == FaultKind::ClockJump, kind, "by", fault.by.as_ref(), "it is for `clock-jump`")?;
     refuse(!kind.is_momentary(), kind, "for", fault.lasts.as_ref(), "the fault is over at once")
 }
@@ -192,7 +198,7 @@ mod tests {
     #[test]
     fn an_unknown_kind_is_shown_with_what_was_meant() {
         insta::assert_snapshot!(complaint("kind = 'opencode-chrash'\nat = '1s'"), @r"
-        error: unknown variant `opencode-chrash`, expected one of `kill`, `stop`, `leave`, `rolling-restart`, `zombie`, `clock-jump`, `opencode-crash`, `opencode-slow-start`, `opencode-errors`, `opencode-rate-limit`, `opencode-hang`, `opencode-slow-create`, `opencode-lost-events`, `opencode-lost-idle`, `opencode-stream-cut`, `opencode-sessions-vanish`, `opencode-permission`, `opencode-model-errors`, `opencode-model-hangs`, `opencode-abort-ignored`, `opencode-prompt-lost`, `mutation-lost`, `mutation-unanswered`, `mutation-unseen`, `convex-conflicts`, `convex-function-errors`, `convex-close`, `convex-overload`, `convex-auth-error`, `convex-restart`, `convex-large-transition`, `partition`, `network-hold`, `network-latency`, `network-reset`
+        error: unknown variant `opencode-chrash`, expected one of `kill`, `stop`, `leave`, `rolling-restart`, `zombie`, `suspend`, `clock-jump`, `opencode-crash`, `opencode-slow-start`, `opencode-errors`, `opencode-rate-limit`, `opencode-hang`, `opencode-slow-create`, `opencode-lost-events`, `opencode-lost-idle`, `opencode-stream-cut`, `opencode-sessions-vanish`, `opencode-permission`, `opencode-model-errors`, `opencode-model-hangs`, `opencode-abort-ignored`, `opencode-prompt-lost`, `mutation-lost`, `mutation-unanswered`, `mutation-unseen`, `convex-conflicts`, `convex-function-errors`, `convex-close`, `convex-overload`, `convex-auth-error`, `convex-restart`, `convex-large-transition`, `partition`, `network-hold`, `network-latency`, `network-reset`, `network-syn-loss`, `network-dead-address`, `network-slow`, `network-loss`
          --> some.toml:3:8
           |
         3 | kind = 'opencode-chrash'
@@ -257,6 +263,8 @@ mod tests {
             "kind = 'kill'\nfrom = '2s'\nuntil = '4s'\ncount = 2\nevery = '1s'",
             "kind = 'kill'\nfrom = '2s'\nuntil = '4s'\nevery = '1us'",
             "kind = 'clock-jump'\nat = '2s'\nby = 'soon'",
+            "kind = 'network-slow'\nat = '2s'\nrate = 0",
+            "kind = 'network-loss'\nat = '2s'\nrate = 1",
         ] {
             complaint(wrong);
         }

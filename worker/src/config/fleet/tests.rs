@@ -68,6 +68,16 @@ fn toml_error(second: &str) -> String {
 }
 
 #[test]
+fn the_file_of_an_authority_holds_for_all_workers_and_starts_at_the_files_directory() {
+    let error = toml_error("convex.ca_file = 'theirs.pem'\n");
+    assert!(error.contains("cannot read the CA file `DIR/theirs.pem`: "), "{error}");
+    let all = "convex_url = 'https://a.b'\nconvex.ca_file = 'ours.pem'\n\
+        [[workers]]\nname = 'one'\ndirectory = 'a'\ntoken_file = 'w.token'\n";
+    let error = read_file("workers.toml", all).unwrap_err();
+    assert!(error.contains("cannot read the CA file `DIR/ours.pem`: "), "{error}");
+}
+
+#[test]
 fn errors_point_into_the_file() {
     let error = toml_error("[[workers]]\nname = 'two'\ndirectory = 'b'\ntoken_file = 'none'\n");
     assert!(error.contains("worker `two` in line 6: cannot read the token file"), "{error}");

@@ -36,8 +36,8 @@ impl Unanswered {
         self.since.get_or_insert(now);
     }
 
-    /// A message was received.
-    pub(super) fn received(&mut self, message: &ServerMessage<Value>, now: Duration) {
+    /// A message was received. Returns whether it is an answer that was owed.
+    pub(super) fn received(&mut self, message: &ServerMessage<Value>, now: Duration) -> bool {
         let is_answer = match message {
             ServerMessage::MutationResponse { request_id, .. } => self.mutations.remove(request_id),
             ServerMessage::Transition { end_version, .. } => {
@@ -49,5 +49,6 @@ impl Unanswered {
             let is_owed = !self.mutations.is_empty() || self.query_set.is_some();
             self.since = is_owed.then_some(now);
         }
+        is_answer
     }
 }

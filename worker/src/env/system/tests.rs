@@ -258,3 +258,23 @@ async fn a_worker_that_is_killed_takes_its_server_along() {
     assert_eq!(worker.wait().unwrap().signal(), Some(9));
     assert!(dies(server).await, "the server outlived its worker");
 }
+
+#[tokio::test]
+async fn an_address_that_never_answers_does_not_keep_one_that_does_from_being_reached() {
+    let full = tokio::net::TcpSocket::new_v4().unwrap();
+    full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = full.listen(1).unwrap();
+    let (swallows, mut waiting) = (full.local_addr().unwrap(), Vec::new());
+    // Whoever comes when the queue of a listener is full gets no answer.
+    while let Ok(stream) =
+        tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(swallows)).await
+    {
+        waiting.push(stream.unwrap());
+        assert!(waiting.len() < 16, "the queue is never full");
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let answers = listener.local_addr().unwrap();
+    let reached = race([swallows, answers], TcpStream::connect);
+    let stream = tokio::time::timeout(Duration::from_secs(5), reached).await.unwrap().unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), answers);
+}

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Driver, error::TurnError};
 use crate::{
     backoff::exponential,
-    env::Env,
+    env::{Env, moment::Moment},
     opencode::{
         ActivePrompt, ApiError, EventReceiver, Lease, MessageInfo, ModelRef, OpencodeSessionId, SessionEvent,
         prompt_id,
@@ -21,7 +21,8 @@ use crate::{
 const CREATE_BACKOFF_MIN: Duration = Duration::from_millis(500);
 const CREATE_BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// A turn belongs to this process for sure if the backend was asked so lately. A process that stood still meanwhile may
-/// have a successor, which has told the person that the turn expired.
+/// have a successor, which has told the person that the turn expired; one whose machine slept may find it ended by the
+/// backend. So the time counts by both clocks.
 const CONFIRMED_FOR: Duration = Duration::from_secs(1);
 /// Messages among which the model is looked for that answered last.
 const RECENT: usize = 16;
@@ -161,7 +162,7 @@ impl<E: Env> Driver<'_, E> {
         let created = attempt.retry(self.backoff()).when(ApiError::is_retryable);
         let session = self.unless_ended(created).await?.map_err(|error| Failure::create(&error))?;
         count(&self.shared.status.sessions_created);
-        self.confirmed_at = Instant::now();
+        self.confirmed_at = Moment::now(&self.shared.env);
         self.shared.backend.session_ready(&self.row.session, session.id.as_str()).await?;
         creation.linked(&session.id, title, lost);
         Ok(session.id)
@@ -176,10 +177,10 @@ impl<E: Env> Driver<'_, E> {
     /// Makes sure that the turn is still in progress, and this process's, before something is asked of OpenCode on its
     /// behalf.
     async fn still_ours(&mut self) -> Result<(), TurnError> {
-        if self.confirmed_at.elapsed() <= CONFIRMED_FOR {
+        if self.confirmed_at.age(&self.shared.env) <= CONFIRMED_FOR {
             return Ok(());
         }
-        let asked = Instant::now();
+        let asked = Moment::now(&self.shared.env);
         let is_in_progress = self.shared.backend.is_in_progress(&self.row.turn).await?;
         self.confirmed_at = asked;
         if is_in_progress { Ok(()) } else { Err(Failure::gone().into()) }

@@ -211,7 +211,7 @@ fn a_migration_that_was_cut_off_goes_on_where_it_was() {
                     .table("readySessions")
                     .into_iter()
                     .next()
-                    .map_or_else(|| object([("turn", Value::Null)]), |row| row),
+                    .unwrap_or_else(|| object([("turn", Value::Null)])),
                 "turn",
             );
             if head != Value::Null {
