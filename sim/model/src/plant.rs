@@ -34,6 +34,9 @@ pub enum Plant {
     TailOff,
     /// Nothing ends the turns of a worker that is gone. Caught by `answered`, if one leaves for good.
     SweepOff,
+    /// One job ends the turns of all workers that are gone, and what was said stands in the turns. Caught by `answered`, if
+    /// there is a hostile tenant.
+    CleanUpShared,
     /// A claim reads all turns there are. Caught by `bounded-reads`.
     IndexOff,
     /// The worker runs one turn at a time, so everybody waits for everybody. Caught by `fairness`.

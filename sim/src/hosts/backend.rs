@@ -29,7 +29,7 @@ pub const HOST: &str = "convex";
 /// Where it listens.
 pub const PORT: u16 = 3210;
 /// The machine that all workers of a world are on, as the backend knows it.
-const MACHINE: &str = "machine_simulated";
+pub(super) const MACHINE: &str = "machine_simulated";
 /// How long a function takes.
 pub(crate) const EXECUTION: Duration = Duration::from_millis(2);
 /// The history begins so many milliseconds before the run.

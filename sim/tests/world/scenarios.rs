@@ -201,6 +201,40 @@ fn sessions_of_other_directories_are_left_alone() {
 }
 
 #[test]
+fn a_tenant_who_means_harm_delays_nobody_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("trace.jsonl");
+    let report = run("hostile-tenant.toml", Some(trace.clone()));
+    assert_eq!(report.verdict, RunVerdict::Passed, "{:#?}", report.violations.first());
+
+    // It did what it is there for, and was refused what nobody may do.
+    let mut calls: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for fact in facts(&trace).iter().filter(|fact| fact["event"] == "executed" && fact["caller"] == "unknown")
+    {
+        let [function, error] =
+            ["function", "error"].map(|key| fact[key].as_str().unwrap_or_default().into());
+        *calls.entry((function, error)).or_default() += 1;
+    }
+    let count = |function: &str, error: &str| calls.get(&(function.into(), error.into())).copied();
+    assert_eq!(count("chat:claim", ""), Some(60), "{calls:#?}");
+    assert_eq!(count("chat:sendMessage", ""), Some(480), "{calls:#?}");
+    for (function, error) in [
+        ("chat:sendMessage", "message_too_long"),
+        ("chat:sendMessage", "too_long"),
+        ("chat:sendMessage", "too_many_messages"),
+        ("chat:startSession", "too_long"),
+        ("workers:createMachine", "limit_reached"),
+        ("workers:createMachine", "too_long"),
+        ("workers:register", "not_invited"),
+        ("workers:register", "too_long"),
+        ("workers:register", "too_many_pending"),
+        ("workers:register", "unauthorized"),
+    ] {
+        assert!(count(function, error) > Some(0), "{function} was never refused with {error}: {calls:#?}");
+    }
+}
+
+#[test]
 fn a_day_of_idling_passes() {
     passes("idle-day.toml");
 }
