@@ -59,6 +59,8 @@ pub enum Plant {
     ClockPanic,
     /// OpenCode shows every session as one of the worker's directory. Caught by `tenancy`, if there are others.
     DirectoryOff,
+    /// The functions are those of protocol 1, as if only the worker had been updated. It has to end, and say so.
+    OldFunctions,
     /// Each message costs one call more than it needs. Nobody notices, and no oracle: caught by `sim gate`.
     ExtraCall,
     /// The worker's clock is the machine's. Caught by `--check-determinism`.

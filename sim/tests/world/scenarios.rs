@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +10,7 @@ use sim_model::scenario::Scenario;
 use sim_report::{Report, RunVerdict};
 use worker::config::PermissionPolicy;
 
-use crate::start::start;
+use crate::start::{facts, start};
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name)
@@ -157,10 +156,6 @@ fn a_policy_answers_permission_questions_by_itself() {
     assert!(failed.contains_key("permission_refused") && !failed.contains_key("no_reply"), "{failed:?}");
     let (relayed, _) = endings_under(PermissionPolicy::Relay);
     assert!(denied < relayed && relayed < allowed, "{denied}, {relayed}, {allowed}");
-}
-
-fn facts(trace: &Path) -> Vec<Value> {
-    fs::read_to_string(trace).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
