@@ -5,6 +5,7 @@ mod convex;
 pub mod direct;
 pub mod env;
 pub mod freeze;
+pub mod hostile;
 pub mod launcher;
 pub mod legacy;
 pub mod opencode;
@@ -28,6 +29,7 @@ use crate::{
         backend::Backend,
         direct::Direct,
         env::unix_millis,
+        hostile::Tenant,
         launcher::Launcher,
         users::{Answers, Choices, People},
         worker::{Boot, ProcessSpec, Program, WorkerHost},
@@ -86,14 +88,23 @@ pub fn populate(
         opencodes.push(machine);
     }
     let convex = backend.convex().clone();
-    spawn_backend(sim, backend, Rc::new(people), Rc::new(direct));
+    let stranger = Tenant::new(backend.clone(), scenario.hostile.clone());
+    spawn_backend(sim, backend, Rc::new(people), Rc::new(direct), stranger);
     let settle = |(index, machine)| spawn_worker(sim, order, recorder, program, index, machine);
     let workers = machines.into_iter().enumerate().map(settle).collect();
     Ok(Hosts { convex, workers, opencodes })
 }
 
-fn spawn_backend(sim: &mut Sim<'static>, backend: Backend, people: Rc<Vec<People>>, direct: Rc<Vec<Direct>>) {
-    sim.host(backend::HOST, move || convex::run(backend.clone(), Rc::clone(&people), Rc::clone(&direct)));
+fn spawn_backend(
+    sim: &mut Sim<'static>,
+    backend: Backend,
+    people: Rc<Vec<People>>,
+    direct: Rc<Vec<Direct>>,
+    stranger: Tenant,
+) {
+    sim.host(backend::HOST, move || {
+        convex::run(backend.clone(), Rc::clone(&people), Rc::clone(&direct), stranger.clone())
+    });
 }
 
 /// A worker's machine is two hosts: its own and its OpenCode's.

@@ -34,6 +34,9 @@ pub enum Plant {
     TailOff,
     /// Nothing ends the turns of a worker that is gone. Caught by `answered`, if one leaves for good.
     SweepOff,
+    /// One job ends the turns of all workers that are gone, and what was said stands in the turns. Caught by `answered`, if
+    /// there is a hostile tenant.
+    CleanUpShared,
     /// A claim reads all turns there are. Caught by `bounded-reads`.
     IndexOff,
     /// The worker runs one turn at a time, so everybody waits for everybody. Caught by `fairness`.
@@ -58,6 +61,8 @@ pub enum Plant {
     DirectoryOff,
     /// The clocks of the worker's machine agree after a sleep. Caught by `stale`, if it sleeps (`suspend`).
     SuspendUnseen,
+    /// The functions are those of protocol 1, as if only the worker had been updated. It has to end, and say so.
+    OldFunctions,
     /// Each message costs one call more than it needs. Nobody notices, and no oracle: caught by `sim gate`.
     ExtraCall,
     /// The worker's clock is the machine's. Caught by `--check-determinism`.

@@ -10,8 +10,8 @@ use std::{fs, path::Path, time::Duration};
 
 pub use crate::scenario::json::json_schema;
 pub use crate::scenario::schema::{
-    Arrival, Family, Gate, Limits, Liveness, Permissions, Population, Raw, Replies, Spread, WorkerKind,
-    Workload, Written,
+    Arrival, Family, Gate, Hostile, Limits, Liveness, Permissions, Population, Raw, Replies, Spread,
+    WorkerKind, Workload, Written,
 };
 pub use crate::scenario::source::Source;
 use worker::config::Settings;
@@ -54,6 +54,8 @@ pub struct Scenario {
     pub population: Population,
     /// What people do.
     pub workload: Workload,
+    /// What another tenant does to them.
+    pub hostile: Hostile,
     /// When people are done.
     pub workload_until: Duration,
     /// What the models say.
@@ -114,6 +116,7 @@ impl Scenario {
             population: raw.population,
             workload_until: validate::until(&raw.workload, duration),
             workload: raw.workload,
+            hostile: raw.hostile,
             replies: raw.replies,
             faults: raw.faults,
             swarm: raw.swarm,

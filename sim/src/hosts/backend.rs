@@ -29,7 +29,9 @@ pub const HOST: &str = "convex";
 /// Where it listens.
 pub const PORT: u16 = 3210;
 /// The machine that all workers of a world are on, as the backend knows it.
-const MACHINE: &str = "machine_simulated";
+pub(super) const MACHINE: &str = "machine_simulated";
+/// The functions of protocol 1.
+const OLD_SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/convex/fixtures/functions-1");
 /// How long a function takes.
 pub(crate) const EXECUTION: Duration = Duration::from_millis(2);
 /// The history begins so many milliseconds before the run.
@@ -43,6 +45,8 @@ pub struct Backend {
     name: Name,
     clock: Clock,
     wasteful: bool,
+    /// The functions are those of protocol 1.
+    is_old: bool,
 }
 
 /// What a deployment has around it, in simulation or in real time.
@@ -116,8 +120,10 @@ impl Backend {
         active: &Active,
     ) -> Result<Self, RunError> {
         let name = recorder.name(HOST);
-        let mut sources = sources::read_directory(Path::new(BACKEND_SOURCES))
-            .map_err(|error| RunError::Backend(format!("{BACKEND_SOURCES}: {error}")))?;
+        let is_old = order.plants.contains(&Plant::OldFunctions);
+        let directory = if is_old { OLD_SOURCES } else { BACKEND_SOURCES };
+        let mut sources = sources::read_directory(Path::new(directory))
+            .map_err(|error| RunError::Backend(format!("{directory}: {error}")))?;
         order.plants.iter().for_each(|plant| plant.plant_in_sources(&mut sources));
         if order.scenario.kind == WorkerKind::Legacy {
             let (path, text) = legacy::SOURCE;
@@ -139,7 +145,7 @@ impl Backend {
         };
         let convex = Convex::load(&sources, options).map_err(|error| RunError::Backend(error.to_string()))?;
         let wasteful = order.plants.contains(&Plant::ExtraCall);
-        Ok(Self { convex, facts, name, clock, wasteful })
+        Ok(Self { convex, facts, name, clock, wasteful, is_old })
     }
 
     /// The deployment.
@@ -209,9 +215,11 @@ impl<I: FnMut(&str, f64, BTreeMap<String, Value>) -> String> History<'_, I> {
             let fields =
                 [("machineId", MACHINE.into()), ("ownerId", owner.clone()), ("name", "simulated".into())];
             self.write("machines", fields);
-            // One person stands for all the people of a world, who send more than one may.
-            let limits = BTreeMap::from([("messagesPerMinute".to_owned(), Value::Null)]);
-            self.write("owners", [("ownerId", owner.clone()), ("limits", Value::Object(limits))]);
+            // One person stands for all the people of a world, who send more than one may. Once there were no limits.
+            if !self.backend.is_old {
+                let limits = BTreeMap::from([("messagesPerMinute".to_owned(), Value::Null)]);
+                self.write("owners", [("ownerId", owner.clone()), ("limits", Value::Object(limits))]);
+            }
         }
         let worker = self.write(
             "workers",

@@ -7,11 +7,12 @@ use tokio::task::JoinSet;
 use super::{
     backend::{Backend, PORT},
     direct::Direct,
+    hostile::Tenant,
     users::People,
 };
 use crate::engine::network::Listener;
 
-/// Runs the host for ever: answers connections, runs scheduled functions, and lets `people` act.
+/// Runs the host for ever: answers connections, runs scheduled functions, and lets `people` and a stranger act.
 ///
 /// # Errors
 /// If the port is taken.
@@ -19,6 +20,7 @@ pub(super) async fn run(
     backend: Backend,
     people: Rc<Vec<People>>,
     direct: Rc<Vec<Direct>>,
+    stranger: Tenant,
 ) -> turmoil::Result {
     let listener = Listener::bind(PORT).await?;
     let mut tasks = JoinSet::new();
@@ -31,6 +33,7 @@ pub(super) async fn run(
     for someone in direct.iter() {
         tasks.spawn_local(someone.clone().live());
     }
+    tasks.spawn_local(stranger.live());
     loop {
         tokio::select! {
             accepted = listener.accept() => {

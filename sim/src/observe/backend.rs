@@ -149,7 +149,7 @@ impl Backend {
         let Value::Object(args) = args else { return (None, None) };
         let Some(Value::Object(who)) = args.get("who") else { return (None, None) };
         let identity = match who.get("workerId") {
-            Some(Value::String(id)) => Some(self.recorder.name(&id.replace("worker_", WORKER))),
+            Some(Value::String(id)) => self.known_name(&id.replace("worker_", WORKER)),
             _ => None,
         };
         let epoch = match who.get("epoch") {
@@ -159,6 +159,11 @@ impl Backend {
         (identity, epoch)
     }
 
+    /// The name of a worker of this world: what others call themselves may be of any length.
+    fn known_name(&self, name: &str) -> Option<Name> {
+        self.workers.values().find(|known| &*known.name == name).map(|known| Name::clone(&known.name))
+    }
+
     fn ready(&self, caller: &str) {
         let worker = self.recorder.name(caller);
         let epoch = self.workers.values().find(|known| known.name == worker).map_or(0, |known| known.epoch);
@@ -166,7 +171,7 @@ impl Backend {
     }
 
     /// A commit's writes come in the order of their ids. Facts come in the order of cause and effect: a turn's last
-    /// chunk, for one, before its end.
+    /// chunk, for one, before its end. What other tenants have is nobody's here: their calls alone are facts.
     fn committed(&mut self, writes: &[Write]) {
         for write in of(writes, "workers") {
             self.worker(write);
@@ -187,8 +192,16 @@ impl Backend {
         }
     }
 
+    /// Whether a session or a turn is of a worker of this world.
+    fn is_known(&self, document: &Document) -> bool {
+        self.workers.contains_key(text(document, "worker"))
+    }
+
     fn worker(&mut self, write: &Write) {
         let Some(new) = &write.new else { return };
+        if !self.workers.contains_key(write.id.as_str()) {
+            return;
+        }
         let id = self.recorder.name(write.id.as_str());
         let name = self.recorder.name(&text(new, "workerId").replace("worker_", WORKER));
         let (epoch, was) = (count(new, "epoch"), write.old.as_ref().map(|old| count(old, "epoch")));
@@ -208,7 +221,7 @@ impl Backend {
     }
 
     fn session(&self, write: &Write) {
-        let Some(new) = &write.new else { return };
+        let Some(new) = write.new.as_ref().filter(|new| self.is_known(new)) else { return };
         let session = self.recorder.name(write.id.as_str());
         let before = |field| write.old.as_ref().map_or("", |old| text(old, field));
         let link = text(new, "opencodeSessionId");
@@ -232,7 +245,7 @@ impl Backend {
     }
 
     fn sent(&self, write: &Write, content: &str) {
-        let Some(new) = &write.new else { return };
+        let Some(new) = write.new.as_ref().filter(|new| self.is_known(new)) else { return };
         self.record(Event::Sent {
             turn: self.recorder.name(write.id.as_str()),
             session: self.recorder.name(text(new, "session")),
@@ -247,6 +260,9 @@ impl Backend {
 
     fn turn(&mut self, write: &Write) {
         let (Some(old), Some(new)) = (&write.old, &write.new) else { return };
+        if !self.is_known(new) {
+            return;
+        }
         let from = state(old);
         if from != state(new) {
             self.change(write, from, new);

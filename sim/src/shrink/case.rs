@@ -11,7 +11,7 @@ use sim_model::{
 /// The lists whose items can be left out one by one, by their path.
 pub const LISTS: [&[&str]; 2] = [&["faults"], &["workload", "messages"]];
 /// The tables that can be left out, each as a whole.
-pub const TABLES: [&str; 1] = ["swarm"];
+pub const TABLES: [&str; 2] = ["swarm", "hostile"];
 /// The keys of an item that say when something happens.
 pub(super) const TIMES: [&str; 3] = ["at", "from", "until"];
 

@@ -7,3 +7,4 @@ mod plants;
 mod repeats;
 mod scenarios;
 mod start;
+mod versions;

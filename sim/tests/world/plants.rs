@@ -126,6 +126,9 @@ const SLEEPER: &str = "
     for = '17min'
 ";
 
+/// A tenant whose workers vanish with much to be ended.
+const HOSTILE: &str = include_str!("../../../scenarios/hostile-tenant.toml");
+
 /// Sessions that are made, renamed and deleted in OpenCode itself.
 const DIRECT: &str = include_str!("../../../scenarios/sync.toml");
 
@@ -172,6 +175,16 @@ fn a_reply_without_its_end_is_not_answered() {
 #[test]
 fn turns_that_nobody_ends_for_a_worker_that_is_gone_are_not_answered() {
     check(GONE, &[Plant::SweepOff], "answered", "turns have not ended, among them ");
+}
+
+#[test]
+fn a_clean_up_that_one_tenant_can_stop_for_all_is_seen() {
+    check(
+        HOSTILE,
+        &[Plant::CleanUpShared],
+        "answered",
+        " s old and waits for worker-1, which was not heard of for ",
+    );
 }
 
 #[test]

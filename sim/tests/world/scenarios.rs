@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +10,7 @@ use sim_model::scenario::Scenario;
 use sim_report::{Report, RunVerdict};
 use worker::config::PermissionPolicy;
 
-use crate::start::{parse, start};
+use crate::start::{facts, parse, start};
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name)
@@ -79,7 +78,7 @@ fn whatever_goes_wrong_the_worker_does_what_it_promises() {
 fn a_long_message_on_a_slow_line_is_waited_for_on_the_connection_on_which_it_comes() {
     passes("slow-line.toml");
     // The slow line alone.
-    let source = fs::read_to_string(file("slow-line.toml")).unwrap();
+    let source = std::fs::read_to_string(file("slow-line.toml")).unwrap();
     let mut parts = source.split("[[faults]]");
     let (before, slow) = (parts.next().unwrap(), parts.next().unwrap());
     let source = format!("{before}[[faults]]{slow}")
@@ -176,10 +175,6 @@ fn a_policy_answers_permission_questions_by_itself() {
     assert!(denied < relayed && relayed < allowed, "{denied}, {relayed}, {allowed}");
 }
 
-fn facts(trace: &Path) -> Vec<Value> {
-    fs::read_to_string(trace).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 #[test]
 fn models_are_published_once_over_all_starts_while_they_stay_the_same() {
     let directory = tempfile::tempdir().unwrap();
@@ -215,6 +210,40 @@ fn what_happens_in_opencode_reaches_the_chats() {
 #[test]
 fn sessions_of_other_directories_are_left_alone() {
     passes("directories.toml");
+}
+
+#[test]
+fn a_tenant_who_means_harm_delays_nobody_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("trace.jsonl");
+    let report = run("hostile-tenant.toml", Some(trace.clone()));
+    assert_eq!(report.verdict, RunVerdict::Passed, "{:#?}", report.violations.first());
+
+    // It did what it is there for, and was refused what nobody may do.
+    let mut calls: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for fact in facts(&trace).iter().filter(|fact| fact["event"] == "executed" && fact["caller"] == "unknown")
+    {
+        let [function, error] =
+            ["function", "error"].map(|key| fact[key].as_str().unwrap_or_default().into());
+        *calls.entry((function, error)).or_default() += 1;
+    }
+    let count = |function: &str, error: &str| calls.get(&(function.into(), error.into())).copied();
+    assert_eq!(count("chat:claim", ""), Some(60), "{calls:#?}");
+    assert_eq!(count("chat:sendMessage", ""), Some(480), "{calls:#?}");
+    for (function, error) in [
+        ("chat:sendMessage", "message_too_long"),
+        ("chat:sendMessage", "too_long"),
+        ("chat:sendMessage", "too_many_messages"),
+        ("chat:startSession", "too_long"),
+        ("workers:createMachine", "limit_reached"),
+        ("workers:createMachine", "too_long"),
+        ("workers:register", "not_invited"),
+        ("workers:register", "too_long"),
+        ("workers:register", "too_many_pending"),
+        ("workers:register", "unauthorized"),
+    ] {
+        assert!(count(function, error) > Some(0), "{function} was never refused with {error}: {calls:#?}");
+    }
 }
 
 #[test]

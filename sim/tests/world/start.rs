@@ -1,10 +1,12 @@
 //! Starts runs.
 
 use std::{
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
 };
 
+use serde_json::Value;
 use sim::world::{self, progress::Progress};
 use sim_model::{order::Order, plant::Plant, scenario::Scenario, seed::Seed};
 use sim_report::Report;
@@ -27,4 +29,9 @@ pub(crate) fn start(
     let (sender, receiver) = mpsc::channel();
     world::start(order, Arc::new(Progress::default()), move |report| sender.send(report.unwrap()).unwrap());
     receiver
+}
+
+/// The facts of a trace.
+pub(crate) fn facts(trace: &Path) -> Vec<Value> {
+    fs::read_to_string(trace).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

@@ -130,7 +130,7 @@ pub enum Exit {
     Stopped,
     /// A newer process of the same worker has taken over.
     Superseded,
-    /// The backend does not let it work: wrong secret, unknown machine, revoked.
+    /// The backend does not let it work: wrong secret, unknown machine, not invited, revoked, or of another version.
     Refused(CallError),
 }
 
@@ -229,7 +229,10 @@ impl Lifecycle {
     fn failed(&mut self, error: CallError) -> (Phase, Vec<LifecycleAction>) {
         match error.code() {
             Some("superseded") => self.give_up(Exit::Superseded),
-            Some("unauthorized" | "revoked") => self.give_up(Exit::Refused(error)),
+            // Somebody has to do something before it makes sense to start again.
+            Some("unauthorized" | "revoked" | "not_invited" | "worker_too_old" | "functions_too_old") => {
+                self.give_up(Exit::Refused(error))
+            }
             Some("not_approved") => {
                 (Phase::WaitingApproval, vec![LifecycleAction::CloseWindow, LifecycleAction::WatchApproval])
             }

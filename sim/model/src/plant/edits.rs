@@ -52,6 +52,23 @@ fn of(plant: Plant) -> Vec<Edit> {
             from: "const { isDone } = await endOpenTurns(ctx, worker, roomFor(PAGE), before, expire);",
             to: "const isDone = true;",
         }],
+        Plant::CleanUpShared => vec![
+            chat(
+                "await ctx.db.insert(\"messages\", { turn, content });",
+                "await ctx.db.patch(turn, { content }); await ctx.db.insert(\"messages\", { turn, content });",
+            ),
+            Edit {
+                file: "cleanup.ts",
+                from: "const { isDone } = await endOpenTurns(ctx, worker, roomFor(PAGE), before, expire);",
+                to: "let isDone = true;
+                     for (const gone of await ctx.db.query(\"workerHeartbeats\").collect()) {
+                       const other = gone.at > before ? null : await ctx.db.get(gone.worker);
+                       if (other === null) continue;
+                       const page = await endOpenTurns(ctx, other, roomFor(PAGE), before, expire);
+                       isDone = isDone && page.isDone;
+                     }",
+            },
+        ],
         Plant::GoodbyeOff => vec![Edit {
             file: "workers.ts",
             from: "if (worker.status !== \"offline\") await ctx.db.patch(worker._id, { status: \"offline\" });",

@@ -57,6 +57,7 @@ mod tests {
         check("[population]", "population");
         check("[workload]", "workload");
         check("[[workload.messages]]", "workload/messages/items");
+        check("[hostile]", "hostile");
         check("[replies]", "replies");
         check("[[faults]]", "faults/items");
         check("[limits]", "limits");

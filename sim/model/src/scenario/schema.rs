@@ -57,6 +57,9 @@ pub struct Raw {
     /// What people do.
     #[serde(default)]
     pub workload: Workload,
+    /// What another tenant does to them.
+    #[serde(default)]
+    pub hostile: Hostile,
     /// What the models say.
     #[serde(default)]
     pub replies: Replies,
@@ -278,6 +281,28 @@ impl Default for Workload {
             permissions: Permissions::default(),
             messages: unplaced(Vec::new()),
         }
+    }
+}
+
+/// Another tenant of the same backend, who means harm. It calls what everybody may call, with machines and workers of its
+/// own: texts that are too long, registrations that nobody asked for, more of everything than is allowed; and workers that
+/// vanish with one of the longest messages claimed and others behind it.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hostile {
+    /// Its workers that vanish; without any there is no such tenant.
+    #[schemars(with = "u64")]
+    pub workers: Spanned<u64>,
+    /// Short messages that wait behind each claimed one.
+    pub backlog: u64,
+    /// When it begins.
+    #[schemars(with = "Time")]
+    pub at: Spanned<Time>,
+}
+
+impl Default for Hostile {
+    fn default() -> Self {
+        Self { workers: unplaced(0), backlog: 0, at: unplaced(Time(Duration::ZERO)) }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use toml::Spanned;
 
-use super::schema::{Gate, Population, Raw, Workload};
+use super::schema::{Gate, Hostile, Population, Raw, Workload};
 use crate::{
     diagnostics::{Complaint, require},
     fault::{self, validate::Frame},
@@ -16,6 +16,8 @@ use crate::{
 pub(crate) const MAX_WORKERS: u64 = 16;
 /// turmoil delivers at edges of ticks; longer ticks would stretch round trips beyond what the worker's timeouts expect.
 const MAX_TICK: Duration = Duration::from_millis(100);
+/// A person may have 200 workers by default, and 20 more wait for approval meanwhile.
+const MAX_HOSTILE_WORKERS: u64 = 180;
 /// The gate is for every change: it has to stay quick.
 const MAX_GATE_SEEDS: usize = 16;
 
@@ -46,6 +48,7 @@ pub(super) fn validate(raw: &Raw) -> Result<(), Complaint> {
     validate_population(&raw.population)?;
     validate_workload(&raw.workload, &raw.population, duration)?;
     validate_messages(&raw.workload, &raw.population, workers, duration)?;
+    validate_hostile(&raw.hostile, duration)?;
     validate_gate(&raw.gate)?;
     raw.required_marks.iter().try_for_each(validate_mark)?;
     let frame = Frame { workers, duration };
@@ -162,6 +165,24 @@ fn validate_messages(
         )?;
     }
     Ok(())
+}
+
+fn validate_hostile(hostile: &Hostile, duration: Duration) -> Result<(), Complaint> {
+    let (workers, at) = (&hostile.workers, &hostile.at);
+    require(
+        *workers.get_ref() <= MAX_HOSTILE_WORKERS,
+        workers,
+        format!("the hostile tenant has up to {MAX_HOSTILE_WORKERS} workers"),
+        format!("{} workers", workers.get_ref()),
+        "the backend would refuse more",
+    )?;
+    require(
+        at.get_ref().0 < duration,
+        at,
+        "the hostile tenant comes after the end of the run",
+        format!("the run ends at {}", Time(duration)),
+        "`at` must be before `duration`",
+    )
 }
 
 fn validate_gate(gate: &Gate) -> Result<(), Complaint> {

@@ -116,6 +116,19 @@ fn a_wrong_secret_ends_the_worker_instead_of_being_tried_again() {
 }
 
 #[test]
+fn who_has_to_be_invited_or_updated_first_is_not_tried_again() {
+    for code in ["not_invited", "worker_too_old", "functions_too_old"] {
+        let (_, actions) = live([
+            LifecycleEvent::Start,
+            LifecycleEvent::Failed(refusal(code)),
+            LifecycleEvent::Drained,
+            LifecycleEvent::Closed,
+        ]);
+        assert_eq!(actions.last(), Some(&LifecycleAction::Exit(Exit::Refused(refusal(code)))));
+    }
+}
+
+#[test]
 fn other_failures_are_tried_again_with_the_same_epoch_and_longer_pauses() {
     let failure =
         || LifecycleEvent::Failed(CallError::Failed { path: "chat:expireStale", message: "boom".into() });
