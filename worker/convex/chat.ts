@@ -290,6 +290,11 @@ export const sessionReady = mutation({
       throw refuse("not_found", "This session does not exist.");
     }
     if (session.opencodeSessionId === opencodeSessionId) return;
+    // It was deleted while its first turn began: what OpenCode made for it is to make no other chat.
+    if (session.ownerId === NOBODY) {
+      await ctx.db.insert("forgottenSessions", { worker: worker._id, opencodeSessionId });
+      return;
+    }
     const other = await ctx.db
       .query("sessions")
       .withIndex("by_worker_and_opencode_id", (q) =>

@@ -9,7 +9,7 @@ pub(crate) mod notify;
 pub(crate) mod opencode;
 
 use std::{
-    ffi::CStr,
+    ffi::{CStr, OsString},
     path::{Path, PathBuf},
 };
 
@@ -83,12 +83,24 @@ pub(crate) enum Command {
     /// List the models of the local OpenCode: starts it, asks, stops it.
     Models(Options),
     /// Run a command of OpenCode's own where a worker runs it, as in `worker opencode -- auth login`.
-    Opencode(opencode::Arguments),
+    Opencode(Opencode),
     /// Write a completion script for a shell to standard output.
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Opencode {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    /// Which worker of the workers file, by its name.
+    #[arg(long, value_name = "NAME", requires = "workers")]
+    pub(crate) worker: Option<String>,
+    /// What OpenCode is told, as in `worker opencode -- auth login`.
+    #[arg(last = true, required = true)]
+    pub(crate) arguments: Vec<OsString>,
 }
 
 #[derive(clap::Args)]

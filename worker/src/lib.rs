@@ -19,6 +19,8 @@
 //! benchmarks and the conformance tests, and free to change.
 
 pub mod admin;
+#[cfg(test)]
+mod arbitrary;
 mod backoff;
 pub mod config;
 #[doc(hidden)]

@@ -23,7 +23,7 @@ const CALLS: [&str; 5] = [
 
 /// The arguments of each call in a text, as far as they are written out.
 fn calls(text: &str) -> Vec<Vec<String>> {
-    let text = text.replace("\\\n", " ");
+    let text = text.replace("\\\n", " ").replace("cargo run --locked ", "cargo run ");
     let arguments = |line: &str| {
         let (_, rest) = CALLS.iter().find_map(|call| line.split_once(call))?;
         let ends = [" #", " ||", " &&", " >", "`", "  ", ";"];

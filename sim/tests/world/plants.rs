@@ -174,7 +174,7 @@ fn a_reply_without_its_end_is_not_answered() {
 
 #[test]
 fn turns_that_nobody_ends_for_a_worker_that_is_gone_are_not_answered() {
-    check(GONE, &[Plant::SweepOff], "answered", "turns have not ended, among them ");
+    check(GONE, &[Plant::SweepOff], "answered", " and waits for worker-1, which was not heard of for ");
 }
 
 #[test]

@@ -182,6 +182,12 @@ mod tests {
         // Those that have no default show an example.
         expected.insert("admin".into(), "127.0.0.1:9464".into());
         expected.insert("directory".into(), ".".into());
+        let mut example = |table: &str, key: &str, value: toml::Value| {
+            expected[table].as_table_mut().unwrap().insert(key.into(), value);
+        };
+        example("convex", "ca_file", "ca.pem".into());
+        example("opencode", "data_directory", "/var/lib/worker/opencode".into());
+        example("retention", "days", 90.into());
         assert_eq!(all, expected);
     }
 }

@@ -7,24 +7,12 @@ use worker::{
     env::system,
 };
 
-use super::{Options, code};
+use super::{Opencode, code};
 use crate::{fail, invalid};
 
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
-    #[command(flatten)]
-    pub(crate) options: Options,
-    /// Which worker of the workers file, by its name.
-    #[arg(long, value_name = "NAME", requires = "workers")]
-    worker: Option<String>,
-    /// What OpenCode is told, as in `worker opencode -- auth login`.
-    #[arg(last = true, required = true)]
-    arguments: Vec<OsString>,
-}
-
 /// Becomes OpenCode. Returns only if that is impossible.
-pub(crate) fn run(arguments: Arguments) -> ExitCode {
-    let Arguments { options, worker, arguments } = arguments;
+pub(crate) fn run(asked: Opencode) -> ExitCode {
+    let Opencode { options, worker, arguments } = asked;
     let merged = match options.workers.clone() {
         None => options.merge(),
         Some(file) => match options.fleet(&file) {

@@ -141,7 +141,10 @@ impl fmt::Debug for Token {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::arbitrary;
 
     fn check(text: &str, expected: Result<(&str, &str), TokenError>) {
         let parsed = text.parse::<Token>();
@@ -150,6 +153,25 @@ mod tests {
     }
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    const TOKENS: [&str; 2] = [
+        "machine_m1:worker_w1:0123456789abcdef0123456789abcdef",
+        "secret = 'machine_m:worker_w:secret_0123456789'",
+    ];
+
+    proptest! {
+        #[test]
+        fn whatever_is_given_as_a_token_is_read_or_refused_and_never_shown(text in arbitrary::text(&TOKENS)) {
+            match text.parse::<Token>() {
+                Ok(token) => {
+                    let shown = format!("{token:?}");
+                    prop_assert!(!shown.contains(token.expose_secret()));
+                }
+                Err(error) => prop_assert!(text.chars().count() < 12 || !error.to_string().contains(&text)),
+            }
+            redact(&text);
+        }
+    }
 
     #[test]
     fn a_fingerprint_is_what_the_backend_shows() {

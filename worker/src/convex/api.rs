@@ -243,7 +243,12 @@ impl Backend {
         let value = match self.client.mutation(PATH, all).await {
             // Functions that know no protocol refuse the word, and a production deployment does not say why.
             Err(error @ CallError::Failed { .. }) => {
-                self.client.mutation(PATH, plain()).await.map_err(|_| error)?
+                let value = self.client.mutation(PATH, plain()).await?;
+                // These know it: it was something else, and what was to be said has to be said again.
+                if read::<Registration>(PATH, value.clone())?.protocol.is_some() {
+                    return Err(error);
+                }
+                value
             }
             result => result?,
         };

@@ -143,13 +143,18 @@ struct MaybeToolCall {
 #[derive(Default, Deserialize)]
 struct ToolState {
     #[serde(default)]
+    status: String,
+    #[serde(default)]
     input: Map<String, Value>,
 }
 
 impl ToolCalls {
-    /// The call of this name.
+    /// The call of this name, once its input is there: a call is stored without it at first (`pending`).
     pub(crate) fn named(self, call: &str) -> Option<ToolCall> {
         let part = self.parts.into_iter().find(|part| part.call.as_deref() == Some(call))?;
+        if part.state.status == "pending" {
+            return None;
+        }
         Some(ToolCall { tool: part.tool?, input: part.state.input })
     }
 }
@@ -214,7 +219,10 @@ impl Providers {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::arbitrary;
 
     #[test]
     fn an_unknown_status_is_not_taken_for_idle() {
@@ -241,11 +249,47 @@ mod tests {
     }
 
     #[test]
+    fn a_call_whose_input_is_not_there_yet_is_no_call() {
+        let named = |state: &str| {
+            let text =
+                format!(r#"{{"parts":[{{"type":"tool","tool":"bash","callID":"c","state":{state}}}]}}"#);
+            serde_json::from_str::<ToolCalls>(&text).unwrap().named("c")
+        };
+        assert_eq!(named(r#"{"status":"pending","input":{},"raw":""}"#), None);
+        let call = named(r#"{"status":"running","input":{"command":"ls"}}"#).unwrap();
+        assert_eq!((call.tool.as_str(), &call.input["command"]), ("bash", &Value::from("ls")));
+    }
+
+    #[test]
     fn models_are_identifiers_in_order_and_nothing_else() {
         let text = r#"{"providers":[{"id":"z","options":{"apiKey":"sk-1"},"models":{"b":{},"a":{"k":1}}},{"id":"y"}],
             "default":{"z":"a"}}"#;
         let models = serde_json::from_str::<Providers>(text).unwrap().into_models();
         assert_eq!(models.iter().map(ToString::to_string).collect::<Vec<_>>(), ["z/a", "z/b"]);
+    }
+
+    const ANSWERS: [&str; 5] = [
+        r#"[{"info":{"id":"msg_2","parentID":"msg_1","role":"assistant","sessionID":"ses_1","time":{"created":1}},"parts":[{"id":"prt_1","sessionID":"ses_1","messageID":"msg_2","type":"text","text":"a"}]}]"#,
+        r#"[{"id":"ses_1","title":"t","directory":"/p","parentID":"ses_0","time":{"created":1,"updated":2}}]"#,
+        r#"{"providers":[{"id":"p","options":{"apiKey":"k"},"models":{"m":{}}}],"default":{}}"#,
+        r#"{"info":{},"parts":[{"type":"tool","tool":"bash","callID":"c","state":{"status":"running","input":{"command":"ls"}}}]}"#,
+        r#"[{"id":"per_1","sessionID":"ses_1","permission":"bash","patterns":["ls"],"metadata":{}}]"#,
+    ];
+
+    proptest! {
+        #[test]
+        fn whatever_the_server_answers_is_read_or_refused(text in arbitrary::text(&ANSWERS)) {
+            let _ = serde_json::from_str::<Vec<Message>>(&text);
+            let _ = serde_json::from_str::<Vec<Session>>(&text);
+            let _ = serde_json::from_str::<Statuses>(&text);
+            let _ = serde_json::from_str::<Vec<PendingPermission>>(&text);
+            let _ = serde_json::from_str::<Health>(&text).map(|health| health.major());
+            let _ = serde_json::from_str::<ToolCalls>(&text).map(|calls| calls.named("c"));
+            if let Ok(providers) = serde_json::from_str::<Providers>(&text) {
+                providers.has_login();
+                providers.into_models();
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::{arbitrary, config::file::load};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -173,4 +176,26 @@ fn secrets_that_everybody_can_read_are_refused_with_the_command_that_helps() {
     assert_eq!(read("token_file = 'w.token'", 0o644, 0o640), Ok(()));
     let error = read("token_file = 'w.token'", 0o644, 0o604).unwrap_err();
     assert!(error.contains("the token file `DIR/w.token` can be read by everybody (mode 604)"), "{error}");
+}
+
+const FILES: [&str; 3] = [
+    "convex_url = 'https://a.b'\n[turns]\nwindow = 3\n[[workers]]\nname = 'a'\ndirectory = 'a'\ntoken = 'machine_m:worker_w:0123456789abcdef0123456789abcdef'\nturns.window = 4\n",
+    "{ // a\n \"workers\": [ { \"token\": \"machine_m:worker_w:0123456789abcdef0123456789abcdef\", /* b */ \"working_directory\": \"a\", \"convex_url\": \"https://a.b\" } ] }",
+    "convex_url = 'https://a.b'\ndirectory = 'a'\nadmin = '127.0.0.1:1'\n[opencode]\nbinary = '/x'\nidle_stop = '10m'\n[heartbeat]\nidle = '30s'\n",
+];
+
+proptest! {
+    #[test]
+    fn whatever_stands_in_a_file_is_read_or_refused(text in arbitrary::text(&FILES)) {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["workers.toml", "workers.json", "worker.toml"] {
+            let path = dir.path().join(name);
+            write_secret(&path, &text);
+            if name == "worker.toml" {
+                let _ = load(Some(&path), Overrides::default());
+            } else {
+                let _ = Fleet::read(&path, &Overrides::default()).and_then(|fleet| fleet.validate());
+            }
+        }
+    }
 }

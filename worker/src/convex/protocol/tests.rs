@@ -458,3 +458,22 @@ proptest! {
         }
     }
 }
+
+const FRAMES: [&str; 4] = [
+    r#"{"type":"Transition","startVersion":{"querySet":0,"identity":0,"ts":"AAAAAAAAAAA="},"endVersion":{"querySet":1,"identity":0,"ts":"CgAAAAAAAAA="},"modifications":[{"type":"QueryUpdated","queryId":0,"value":[1],"logLines":[],"journal":null}]}"#,
+    r#"{"type":"MutationResponse","requestId":0,"success":true,"result":"ok","ts":"CgAAAAAAAAA=","logLines":[]}"#,
+    r#"{"type":"MutationResponse","requestId":0,"success":false,"result":"no","ts":null,"logLines":[],"errorData":{"code":"superseded"}}"#,
+    r#"{"type":"Ping"}"#,
+];
+
+proptest! {
+    #[test]
+    fn whatever_comes_as_a_frame_is_taken_or_ends_the_connection(texts in prop::collection::vec(crate::arbitrary::text(&FRAMES), 1..4)) {
+        let (mut protocol, _answer, _latest) = in_use();
+        for text in texts {
+            if protocol.receive(&text, secs(1)).is_err() {
+                break;
+            }
+        }
+    }
+}

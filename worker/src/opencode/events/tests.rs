@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::opencode::types::Role;
+use crate::{arbitrary, opencode::types::Role};
 
 fn session(id: &str) -> Option<OpencodeSessionId> {
     Some(OpencodeSessionId::new(id).unwrap())
@@ -140,5 +140,23 @@ proptest! {
         let whole = format!(r#"{{"type":"{kind}","properties":{{"sessionID":"ses_1","info":{inner},"part":{inner}}}}}"#);
         let _ = parse(&whole);
         let _ = parse(&inner);
+    }
+}
+
+const EVENTS: [&str; 6] = [
+    r#"{"type":"message.part.delta","properties":{"sessionID":"ses_1","messageID":"msg_1","partID":"prt_1","field":"text","delta":"a"}}"#,
+    r#"{"type":"message.part.updated","properties":{"part":{"id":"prt_1","sessionID":"ses_1","messageID":"msg_1","type":"text","text":"\ud83d\ude00 a\n"}}}"#,
+    r#"{"type":"message.updated","properties":{"info":{"id":"msg_2","parentID":"msg_1","role":"assistant","sessionID":"ses_1","time":{"created":1}}}}"#,
+    r#"{"type":"session.status","properties":{"sessionID":"ses_1","status":{"type":"retry","attempt":1,"message":"m","next":2}}}"#,
+    r#"{"type":"session.error","properties":{"sessionID":"ses_1","error":{"name":"APIError","data":{"message":"m"}}}}"#,
+    r#"{"type":"permission.asked","properties":{"id":"per_1","sessionID":"ses_1","permission":"bash","patterns":["ls"],"metadata":{"command":"ls"},"tool":{"messageID":"msg_1","callID":"c"}}}"#,
+];
+
+proptest! {
+    #[test]
+    fn whatever_comes_as_an_event_is_read_or_refused(text in arbitrary::text(&EVENTS)) {
+        if let Err(error) = parse(text) {
+            prop_assert!(error.to_string().contains("cannot read an event"));
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! From a prompt that OpenCode has to the end of its turn: events in, the turn decides, its actions are carried out.
 
+use std::time::Duration;
+
 use backon::Retryable;
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::time::sleep;
 
 use super::{Driver, prompt::Prompted, reread};
 use crate::{
@@ -17,6 +20,10 @@ use crate::{
         state::{Ending, Turn, TurnAction, TurnEvent},
     },
 };
+
+/// How often, and how long apart, it is looked what a tool was given that asks.
+const CALL_LOOKS: usize = 20;
+const CALL_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a call that runs beside the events leads to.
 type Call<'a> = BoxFuture<'a, Result<Option<TurnEvent>, CallError>>;
@@ -196,21 +203,22 @@ impl<E: Env> Driver<'_, E> {
     async fn tool_call(&self, lease: &Lease, asked: &PermissionAsked) -> Result<Option<ToolCall>, NotAsked> {
         let (Some(session), Some(tool)) = (&asked.session, &asked.tool) else { return Ok(None) };
         let read = || lease.client().tool_call(session, tool);
-        let read = read.retry(self.backoff()).when(ApiError::is_retryable);
-        match read.await {
-            Ok(Some(call)) => Ok(Some(call)),
-            Ok(None) => {
-                tracing::warn!(
-                    call = tool.call,
-                    "a permission question is refused: its message has no such call"
-                );
-                Err(NotAsked::Unknown)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a permission question is refused");
-                Err(NotAsked::Unknown)
+        // A tool may ask before OpenCode has stored what it was given.
+        for _ in 0..CALL_LOOKS {
+            match read.retry(self.backoff()).when(ApiError::is_retryable).await {
+                Ok(Some(call)) => return Ok(Some(call)),
+                Ok(None) => sleep(CALL_PAUSE).await,
+                Err(error) => {
+                    tracing::warn!(%error, "a permission question is refused");
+                    return Err(NotAsked::Unknown);
+                }
             }
         }
+        tracing::warn!(
+            call = tool.call,
+            "a permission question is refused: OpenCode does not tell what is called"
+        );
+        Err(NotAsked::Unknown)
     }
 }
 
