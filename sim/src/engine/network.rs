@@ -9,7 +9,7 @@
 //! - a stream that lost data in a partition is silent for ever after: a black hole; short cuts are made with
 //!   [`hold`] and [`release`];
 //! - nothing resets a connection: here [`reset`] does;
-//! - no line is narrow or loses segments, and every host answers at its only address: [`line`] has what is odd;
+//! - no line is narrow or loses segments, and every host answers at its only address: [`mod@line`] has what is odd;
 //! - flow control counts writes, not bytes: 64 writes of any size;
 //! - a crash closes streams in order, as the end of a process does; it is not a loss of power.
 
